@@ -1,0 +1,243 @@
+"""What a training run is: one frozen dataclass, its command line, and how the two meet."""
+
+import argparse
+import dataclasses
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from .experiment_name import NameHints, read_experiment_name
+from .recipes import DATASETS, NETWORKS, RECIPES, Recipe
+
+LR_SCHEDULES = ("step", "constant")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything needed to build a run again; written to the run folder as config.json."""
+
+    method: str                                 # "basic" or "dsd"
+    data_dir: str                               # DATA as given
+    output_model: str | None                    # where the final weights are exported, or None
+    experiment: str                             # name or path of the run folder, NAME.exp
+    dataset: str
+    network: str
+    network_options: dict[str, Any]
+    img_size: tuple[int, int, int]              # crop and sliding window, voxels
+    fold: int                                   # 1-based
+    training_split: int | None                  # size of the held-out group; None: published
+    validation_split: int | None                # cases; None: published or 15 %
+    splits: str | None                          # a file of nnU-Net's splits_final.json structure
+    epochs: int
+    batch_size: int                             # volumes a step; each gives several crops
+    lr: float
+    weight_decay: float
+    lr_schedule: str
+    alpha: float                                # weight of the KL terms
+    temperature: float
+    include_background: bool                    # in the KL terms
+    val_every: int                              # epochs
+    overlap: float                              # of sliding windows, fraction
+    window_batch: int                           # sliding windows per forward pass
+    num_workers: int
+    seed: int
+    device: str
+    use_multi_gpus: bool
+    show_verbose: bool
+    overwrite: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, tuples as lists."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is missing or unknown.
+        """
+        if not isinstance(values, dict):
+            raise ValueError("config.json must hold one object.")
+        names = {field.name for field in dataclasses.fields(cls)}
+        missing, unknown = names - set(values), set(values) - names
+        if missing or unknown:
+            raise ValueError(f"config.json does not fit this version: missing {sorted(missing)}, "
+                             f"unknown {sorted(unknown)}.")
+        values = dict(values, img_size=tuple(values["img_size"]))
+        return cls(**values)
+
+
+def training_parser(method: str) -> argparse.ArgumentParser:
+    """The command line of train_basic.py ("basic") or train_SelfDistil_Original.py ("dsd")."""
+    parser = argparse.ArgumentParser(
+        description={"basic": "Train a U-shaped network alone.",
+                     "dsd": "Train a U-shaped network with dual self-distillation."}[method],
+        epilog="What a flag leaves out is read from the experiment's name (CT_MMWHS, MR_MMWHS, "
+               "Hippocampus; UNETR, nnUnet; Fold3), then from the recipe of dataset and network.")
+    parser.add_argument("data_dir", metavar="DATA",
+                        help="folder of the dataset's image and label folders, or its parent")
+    parser.add_argument("output_model", metavar="OUTPUT",
+                        help="file for the weights of the last epoch (.safetensors, or any other "
+                             "ending for a torch state dict); _ for none")
+
+    what = parser.add_argument_group("what to train")
+    what.add_argument("--experiment", "-exp", default=None, metavar="NAME.exp",
+                      help="run folder: a name below experiments/, or a path "
+                           "(default: DATASET_NETWORK_METHOD_FoldK.exp)")
+    what.add_argument("--overwrite", action="store_true",
+                      help="replace an experiment of that name instead of refusing")
+    what.add_argument("--dataset", choices=DATASETS, help="default: from the name")
+    what.add_argument("--network", choices=NETWORKS, help="default: from the name")
+    what.add_argument("--img_size", "-size", type=int, nargs=3, metavar=("X", "Y", "Z"),
+                      help="training crop and sliding window, voxels (default: recipe)")
+    what.add_argument("--feature_size", type=int, help="unetr: width of the first level")
+    what.add_argument("--filters", type=int, nargs="+", help="nnunet: channels per level")
+
+    split = parser.add_argument_group("cases")
+    split.add_argument("--fold", type=int, help="1-based (default: from the name, then 1)")
+    split.add_argument("--training_split", type=int, metavar="N",
+                       help="size of the held-out group: cases per fold for MM-WHS (default 4), "
+                            "test cases for Hippocampus (default 60)")
+    split.add_argument("--validation_split", type=int, metavar="N",
+                       help="validation cases where a test set is held out (default: the "
+                            "published number, or 15 %% in a small set)")
+    split.add_argument("--splits", metavar="FILE",
+                       help="case ids per fold, in the structure of nnU-Net's splits_final.json; "
+                            "overrides the two sizes")
+
+    train = parser.add_argument_group("training")
+    train.add_argument("--epochs", "-e", type=int, help="default: recipe")
+    train.add_argument("--batch_size", "-b", type=int, default=1,
+                       help="volumes per step, each giving several crops (default 1)")
+    train.add_argument("--lr", type=float, help="AdamW learning rate (default: recipe)")
+    train.add_argument("--weight_decay", type=float, help="AdamW weight decay (default: recipe)")
+    train.add_argument("--lr_schedule", choices=LR_SCHEDULES,
+                       help="step: halved every epochs//6 epochs (default: recipe)")
+    if method == "dsd":
+        dsd = parser.add_argument_group("distillation")
+        dsd.add_argument("--alpha", type=float, default=1.0,
+                         help="weight of the KL terms (default 1)")
+        dsd.add_argument("--temperature", type=float, default=3.0,
+                         help="of teacher and students in the KL terms (default 3)")
+        dsd.add_argument("--exclude_background", action="store_true",
+                         help="leave class 0 out of the KL terms")
+
+    valid = parser.add_argument_group("validation")
+    valid.add_argument("--val_every", type=int, default=1, metavar="EPOCHS",
+                       help="validate every so many epochs, and after the last (default 1)")
+    valid.add_argument("--overlap", type=float, default=0.25,
+                       help="of sliding windows, fraction (default 0.25)")
+    valid.add_argument("--window_batch", type=int, default=4,
+                       help="sliding windows per forward pass (default 4)")
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", default=None,
+                         help="cuda:0, cpu, ... (default: cuda:0 when there is one)")
+    machine.add_argument("--use_multi_gpus", action="store_true",
+                         help="spread each batch over all GPUs")
+    machine.add_argument("--num_workers", type=int, default=0,
+                         help="loader processes; the crops do not depend on it (default 0)")
+    machine.add_argument("--seed", type=int, default=100, help="default 100, as published")
+    machine.add_argument("--show_verbose", action="store_true", help="progress bars")
+    return parser
+
+
+def training_config(method: str, argv: list[str] | None = None) -> TrainingConfig:
+    """Read the command line; a flag wins over the experiment's name, and that over the recipe.
+
+    Raises:
+        ValueError: every setting that cannot be, in one message.
+    """
+    args = training_parser(method).parse_args(argv)
+    hints = read_experiment_name(args.experiment or "")
+    problems: list[str] = []
+    dataset = _choose("dataset", args, hints, DATASETS, problems)
+    network = _choose("network", args, hints, NETWORKS, problems)
+    fold = _choose("fold", args, hints, None, problems) or 1
+    recipe = RECIPES[dataset][network] if dataset and network else None
+    problems += _range_problems(args, fold)
+    if recipe:
+        options, option_problems = _network_options(network, args, recipe)
+        problems += option_problems
+    if problems:
+        raise ValueError("\n".join(["These settings cannot be used:", *problems]))
+
+    def pick(flag, published):
+        return published if flag is None else flag
+
+    return TrainingConfig(
+        method=method, data_dir=args.data_dir,
+        output_model=None if args.output_model == "_" else args.output_model,
+        experiment=args.experiment or f"{dataset}_{network}_{method}_Fold{fold}.exp",
+        dataset=dataset, network=network, network_options=options,
+        img_size=tuple(pick(args.img_size, recipe.img_size)),
+        fold=fold, training_split=args.training_split, validation_split=args.validation_split,
+        splits=args.splits, epochs=pick(args.epochs, recipe.epochs), batch_size=args.batch_size,
+        lr=pick(args.lr, recipe.lr), weight_decay=pick(args.weight_decay, recipe.weight_decay),
+        lr_schedule=pick(args.lr_schedule, recipe.lr_schedule),
+        alpha=getattr(args, "alpha", 1.0), temperature=getattr(args, "temperature", 3.0),
+        include_background=not getattr(args, "exclude_background", False),
+        val_every=args.val_every, overlap=args.overlap, window_batch=args.window_batch,
+        num_workers=args.num_workers, seed=args.seed, device=args.device or "auto",
+        use_multi_gpus=args.use_multi_gpus, show_verbose=args.show_verbose,
+        overwrite=args.overwrite)
+
+
+def _choose(kind: str, args: argparse.Namespace, hints: NameHints, choices, problems) -> Any:
+    """The flag, else what the name says; a contradiction is warned of, silence is a problem."""
+    flag, said = getattr(args, kind), getattr(hints, kind)
+    if flag is not None:
+        if said and said != (flag,):
+            warnings.warn(f"--{kind} {flag} is used, although the experiment's name "
+                          f"{args.experiment} says {' and '.join(map(str, said))}.", stacklevel=3)
+        return flag
+    usable = [value for value in said if choices is None or value in choices]
+    if len(said) == 1 and usable:
+        return usable[0]
+    if said or choices:
+        why = (f"the name {args.experiment} says {' and '.join(map(str, said))}" if said
+               else "neither a flag nor the experiment's name says it")
+        pick = f"one of {', '.join(choices)}" if choices else "a number"
+        problems.append(f"  --{kind}: {why}; give --{kind} as {pick}.")
+    return None
+
+
+def _range_problems(args: argparse.Namespace, fold: int) -> list[str]:
+    at_least_one = {"epochs": args.epochs, "batch_size": args.batch_size, "fold": fold,
+                    "training_split": args.training_split, "val_every": args.val_every,
+                    "validation_split": args.validation_split, "window_batch": args.window_batch,
+                    "feature_size": args.feature_size}
+    problems = [f"  --{name} {value}: must be at least 1."
+                for name, value in at_least_one.items() if value is not None and value < 1]
+    for name in ("img_size", "filters"):
+        if any(value < 1 for value in getattr(args, name) or ()):
+            problems.append(f"  --{name} {getattr(args, name)}: every number must be at least 1.")
+    for name, low, strict in (("lr", 0, True), ("weight_decay", 0, False), ("alpha", 0, False),
+                              ("temperature", 0, True), ("num_workers", 0, False),
+                              ("seed", 0, False)):
+        value = getattr(args, name, None)
+        if value is not None and (not math.isfinite(value) or value < low
+                                  or (strict and value == low)):
+            problems.append(f"  --{name} {value}: must be {'above' if strict else 'at least'} 0.")
+    if not 0 <= args.overlap < 1:
+        problems.append(f"  --overlap {args.overlap}: must be at least 0 and below 1.")
+    return problems
+
+
+OPTION_NETWORK = {"feature_size": "unetr", "filters": "nnunet"}
+
+
+def _network_options(network: str, args: argparse.Namespace, recipe: Recipe):
+    """The recipe's options with the flags over them; a flag of another network is a problem."""
+    options, problems = dict(recipe.network_options), []
+    for name, owner in OPTION_NETWORK.items():
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if network == owner:
+            options[name] = tuple(value) if isinstance(value, list) else value
+        else:
+            problems.append(f"  --{name}: is an option of {owner}, but the network is {network}.")
+    return options, problems

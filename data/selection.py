@@ -1,0 +1,74 @@
+"""From the settings of a run to its verified cases and its split."""
+
+from dataclasses import dataclass
+
+from configs import EvaluationConfig, TrainingConfig
+
+from .cases import Case, DataError
+from .datasets import DATASETS, Dataset
+from .splits import Split, choose_fold, read_splits
+from .verification import verify_cases
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cases of a run."""
+
+    dataset: Dataset
+    cases: dict[str, Case]
+    folds: list[Split]
+    split: Split
+
+    def group(self, name: str) -> list[Case]:
+        """The cases of "training", "validation" or "testing", in the split's order."""
+        return [self.cases[case_id] for case_id in getattr(self.split, name)]
+
+
+def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
+    """Find the cases, split them, and read every file once to see that it can be trusted.
+
+    Raises:
+        ValueError: whatever is wrong with the folder, the split or the files, all at once for
+            each of the three.
+    """
+    dataset = DATASETS[config.dataset]
+    cases = {case.case_id: case for case in dataset.find_cases(config.data_dir)}
+    if config.splits is not None:
+        folds = read_splits(config.splits, list(cases))
+    else:
+        folds = dataset.split(list(cases), config.training_split, config.validation_split)
+    # One split serves every fold number of a dataset that is not cross-validated.
+    split = folds[0] if len(folds) == 1 else choose_fold(folds, config.fold)
+    verify_cases(list(cases.values()), dataset, progress)
+    return Selection(dataset, cases, folds, split)
+
+
+def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
+                   split: Split) -> tuple[Dataset, dict[str, Case]]:
+    """The verified cases that an evaluation asks for, by case id, from the run's own split.
+
+    Raises:
+        ValueError: the group is empty, cases are not in the data, files cannot be trusted, or
+            the run was trained on some of the cases and that was not asked for.
+    """
+    dataset = DATASETS[run.dataset]
+    wanted = list(config.cases or getattr(split, config.mode))
+    if not wanted:
+        groups = {name: len(getattr(split, name)) for name in ("training", "validation", "testing")}
+        raise ValueError(f"--mode {config.mode}: {run.experiment} has no {config.mode} cases; its "
+                         f"split has {groups}.")
+    trained_on = [case_id for case_id in wanted if split.group_of(case_id) == "training"]
+    if trained_on and not config.include_training_cases:
+        raise ValueError(f"{run.experiment} was trained on {len(trained_on)} of these cases "
+                         f"({', '.join(trained_on[:5])}{' ...' if len(trained_on) > 5 else ''}): "
+                         f"their score says nothing about new patients. Give "
+                         f"--include_training_cases to have it all the same.")
+    data_dir = config.data or run.data_dir
+    found = {case.case_id: case for case in dataset.find_cases(data_dir)}
+    lacking = [case_id for case_id in wanted if case_id not in found]
+    if lacking:
+        raise DataError(f"{data_dir}: lacks {len(lacking)} of the {len(wanted)} cases: "
+                        f"{', '.join(lacking[:10])}. Give the folder the run was trained on.")
+    cases = {case_id: found[case_id] for case_id in wanted}
+    verify_cases(list(cases.values()), dataset)
+    return dataset, cases

@@ -1,0 +1,114 @@
+"""MONAI transforms: the fixed part that is computed once, and the random part of each crop."""
+
+from collections.abc import Hashable, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import monai.transforms as mt
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.meta_obj import get_track_meta, set_track_meta
+from monai.transforms.utils import map_binary_to_indices
+
+from .cases import Case
+from .datasets import Dataset
+
+KEYS = ("image", "label")
+RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
+FOREGROUND, BACKGROUND = "foreground_indices", "background_indices"
+
+
+def case_files(case: Case) -> dict[str, str]:
+    """What `preprocessing` starts from."""
+    return {"image": str(case.image), "label": str(case.label), "case_id": case.case_id}
+
+
+def preprocessing(dataset: Dataset) -> mt.Compose:
+    """Files -> volumes on the grid that networks see; for training and evaluation alike.
+
+    Gives {"image": (C, H, W, D) float32, "label": (1, H, W, D) uint8 classes, "affine": (4, 4)
+    float64 in mm, "spacing_mm": (3,) float64, "case_id"}, all in RAS orientation, so that the
+    spatial axes run to the patient's right, front and head. Resampling comes before
+    reorientation: the spacing is along the file's own axes (as in the authors' code).
+    """
+    steps: list[mt.Transform] = [
+        mt.LoadImaged(KEYS, image_only=True, ensure_channel_first=True, dtype=np.float32)]
+    if any(value != index for value, index in dataset.label_values.items()):
+        steps.append(mt.MapLabelValued("label", list(dataset.label_values),
+                                       list(dataset.label_values.values()), dtype=np.float32))
+    if dataset.spacing_mm is not None:
+        steps.append(mt.Spacingd(KEYS, pixdim=dataset.spacing_mm, mode=("bilinear", "nearest")))
+    steps.append(mt.Orientationd(KEYS, axcodes="RAS", labels=RAS_LABELS))
+    steps += [getattr(mt, name)("image", **arguments) for name, arguments in dataset.intensity]
+    steps.append(PlainTensorsd())
+    return mt.Compose(steps)
+
+
+class PlainTensorsd(mt.Transform):
+    """MetaTensors to plain tensors, keeping of their metadata what evaluation needs."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace image and label; add "affine" (4, 4) and "spacing_mm" (3,)."""
+        image: MetaTensor = data["image"]
+        affine = image.affine.to(torch.float64)
+        return dict(data, image=image.as_tensor().to(torch.float32).contiguous(),
+                    label=data["label"].as_tensor().round().to(torch.uint8).contiguous(),
+                    affine=affine, spacing_mm=affine[:3, :3].square().sum(0).sqrt())
+
+
+def crop_preparation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose:
+    """The rest of what is fixed in training: padding to the crop size, and the crop centres."""
+    return mt.Compose([
+        mt.SpatialPadd(KEYS, spatial_size=img_size, mode=dataset.padding_mode),
+        CropCentresd(keep_background=dataset.augmentation.negative > 0)])
+
+
+class CropCentresd(mt.Transform):
+    """Flat indices of the voxels that crops may be centred on, found once per volume.
+
+    Background is where the label is 0 and the image above 0. When no crop is ever centred on
+    background a single index stands in for them all, since there may be 10^8.
+    """
+
+    def __init__(self, keep_background: bool):
+        self.keep_background = keep_background
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add "foreground_indices" and "background_indices", int64 (N,) each."""
+        label = data["label"].numpy()
+        foreground, background = map_binary_to_indices(label, data["image"].numpy(), 0.0)
+        if len(foreground) == 0:
+            raise ValueError(f"{data['case_id']}: no foreground voxel is left after resampling, "
+                             f"so no crop can be centred on one; leave the case out.")
+        kept = background if self.keep_background else background[:1]
+        return dict(data) | {FOREGROUND: foreground, BACKGROUND: kept}
+
+
+def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose:
+    """Random crops of a prepared volume and their augmentation; a list of crops per volume.
+
+    Rotations by 90 degrees need a plane of equal sides; a crop that has none is not rotated.
+    """
+    how = dataset.augmentation
+    steps: list[mt.Transform] = [mt.RandCropByPosNegLabeld(
+        KEYS, label_key="label", spatial_size=img_size, pos=how.positive, neg=how.negative,
+        num_samples=how.num_crops, fg_indices_key=FOREGROUND, bg_indices_key=BACKGROUND)]
+    steps += [mt.RandFlipd(KEYS, prob=how.flip_prob, spatial_axis=axis) for axis in range(3)]
+    plane = next(((a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if img_size[a] == img_size[b]), None)
+    if plane is not None:
+        steps.append(mt.RandRotate90d(KEYS, prob=how.rotate_prob, max_k=3, spatial_axes=plane))
+    steps.append(mt.RandShiftIntensityd("image", offsets=0.1, prob=how.shift_prob))
+    steps.append(mt.SelectItemsd((*KEYS, "case_id")))
+    return mt.Compose(steps)
+
+
+@contextmanager
+def plain_tensors():
+    """MONAI transforms on plain tensors, without the metadata that crops have no use for."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)

@@ -1,0 +1,56 @@
+"""Score a trained run: edit SETTINGS and run `python eval.py`, or give the settings as flags.
+
+python eval.py --experiment Hippocampus_nnUnet_SelfDist.exp --mode testing
+
+The network, its weights, the data folder and the split come from the run folder, so a case that
+the run was trained on cannot be scored by mistake.
+"""
+
+from configs import evaluation_config
+from configs.cli import exit_with, log_to_console
+
+SETTINGS = {
+    "experiment": "Hippocampus_nnUnet_SelfDist.exp",
+    "data": None,                     # data folder, if it has moved since training
+    "mode": "validation",             # validation, testing, training: of the run's own split
+    "cases": None,                    # only these case ids, from any group
+    "saved_model": "best",            # best or last
+    "device": "auto",                 # cuda:0, cpu, ...
+    "paper_metrics": False,           # distances in voxels, as in the papers
+    "include_training_cases": False,  # score cases that the run was trained on
+    "save_predictions": False,        # label maps to predictions/
+    "show_verbose": True,
+}
+
+
+def main() -> None:
+    config = evaluation_config(SETTINGS)
+    # Only now, so that --help and a mistyped flag answer at once.
+    from data import cases_to_score, stream_volumes
+    from managers import choose_device, draw_cases, load_manager, read_run, score, write_scores
+
+    log = log_to_console()
+    device = choose_device(config.device)
+    folder, run, split = read_run(config.experiment)
+    dataset, cases = cases_to_score(config, run, split)
+    manager = load_manager(folder, run, config.saved_model)
+
+    scores = score(manager, stream_volumes(cases.values(), dataset), len(cases),
+                   dataset.class_names, device, config.paper_metrics,
+                   folder / "predictions" if config.save_predictions else None,
+                   config.show_verbose)
+    group = "chosen" if config.cases else config.mode
+    write_scores(folder, scores, {"group": group, "saved_model": config.saved_model,
+                                  "paper_metrics": config.paper_metrics})
+    pictures = draw_cases(folder, manager, scores,
+                          lambda case_id: next(stream_volumes([cases[case_id]], dataset)),
+                          dataset.class_names, group, device)
+
+    log.info(f"\n{folder}, {config.saved_model}.model on {len(cases)} {group} cases:\n"
+             f"{scores.table}\n")
+    for path in [folder / "per_case.csv", folder / "summary.json", *pictures]:
+        log.info(str(path))
+
+
+if __name__ == "__main__":
+    exit_with(main)

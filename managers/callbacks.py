@@ -1,0 +1,144 @@
+"""What happens around the epochs: learning rate, order of the cases, records, progress."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from torchmanager.callbacks import Callback
+from tqdm import tqdm
+
+from configs.cli import LOGGER_NAME
+from configs.files import write_text
+from reports import progress_picture
+
+log = logging.getLogger(LOGGER_NAME)
+
+
+class LearningRate(Callback):
+    """Sets the rate of each epoch by a schedule, a function of (epoch, base_lr, epochs)."""
+
+    def __init__(self, optimizer: Optimizer, schedule: Callable[[int, float, int], float],
+                 base_lr: float, epochs: int):
+        self.optimizer = optimizer
+        self.rate_of = lambda epoch: schedule(epoch, base_lr, epochs)
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Set the rate of the 0-based epoch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate_of(epoch)
+
+
+class EpochOrder(Callback):
+    """Tells the loader's sampler which epoch comes, on which order and crops depend."""
+
+    def __init__(self, loader: DataLoader):
+        self.loader = loader
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Choose the 0-based epoch."""
+        self.loader.sampler.set_epoch(epoch)
+
+
+class Record(Callback):
+    """Writes each epoch to metrics.jsonl, timing.jsonl, TensorBoard, progress.png and the log.
+
+    metrics.jsonl holds nothing that depends on the clock: two runs with one seed are alike.
+
+    Args:
+        folder: of the run.
+        optimizer: whose learning rate is recorded.
+        epochs: of the whole run.
+        history: lines of the epochs already done; new ones are appended to it.
+    """
+
+    def __init__(self, folder: Path, optimizer: Optimizer, epochs: int,
+                 history: list[dict[str, Any]]):
+        self.folder = folder
+        self.optimizer = optimizer
+        self.epochs = epochs
+        self.history = history
+        self.timing: list[dict[str, float]] = []
+        self.board = SummaryWriter(str(folder / "data"))
+        self._start = self._trained = 0.0
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Start the clock."""
+        self._start = self._trained = time.perf_counter()
+
+    def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
+        """The time of the last batch ends the training part of the epoch."""
+        self._trained = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
+                     val_summary: dict[str, float] | None = None) -> None:
+        """Write everything.
+
+        Raises:
+            FloatingPointError: the epoch's mean loss is not finite; nothing is written then.
+        """
+        training = summary or {}
+        broken = {name: value for name, value in training.items() if not math.isfinite(value)}
+        if broken:
+            raise FloatingPointError(f"the mean training loss is not finite ({broken}); the last "
+                                     f"good epoch is in last.model. Try a smaller --lr.")
+        values = training | {f"val_{name}": v for name, v in (val_summary or {}).items()}
+        line = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]} | values
+        seconds = {"epoch": epoch + 1, "train_seconds": round(self._trained - self._start, 3),
+                   "seconds": round(time.perf_counter() - self._start, 3)}
+        self.history.append(line)
+        self.timing.append(seconds)
+        for name, rows in (("metrics", self.history), ("timing", self.timing)):
+            write_text(self.folder / f"{name}.jsonl",
+                       "".join(json.dumps(row) + "\n" for row in rows))
+        for name, value in line.items():
+            self.board.add_scalar(name, value, epoch + 1)
+        self.board.flush()
+        times = {row["epoch"]: row["seconds"] for row in self.timing}
+        progress_picture(self.folder / "progress.png",
+                         [row | ({"seconds": times[row["epoch"]]} if row["epoch"] in times else {})
+                          for row in self.history])
+        log.info(self._log_line(line, seconds["seconds"]))
+
+    def _log_line(self, line: dict[str, float], seconds: float) -> str:
+        val = f"  val_dice {line['val_dice']:.4f}" if "val_dice" in line else ""
+        return (f"epoch {line['epoch']:>3}/{self.epochs}  loss {line['loss']:.4f}{val}"
+                f"  lr {line['lr']:.2e}  {seconds:.1f} s")
+
+    def on_train_end(self, model: Any) -> None:
+        """Close TensorBoard's file."""
+        self.board.close()
+
+
+class Progress(Callback):
+    """A progress bar over an epoch's steps; the loss shown is read every `refresh_every` steps."""
+
+    def __init__(self, manager: Any, num_steps: int, refresh_every: int = 10):
+        self.manager = manager
+        self.num_steps = num_steps
+        self.refresh_every = refresh_every
+        self.bar: tqdm | None = None
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Start a bar."""
+        self.bar = tqdm(total=self.num_steps, desc=f"epoch {epoch + 1}", unit="step", leave=False)
+
+    def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
+        """Move the bar."""
+        self.bar.update()
+        if (batch + 1) % self.refresh_every == 0:
+            # Waits for the device; that is why not every step does it.
+            self.bar.set_postfix(loss=f"{float(self.manager.compiled_losses.result):.4f}")
+        if batch + 1 == self.num_steps:
+            self.bar.close()
+
+    def on_train_end(self, model: Any) -> None:
+        """Leave no bar behind when training breaks off."""
+        if self.bar is not None:
+            self.bar.close()

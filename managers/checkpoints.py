@@ -1,0 +1,84 @@
+"""Checkpoints: state dicts and plain values, written whole, loaded without running code."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import nn
+from torchmanager.callbacks import Callback
+
+from configs.files import write_bytes, write_with
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
+                    history: list[dict[str, Any]], config: dict[str, Any]) -> None:
+    """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
+
+    The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so that the file also
+    means something on its own.
+    """
+    state = {"format": FORMAT, "network": network.state_dict(),
+             "optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state(),
+             "history": history, "config": config}
+    write_with(path, lambda file: torch.save(state, file))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a .model file onto the CPU.
+
+    Raises:
+        ValueError: it is absent, truncated, not one of ours, or holds more than data.
+    """
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob("*.model"))
+        raise ValueError(f"{path}: no such checkpoint; beside it: {', '.join(beside) or 'none'}. "
+                         f"best.model appears after the first validated epoch.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: cannot be read as a checkpoint ({reason}). It is damaged, or "
+                         f"holds objects, which are never loaded.") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"{path}: is not a checkpoint of this project (format {FORMAT}).")
+    return state
+
+
+def export_weights(path: Path, network: nn.Module) -> None:
+    """Write the network's weights alone: .safetensors, or a torch state dict for other endings."""
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    if path.suffix != ".safetensors":
+        write_with(path, lambda file: torch.save(state, file))
+        return
+    # DynUNet holds its blocks under two names; safetensors wants each tensor's memory once.
+    write_bytes(path, to_safetensors({name: value.clone() for name, value in state.items()}))
+
+
+class SaveCheckpoints(Callback):
+    """last.model after every epoch, best.model when the validation Dice is the highest so far."""
+
+    def __init__(self, folder: Path, manager: Any, history: list[dict[str, Any]],
+                 config: dict[str, Any]):
+        self.folder = folder
+        self.manager = manager
+        self.history = history
+        self.config = config
+        self.best_dice = max((line["val_dice"] for line in history if "val_dice" in line),
+                             default=-1.0)
+
+    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
+                     val_summary: dict[str, float] | None = None) -> None:
+        """Save; after the record of the epoch, whose history goes into the file."""
+        self._save("last.model")
+        dice = (val_summary or {}).get("dice")
+        if dice is not None and dice > self.best_dice:
+            self.best_dice = dice
+            self._save("best.model")
+
+    def _save(self, name: str) -> None:
+        save_checkpoint(self.folder / name, self.manager.raw_model,
+                        self.manager.compiled_optimizer, self.history, self.config)

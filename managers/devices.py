@@ -1,0 +1,50 @@
+"""Where a run computes, and its random seeds."""
+
+import random
+import warnings
+
+import numpy as np
+import torch
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU where there is one.
+
+    A GPU that is not there is warned of and replaced by the CPU, so that published commands run.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"--device {wanted}: no such device; give cpu, cuda:0, ...") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        warnings.warn(f"--device {wanted}: there is no CUDA GPU here; the CPU is used.",
+                      stacklevel=2)
+        return torch.device("cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device {wanted}: this machine has {torch.cuda.device_count()} GPU(s), "
+                         f"cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def fit_devices(device: torch.device, use_multi_gpus: bool) -> torch.device | list[torch.device]:
+    """The device, or every GPU when several are asked for and there."""
+    if not use_multi_gpus:
+        return device
+    if torch.cuda.device_count() < 2:
+        warnings.warn(f"--use_multi_gpus: there are fewer than two GPUs; {device} is used.",
+                      stacklevel=2)
+        return device
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch; the crops have generators of their own (data.loaders)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = True  # as in the authors' code; fixed crop sizes profit

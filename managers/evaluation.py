@@ -1,0 +1,112 @@
+"""Scoring whole volumes, and writing what came out."""
+
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from configs.files import write_bytes, write_json, write_text
+from metrics import case_metrics, summarise
+from reports import case_picture, per_case_csv, summary_table
+
+from .segmentation import SegmentationManager
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Rows of per_case.csv and their summary."""
+
+    rows: list[Row]
+    summary: dict[str, Any]
+
+    @property
+    def table(self) -> str:
+        """The summary for the terminal."""
+        return summary_table(self.summary)
+
+
+def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_volumes: int,
+          class_names: Sequence[str], device: torch.device, paper_metrics: bool = False,
+          predictions_dir: Path | None = None, progress: bool = False) -> Scores:
+    """Predict and score volumes one after another (see metrics.case_metrics).
+
+    Args:
+        volumes: as data.preprocessing gives them.
+        predictions_dir: where label maps are written, on the volumes' own grid; None for no.
+    """
+    rows: list[Row] = []
+    for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
+                       disable=not progress):
+        label_map = manager.label_map(volume["image"], device)
+        found = case_metrics(label_map.numpy(), volume["label"][0].numpy(),
+                             volume["spacing_mm"].tolist(), class_names, paper_metrics)
+        rows += [{"case_id": volume["case_id"]} | row for row in found]
+        if predictions_dir is not None:
+            save_label_map(predictions_dir / f"{volume['case_id']}.nii.gz", label_map.numpy(),
+                           volume["affine"].numpy())
+    return Scores(rows, summarise(rows, class_names))
+
+
+def save_label_map(path: Path, label_map: np.ndarray, affine: np.ndarray) -> None:
+    """Write a label map (H, W, D) of class indices as NIfTI, whole; `affine` (4, 4) in mm."""
+    image = nibabel.Nifti1Image(label_map.astype(np.uint8), affine)
+    image.header.set_xyzt_units("mm")
+    data = image.to_bytes()
+    if path.name.endswith(".gz"):
+        data = gzip.compress(data, compresslevel=6, mtime=0)
+    write_bytes(path, data)
+
+
+def telling_cases(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
+    """Best, median and worst case by mean foreground Dice: {"best": (case id, Dice), ...}."""
+    per_case: dict[str, list[float]] = {}
+    for row in rows:
+        per_case.setdefault(row["case_id"], []).append(row["dice"])
+    means = {case_id: float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+             for case_id, values in per_case.items()}
+    ranked = sorted(means.items(), key=lambda item: (-item[1], item[0]))
+    return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+
+
+def draw_cases(folder: Path, manager: SegmentationManager, scores: Scores,
+               volume_of: Any, class_names: Sequence[str], group: str,
+               device: torch.device) -> list[Path]:
+    """Pictures of the best, median and worst case, label and prediction side by side.
+
+    Args:
+        volume_of: case id -> volume as data.preprocessing gives it.
+    """
+    paths = []
+    for rank, (case_id, dice) in telling_cases(scores.rows).items():
+        volume = volume_of(case_id)
+        path = folder / "pictures" / f"{group}_{rank}_{case_id}.png"
+        case_picture(path, volume["image"][0].numpy(), volume["label"][0].numpy(),
+                     manager.label_map(volume["image"], device).numpy(),
+                     volume["spacing_mm"].tolist(), class_names,
+                     title=f"{case_id}: {rank} of {scores.summary['num_cases']} {group} cases, "
+                           f"Dice {dice:.3f}")
+        paths.append(path)
+    return paths
+
+
+def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
+    """per_case.csv and summary.json of this evaluation, and a line in evaluations.jsonl.
+
+    The two files are those of the latest evaluation; `about` (group, checkpoint, ...) says
+    which. evaluations.jsonl keeps the summary of each.
+    """
+    per_case_csv(folder / "per_case.csv", scores.rows)
+    summary = about | scores.summary
+    write_json(folder / "summary.json", summary)
+    history = folder / "evaluations.jsonl"
+    before = history.read_text(encoding="utf-8") if history.exists() else ""
+    write_text(history, before + json.dumps(summary) + "\n")

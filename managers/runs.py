@@ -1,0 +1,134 @@
+"""A run on disk: making its folder, and building it again from there."""
+
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs import TrainingConfig, experiment_dir, read_config
+from configs.cli import LOGGER_NAME
+from configs.files import read_json, write_json
+from data import DATASETS, Split, choose_fold
+from networks import build_network
+
+from .checkpoints import load_checkpoint
+from .segmentation import SegmentationManager
+
+PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
+
+
+def create_run(config: TrainingConfig, folds: list[Split], device: torch.device) -> Path:
+    """Make the run's folder with config.json, environment.json, splits.json, and open its log.
+
+    Raises:
+        ValueError: a run of that name exists and `config.overwrite` is false, or the folder
+            holds something that is not a run.
+    """
+    folder = experiment_dir(config.experiment)
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder}: exists and is not a run; choose another --experiment.")
+        if not config.overwrite:
+            raise ValueError(f"{folder}: this experiment exists. Choose another --experiment, or "
+                             f"give --overwrite to replace it.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The data are found again from any working directory.
+    values = config.to_dict() | {"data_dir": str(Path(config.data_dir).resolve())}
+    write_json(folder / "environment.json", environment(device))
+    write_json(folder / "splits.json", [split.to_dict() for split in folds])
+    write_json(folder / "config.json", values)
+    _log_to_file(folder / f"{folder.stem}.log")
+    return folder
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, machine, git commit and command line of this process."""
+    cuda = device.type == "cuda"
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor(),
+        "cuda": torch.version.cuda if cuda else None,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of this repository and whether files differ from it; None without git."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(root), *arguments], check=True, text=True,
+                              capture_output=True, timeout=10).stdout.strip()
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _log_to_file(path: Path) -> None:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setLevel(logging.DEBUG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger(LOGGER_NAME).addHandler(handler)
+
+
+def network_of(config: TrainingConfig) -> nn.Module:
+    """The network that a run trains, freshly initialised.
+
+    Raises:
+        ValueError: options or an image size that it cannot take.
+    """
+    dataset = DATASETS[config.dataset]
+    return build_network(config.network, len(dataset.channels), dataset.num_classes,
+                         config.img_size, self_distillation=config.method == "dsd",
+                         **config.network_options)
+
+
+def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
+    """Folder, settings and split of an existing run.
+
+    Raises:
+        ValueError: no run there, or its files do not fit together.
+    """
+    folder = experiment_dir(experiment)
+    config = read_config(folder)
+    path = folder / "splits.json"
+    try:
+        folds = [Split(*(tuple(fold[key]) for key in ("train", "val", "test")))
+                 for fold in read_json(path)]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path}: is not a list of folds with train, val and test.") from error
+    return folder, config, folds[0] if len(folds) == 1 else choose_fold(folds, config.fold)
+
+
+def load_manager(folder: Path, config: TrainingConfig, saved_model: str) -> SegmentationManager:
+    """The run's network with its "best" or "last" weights, ready to predict.
+
+    Raises:
+        ValueError: the checkpoint is absent, damaged, or of another network.
+    """
+    path = folder / f"{saved_model}.model"
+    network = network_of(config)
+    try:
+        network.load_state_dict(load_checkpoint(path)["network"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
+    return SegmentationManager(network, None, None, DATASETS[config.dataset].class_names,
+                               config.img_size, config.overlap, config.window_batch)

@@ -1,0 +1,59 @@
+"""What both training scripts do around `fit`."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchmanager.callbacks import Callback
+
+from configs import TrainingConfig
+from configs.cli import LOGGER_NAME
+
+from .callbacks import EpochOrder, LearningRate, Progress, Record
+from .checkpoints import SaveCheckpoints, load_checkpoint
+from .evaluation import draw_cases, score, write_scores
+from .schedules import LR_SCHEDULES
+from .segmentation import SegmentationManager
+
+log = logging.getLogger(LOGGER_NAME)
+
+
+def adamw(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over the parameters that take part in training."""
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,
+                       loader: DataLoader) -> list[Callback]:
+    """Order of cases, learning rate, records, checkpoints, progress: in this order."""
+    optimizer, history = manager.compiled_optimizer, []
+    callbacks = [
+        EpochOrder(loader),
+        LearningRate(optimizer, LR_SCHEDULES[config.lr_schedule], config.lr, config.epochs),
+        Record(folder, optimizer, config.epochs, history),
+        SaveCheckpoints(folder, manager, history, config.to_dict()),
+    ]
+    return callbacks + ([Progress(manager, len(loader))] if config.show_verbose else [])
+
+
+def test_best(folder: Path, config: TrainingConfig, manager: SegmentationManager,
+              volumes: Sequence[dict[str, Any]], class_names: Sequence[str],
+              device: torch.device) -> None:
+    """Score best.model on the validation volumes; write and show the table and the pictures."""
+    best = load_checkpoint(folder / "best.model")
+    manager.raw_model.load_state_dict(best["network"])
+    scores = score(manager, volumes, len(volumes), class_names, device,
+                   progress=config.show_verbose)
+    write_scores(folder, scores, {"group": "validation", "saved_model": "best",
+                                  "epoch": best["history"][-1]["epoch"]})
+    by_id = {volume["case_id"]: volume for volume in volumes}
+    pictures = draw_cases(folder, manager, scores, by_id.__getitem__, class_names, "validation",
+                          device)
+    log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation cases; "
+             f"they also chose it:\n{scores.table}")
+    log.info("\n".join(["", f"run folder  {folder}", *(f"picture     {p}" for p in pictures)]))

@@ -1,0 +1,121 @@
+"""The metrics of one case, one row per foreground class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metrics.overlap import (
+    check_same_shape,
+    check_volume,
+    dice_from_counts,
+    overlap_counts,
+    to_numpy,
+)
+from metrics.surface import check_spacing, surface_metrics
+
+if TYPE_CHECKING:
+    import torch
+
+METRICS_MM = ("dice", "hd95_mm", "msd_mm", "assd_mm")
+METRICS_VOXELS = ("dice", "hd95_voxels", "msd_voxels", "assd_voxels")
+
+
+def case_metrics(
+    prediction: np.ndarray | torch.Tensor,
+    label: np.ndarray | torch.Tensor,
+    spacing_mm: Sequence[float],
+    class_names: Sequence[str],
+    paper_metrics: bool = False,
+) -> list[dict[str, int | str | float]]:
+    """Dice and surface metrics of each foreground class of two label maps (H, W, D).
+
+    Empty masks follow `dice` and `surface_metrics`, and "empty" says which mask is: "", "both",
+    "prediction" or "label".
+    Differs from the authors' code: distances in mm, counted for empty masks. `paper_metrics` gives
+    theirs (MONAI without spacing): distances in voxels; Dice is NaN for an empty label, and every
+    distance is NaN if either mask is empty, where MONAI's is NaN or infinite.
+
+    Args:
+        prediction: integer class of each voxel, 0 is background.
+        label: the ground truth on the same grid.
+        spacing_mm: voxel size along each axis, in the order of the array axes.
+        class_names: name of each class, background first.
+        paper_metrics: the authors' convention; keys then end in _voxels in place of _mm.
+
+    Returns:
+        Per foreground class: "class", "class_name", the four metrics of METRICS_MM (or
+        METRICS_VOXELS) and "empty", in this order.
+
+    Raises:
+        ValueError: maps not integer, not 3D, of different shapes or with values that have no name;
+            spacing not three positive numbers; class names missing or repeated.
+    """
+    check_class_names(class_names)
+    spacing = check_spacing(spacing_mm)
+    pred_map = _label_map("prediction", prediction, class_names)
+    true_map = _label_map("label", label, class_names)
+    check_same_shape(("prediction", pred_map), ("label", true_map))
+    names = METRICS_VOXELS if paper_metrics else METRICS_MM
+    measure = _paper_values if paper_metrics else _values
+    rows = []
+    for index, class_name in enumerate(class_names[1:], start=1):
+        values, empty = measure(pred_map == index, true_map == index, spacing)
+        metrics = dict(zip(names, values, strict=True))
+        rows.append({"class": index, "class_name": class_name, **metrics, "empty": empty})
+    return rows
+
+
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Raise ValueError unless there are unique names for background and some foreground."""
+    if isinstance(class_names, str) or len(class_names) < 2:
+        raise ValueError(
+            f"class_names must list background and at least one foreground class, "
+            f"got {class_names!r}"
+        )
+    repeated = sorted({name for name in class_names if list(class_names).count(name) > 1})
+    if repeated:
+        raise ValueError(f"class_names must be unique, repeated: {repeated}; rename them")
+
+
+def _values(
+    pred: np.ndarray, true: np.ndarray, spacing: np.ndarray
+) -> tuple[tuple[float, ...], str]:
+    counts = overlap_counts(pred, true)
+    return (dice_from_counts(counts), *surface_metrics(pred, true, spacing)), counts.empty
+
+
+def _paper_values(
+    pred: np.ndarray, true: np.ndarray, _spacing: np.ndarray
+) -> tuple[tuple[float, ...], str]:
+    values, empty = _values(pred, true, np.ones(3))
+    if empty:
+        values = (0.0 if empty == "prediction" else math.nan, *[math.nan] * 3)
+    return values, empty
+
+
+def _label_map(
+    name: str, array: np.ndarray | torch.Tensor, class_names: Sequence[str]
+) -> np.ndarray:
+    label_map = to_numpy(array)
+    if label_map.dtype.kind not in "biu":
+        raise ValueError(
+            f"{name} must be an integer label map, got dtype {label_map.dtype}: "
+            "take the argmax of probabilities, round and cast a label read as float"
+        )
+    check_volume(name, label_map)
+    if label_map.size and not (label_map.min() >= 0 and label_map.max() < len(class_names)):
+        found, num_voxels = np.unique(label_map, return_counts=True)
+        unknown = {
+            int(value): int(num)
+            for value, num in zip(found, num_voxels, strict=True)
+            if not 0 <= value < len(class_names)
+        }
+        raise ValueError(
+            f"{name} has values outside the classes 0..{len(class_names) - 1} "
+            f"({{value: voxels}}): {unknown}; remap them or name every class in class_names"
+        )
+    return label_map

@@ -1,0 +1,41 @@
+"""What a builder hands to the wrapper, and the sizes a network can take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+from .side_outputs import Level
+
+
+@dataclass(frozen=True)
+class LevelledNetwork:
+    """A plain network with its levels named, each branch along the data flow."""
+
+    network: nn.Module
+    decoder: tuple[Level, ...]
+    encoder: tuple[Level, ...]
+    initialise: Callable[[nn.Module], None] | None = None
+
+
+def check_size(name: str, img_size: tuple[int, int, int], divisor: tuple[int, int, int]) -> None:
+    """Refuse a size that the network cannot halve, or that leaves one voxel at the bottom.
+
+    Instance norm has no variance to divide by in a bottleneck of a single voxel.
+
+    Raises:
+        ValueError: with the reason and the nearest sizes that work.
+    """
+    if len(img_size) != 3 or any(size < 1 for size in img_size):
+        raise ValueError(f"{name}: image size {img_size} must be three positive numbers.")
+    fits = all(size % d == 0 for size, d in zip(img_size, divisor, strict=True))
+    if fits and prod(size // d for size, d in zip(img_size, divisor, strict=True)) > 1:
+        return
+    reason = (f"every axis must be a multiple of {divisor}" if not fits
+              else "its bottleneck would be a single voxel, which instance norm cannot train on")
+    lower = tuple(max(size // d, 2) * d for size, d in zip(img_size, divisor, strict=True))
+    upper = tuple(max(-(-size // d), 2) * d for size, d in zip(img_size, divisor, strict=True))
+    nearest = " or ".join(dict.fromkeys(str(size) for size in (lower, upper)))
+    raise ValueError(f"{name}: image size {tuple(img_size)} does not work: {reason}. "
+                     f"Nearest sizes that do: {nearest}.")

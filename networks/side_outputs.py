@@ -1,0 +1,129 @@
+"""The one wrapper that gives any U-shaped network its side outputs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .side_head import SideHead
+
+_FEATURE = "_requested_side_feature"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One encoder or decoder level of a network: where its feature map is and what it is like.
+
+    Attributes:
+        module: dotted name of the sub-module whose output is the feature map.
+        channels: of the feature map.
+        scale: input size over feature size, per axis.
+        head: levels that name the same head share its weights.
+        read: turns the sub-module's output into the feature map (B, C, h, w, d); None when it
+            is the feature map already.
+    """
+
+    module: str
+    channels: int
+    scale: tuple[int, int, int]
+    head: str
+    read: Callable[[Any], torch.Tensor] | None = None
+
+
+class SideOutputs(nn.Module):
+    """A network with heads on its decoder and encoder levels.
+
+    In training mode `forward` returns {"out": logits} and, where levels were given, "dec" and
+    "enc": lists of side logits in the order of the levels, the teacher last. Every entry is
+    (B, K, H, W, D). In evaluation mode it returns the logits alone and no head runs.
+
+    The network's own parameters are under "network.", the heads' under "heads.": a checkpoint
+    without its heads is the plain network.
+
+    Differs from the authors' code: theirs runs the heads in evaluation too, keeps their outputs
+    on the module, and returns a tuple whose positions carry the meaning.
+
+    Args:
+        network: (B, C, H, W, D) -> logits (B, K, H, W, D).
+        num_classes: K, background included.
+        decoder: levels along the data flow: next to the bottleneck first, the teacher last.
+        encoder: levels along the data flow: full resolution first, the teacher last.
+        initialise: applied to every module of the heads; None keeps torch's defaults.
+
+    Raises:
+        ValueError: a level names a module the network lacks, or levels that share a head differ.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int, decoder: Sequence[Level] = (),
+                 encoder: Sequence[Level] = (),
+                 initialise: Callable[[nn.Module], None] | None = None):
+        super().__init__()
+        self.network = network
+        self.levels = {"dec": tuple(decoder), "enc": tuple(encoder)}
+        levels = [level for branch in self.levels.values() for level in branch]
+        _check_levels(network, levels)
+        self.heads = nn.ModuleDict()
+        for level in levels:
+            if level.head not in self.heads:
+                self.heads[level.head] = SideHead(level.channels, num_classes, level.scale)
+        if initialise is not None:
+            self.heads.apply(initialise)
+        for name in {level.module for level in levels}:
+            network.get_submodule(name).register_forward_hook(_hand_over)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | dict[str, Any]:
+        """Images (B, C, H, W, D) to the training dict, or to logits in evaluation mode."""
+        if not self.training:
+            return self.network(images)
+        with _requested(self.network, self.levels) as features:
+            outputs = {"out": self.network(images)}
+            for branch, levels in self.levels.items():
+                if levels:
+                    outputs[branch] = [self.heads[level.head](features(level)) for level in levels]
+        return outputs
+
+
+def _hand_over(module: nn.Module, _inputs: Any, output: Any) -> None:
+    """Forward hook: leave the output where it was asked for, and nowhere else.
+
+    The slot is on the module, not in a closure, so that each replica of DataParallel has its own.
+    """
+    if _FEATURE in module.__dict__:
+        module.__dict__[_FEATURE] = output
+
+
+@contextmanager
+def _requested(network: nn.Module, branches: dict[str, tuple[Level, ...]]):
+    """Ask the levels' modules for their outputs; none is kept once the block is left."""
+    modules = {level.module: network.get_submodule(level.module)
+               for levels in branches.values() for level in levels}
+
+    def feature(level: Level) -> torch.Tensor:
+        output = modules[level.module].__dict__[_FEATURE]
+        return output if level.read is None else level.read(output)
+
+    for module in modules.values():
+        module.__dict__[_FEATURE] = None
+    try:
+        yield feature
+    finally:
+        for module in modules.values():
+            module.__dict__.pop(_FEATURE, None)
+
+
+def _check_levels(network: nn.Module, levels: list[Level]) -> None:
+    have = {name for name, _ in network.named_modules(remove_duplicate=False)}
+    lacking = [level.module for level in levels if level.module not in have]
+    if lacking:
+        raise ValueError(f"Levels {', '.join(lacking)} are not sub-modules of "
+                         f"{type(network).__name__}; its own are "
+                         f"{', '.join(name for name, _ in network.named_children())}.")
+    shape: dict[str, tuple] = {}
+    for level in levels:
+        want = (level.channels, level.scale)
+        if shape.setdefault(level.head, want) != want:
+            raise ValueError(f"Level {level.module} cannot share head {level.head}: it has "
+                             f"(channels, scale) {want}, the head is for {shape[level.head]}.")

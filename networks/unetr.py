@@ -1,0 +1,42 @@
+"""UNETR (Hatamizadeh et al., 2022) with its levels named."""
+
+import torch
+from monai.networks.nets import UNETR
+
+from .levels import LevelledNetwork, check_size
+from .side_outputs import Level
+
+
+def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, int],
+                feature_size: int = 32, hidden_size: int = 768, mlp_dim: int = 3072,
+                num_heads: int = 12) -> LevelledNetwork:
+    """MONAI's UNETR with the perceptron patch embedding; nothing is shared between its heads.
+
+    The bottleneck that dec4 reads is the final ViT output (after its last norm), folded to a
+    grid of 16-voxel patches. The 18,432 parameters of `norm_cross_attn`, which MONAI creates and
+    never uses, are frozen, so that neither weight decay nor a distributed run meets them.
+
+    Raises:
+        ValueError: a size is not a multiple of 16 or leaves a bottleneck of one voxel.
+    """
+    check_size("unetr", img_size, divisor=(16, 16, 16))
+    network = UNETR(in_channels, num_classes, img_size, feature_size=feature_size,
+                    hidden_size=hidden_size, mlp_dim=mlp_dim, num_heads=num_heads,
+                    proj_type="perceptron")
+    for block in network.vit.blocks:
+        if hasattr(block, "norm_cross_attn") and not getattr(block, "with_cross_attention", False):
+            block.norm_cross_attn.requires_grad_(False)
+
+    def patch_grid(vit_output: tuple[torch.Tensor, list[torch.Tensor]]) -> torch.Tensor:
+        return network.proj_feat(vit_output[0])  # (B, hidden, H/16, W/16, D/16)
+
+    def level(module, widths, scale, read=None):
+        return Level(module, widths, (scale,) * 3, head=module.replace(".", "_"), read=read)
+
+    width = feature_size
+    return LevelledNetwork(
+        network,
+        decoder=(level("vit", hidden_size, 16, patch_grid), level("decoder5", 8 * width, 8),
+                 level("decoder4", 4 * width, 4), level("decoder3", 2 * width, 2)),
+        encoder=(level("encoder1", width, 1), level("encoder2", 2 * width, 2),
+                 level("encoder3", 4 * width, 4), level("encoder4", 8 * width, 8)))

@@ -1,0 +1,151 @@
+"""The picture of a training run: losses, validation Dice, learning rate and time over epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from reports.canvas import PALETTE, new_figure, save_png, write_at
+
+_INK, _FAINT, _TIME = "#202428", "#70767C", "#B36B00"
+_THIN = tuple(colour for colour in PALETTE if colour not in ("#F0E442", "#99DDFF", "#B8E0B0"))
+_BOXES = {  # left, bottom, width, height; the legends stand to the right of the axes
+    "loss": (0.09, 0.655, 0.66, 0.275),
+    "dice": (0.09, 0.310, 0.66, 0.275),
+    "pace": (0.09, 0.070, 0.66, 0.170),
+}
+
+_Curves = dict[str, tuple[list[int], list[float]]]
+
+
+def progress_picture(
+    path: str | Path, history: Sequence[Mapping[str, Any]], best_epoch: int | None = None
+) -> None:
+    """Write a 1000 x 1000 PNG of losses, validation Dice, learning rate and seconds by epoch.
+
+    Args:
+        path: the PNG file.
+        history: one dict per epoch with a 1-based "epoch"; every other key may be missing.
+        best_epoch: the epoch to mark; None marks the highest "val_dice".
+
+    Raises:
+        ValueError: if the history is empty.
+    """
+    if not history:
+        raise ValueError("progress_picture: the history holds no epoch")
+    from matplotlib.ticker import MaxNLocator
+
+    curves = _curves(history)
+    epochs = [int(row["epoch"]) for row in history]
+    if best_epoch is None and "val_dice" in curves:
+        validated, values = curves["val_dice"]
+        best_epoch = validated[values.index(max(values))]
+
+    figure = new_figure(1000, 1000, "white")
+    num_epochs = f"{max(epochs)} epoch{'' if max(epochs) == 1 else 's'}"
+    write_at(figure, 500, 968, f"training progress, {num_epochs}", size=15, color=_INK)
+    axes = {name: figure.add_axes(box) for name, box in _BOXES.items()}
+    _draw_loss(axes["loss"], curves)
+    _draw_dice(axes["dice"], curves, best_epoch)
+    _draw_pace(axes["pace"], curves)
+    margin = max(0.5, 0.02 * (max(epochs) - min(epochs)))
+    for panel in axes.values():
+        panel.set_xlim(min(epochs) - margin, max(epochs) + margin)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        panel.grid(color=_INK, alpha=0.12, linewidth=0.8)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color(_FAINT)
+        if best_epoch is not None:
+            panel.axvline(best_epoch, color=_FAINT, linewidth=1, linestyle="--", zorder=1)
+    axes["pace"].set_xlabel("epoch")
+    save_png(path, figure)
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> _Curves:
+    """Turn the rows into one (epochs, values) pair per key, without what cannot be drawn."""
+    curves: _Curves = {}
+    for row in history:
+        for key, value in row.items():
+            if key != "epoch" and isinstance(value, Real) and math.isfinite(value):
+                epochs, values = curves.setdefault(key, ([], []))
+                epochs.append(int(row["epoch"]))
+                values.append(float(value))
+    return curves
+
+
+def _draw_loss(axes: Any, curves: _Curves) -> None:
+    rest = [key for key in curves if not key.startswith("val_")]
+    terms = [key for key in rest if key not in ("loss", "lr", "seconds")]
+    for index, term in enumerate(terms):
+        style = ("-", "--", ":")[index // len(_THIN) % 3]
+        _plot(axes, curves, term, _THIN[index % len(_THIN)], 1.1, style)
+    _plot(axes, curves, "loss", _INK, 2.4)
+    _plot(axes, curves, "val_loss", _INK, 1.6, "--")
+    shown = [v for key in ("loss", "val_loss", *terms) for v in curves.get(key, ([], []))[1]]
+    if shown and min(shown) > 0:
+        axes.set_yscale("log")
+    axes.set_ylabel("training loss")
+    _legend(axes, first="loss")
+
+
+def _draw_dice(axes: Any, curves: _Curves, best_epoch: int | None) -> None:
+    classes = [key for key in curves if key.startswith("val_dice_")]
+    for index, key in enumerate(classes):
+        _plot(axes, curves, key, _THIN[index % len(_THIN)], 1.1, name=key.removeprefix("val_dice_"))
+    _plot(axes, curves, "val_dice", _INK, 2.4, name="mean")
+    epochs, values = curves.get("val_dice", ([], []))
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("validation Dice")
+    if best_epoch in epochs:
+        best = values[epochs.index(best_epoch)]
+        axes.plot(
+            [best_epoch], [best], "*", color="#D55E00", markersize=15, markeredgecolor="white",
+            zorder=5, label=f"best {best:.3f}, epoch {best_epoch}",
+        )  # fmt: skip
+    if not epochs:
+        place = {"transform": axes.transAxes, "ha": "center"}
+        axes.text(0.5, 0.5, "no validation yet", color=_FAINT, **place)
+    _legend(axes, first="mean")
+
+
+def _draw_pace(axes: Any, curves: _Curves) -> None:
+    _plot(axes, curves, "lr", _INK, 1.8)
+    axes.set_ylabel("learning rate")
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    axes.set_ylim(bottom=0)
+    clock = axes.twinx()
+    _plot(clock, curves, "seconds", _TIME, 1.2)
+    clock.set_ylim(bottom=0)
+    clock.set_ylabel("seconds per epoch", color=_TIME)
+    clock.tick_params(axis="y", colors=_TIME)
+    clock.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_zorder(clock.get_zorder() + 1)  # the learning rate stays readable over the times
+    axes.patch.set_visible(False)
+
+
+def _plot(
+    axes: Any, curves: _Curves, key: str, colour: str, width: float, style: str = "-",
+    name: str | None = None,
+) -> None:  # fmt: skip
+    if key not in curves:
+        return
+    epochs, values = curves[key]
+    # a lone or sparse point has no line to be seen by
+    marker = "o" if len(epochs) <= 25 else None
+    axes.plot(epochs, values, style, color=colour, linewidth=width, marker=marker,
+              markersize=2.5 + width, label=name or key)  # fmt: skip
+
+
+def _legend(axes: Any, first: str) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    order = sorted(range(len(names)), key=lambda i: (names[i] != first, i))
+    axes.legend(
+        [handles[i] for i in order], [names[i] for i in order], loc="upper left",
+        bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9 if len(names) <= 14 else 7.5,
+    )  # fmt: skip

@@ -1,0 +1,76 @@
+"""scripts/make_phantoms.py as a user runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_phantoms.py"
+
+
+def run(folder, *arguments):
+    """Run the script from another folder than the repository."""
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], cwd=folder,
+                          capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_writes_cases_and_says_how_to_train_on_them(tmp_path):
+    result = run(tmp_path, "--dataset", "mmwhs-ct", "--output", "my data", "--cases", 2,
+                 "--size", 20, 18, 16, "--seed", 3)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "my data"
+    assert (folder / "imagesTraining" / "ct_train_1002_image.nii.gz").is_file()
+    assert (folder / "labelsTraining" / "ct_train_1002_label.nii.gz").is_file()
+    assert not list(folder.rglob(".*"))
+    assert "Wrote 2 mmwhs-ct cases" in result.stdout
+    assert "train_SelfDistil_Original.py 'my data' _ --dataset mmwhs-ct" in result.stdout
+
+
+def test_second_run_is_refused_without_overwrite(tmp_path):
+    arguments = ["--dataset", "hippocampus", "--output", "out", "--cases", 1, "--size", 16, 16, 16]
+    assert run(tmp_path, *arguments).returncode == 0
+    refused = run(tmp_path, *arguments)
+    assert refused.returncode == 2
+    assert "already holds cases" in refused.stderr
+    assert "--overwrite" in refused.stderr
+    assert run(tmp_path, *arguments, "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--cases", 0], "at least 1 case"),
+    (["--cases", 1, "--size", 32, 32, 8], "at least 16"),
+    (["--cases", 1, "--dataset", "liver"], "invalid choice"),
+    (["--cases", "two"], "invalid int"),
+    ([], "--cases"),
+])
+def test_wrong_arguments_exit_2_with_one_message(arguments, words, tmp_path):
+    result = run(tmp_path, "--dataset", "hippocampus", "--output", "out", *arguments)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_a_wrong_argument(tmp_path):
+    (tmp_path / "out").write_text("not a folder")
+    result = run(tmp_path, "--dataset", "hippocampus", "--output", "out", "--cases", 1)
+    assert result.returncode == 2
+    assert "is a file" in result.stderr
+
+
+def test_help_imports_nothing_heavy(tmp_path):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{str(SCRIPT)!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "heavy = {'numpy', 'scipy', 'nibabel', 'torch', 'monai'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
+                            text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "--dataset" in result.stdout

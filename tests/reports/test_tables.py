@@ -1,0 +1,114 @@
+"""Tables against strings written by hand."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from reports import markdown_table, per_case_csv, summary_table
+
+
+def _stats(mean, std):
+    return {"mean": mean, "std": std, "n": 3}
+
+
+def _summary(num_cases=3, num_empty=None):
+    return {
+        "num_cases": num_cases,
+        "metrics": {"dice": _stats(0.85, 0.02), "hd95_mm": _stats(3.25, 1.0)},
+        "per_class": {
+            "anterior": {"dice": _stats(0.9, 0.0104), "hd95_mm": _stats(1.5, 0.25)},
+            "posterior": {"dice": _stats(0.8, 0.03), "hd95_mm": _stats(5.0, 12.5)},
+        },
+        "mean_foreground_dice": 0.85,
+        "num_empty": num_empty or {},
+        "empty_cases": [],
+    }
+
+
+def test_summary_table_is_the_hand_written_one():
+    assert summary_table(_summary()) == (
+        "class                Dice      HD95 [mm]\n"
+        "----------------------------------------\n"
+        "anterior   0.900 +- 0.010   1.50 +- 0.25\n"
+        "posterior  0.800 +- 0.030  5.00 +- 12.50\n"
+        "----------------------------------------\n"
+        "mean       0.850 +- 0.020   3.25 +- 1.00\n"
+        "3 cases"
+    )
+
+
+def test_markdown_table_is_the_hand_written_one():
+    assert markdown_table(_summary(num_empty={"posterior": 1})) == (
+        "| class | Dice | HD95 [mm] |\n"
+        "|:---|---:|---:|\n"
+        "| anterior | 0.900 +- 0.010 | 1.50 +- 0.25 |\n"
+        "| posterior | 0.800 +- 0.030 | 5.00 +- 12.50 |\n"
+        "| mean | 0.850 +- 0.020 | 3.25 +- 1.00 |\n"
+        "\n"
+        "3 cases; 1 one-sided empty class mask counted at the volume's diagonal"
+    )
+
+
+def test_a_pipe_in_a_class_name_does_not_break_the_markdown():
+    summary = _summary()
+    summary["per_class"] = {"a|b": summary["per_class"]["anterior"]}
+    assert "| a\\|b | 0.900" in markdown_table(summary)
+
+
+@pytest.mark.parametrize(
+    ("num_empty", "footer"),
+    [
+        ({}, "1 case"),
+        ({"anterior": 0, "posterior": 0}, "1 case"),
+        ({"a": 2, "b": 1}, "1 case; 3 one-sided empty class masks"),
+        ({"label": 1, "prediction": 1, "both": 7}, "1 case; 2 one-sided empty class masks"),
+        ({"a": {"label": 1, "both": 4}, "b": {"prediction": 2}}, "1 case; 3 one-sided empty"),
+    ],
+)
+def test_footer_counts_only_one_sided_masks(num_empty, footer):
+    last = summary_table(_summary(num_cases=1, num_empty=num_empty)).splitlines()[-1]
+    assert last.startswith(footer)
+    assert ("empty" in last) == ("empty" in footer)
+
+
+def test_missing_numbers_are_dashes_and_units_follow_the_metric():
+    summary = _summary()
+    summary["metrics"] = {"dice": _stats(None, None), "hd95_voxels": _stats(2.0, None)}
+    summary["per_class"] = {"c": {"dice": _stats(math.nan, math.nan)}}
+    header, _, line, _, mean, _ = summary_table(summary).splitlines()
+    assert header.split() == ["class", "Dice", "HD95", "[voxels]"]
+    assert line.split() == ["c", "-", "-"]
+    assert mean.split() == ["mean", "-", "2.00"]
+
+
+def test_csv_round_trip(tmp_path):
+    path = tmp_path / "new" / "per_case.csv"
+    rows = [
+        {"case_id": "a,1", "class": 1, "dice": 0.123456789, "hd95_mm": math.nan, "empty": True},
+        {"case_id": "b", "class": np.int64(2), "dice": np.float32(1), "hd95_mm": None, "empty": ""},
+    ]
+    per_case_csv(path, rows)
+    assert path.read_bytes() == (
+        b"case_id,class,dice,hd95_mm,empty\n"
+        b'"a,1",1,0.123457,,True\n'
+        b"b,2,1.000000,,\n"
+    )  # fmt: skip
+    with path.open(newline="") as file:
+        back = list(csv.DictReader(file))
+    assert [row["case_id"] for row in back] == ["a,1", "b"]
+    assert float(back[0]["dice"]) == pytest.approx(rows[0]["dice"], abs=5e-7)
+    assert back[0]["hd95_mm"] == back[1]["hd95_mm"] == ""
+
+
+def test_csv_refuses_ragged_rows_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "per_case.csv"
+    per_case_csv(path, [{"dice": 1.0}])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"row 2 .*\['dice', 'iou'\]"):
+        per_case_csv(path, [{"dice": 1.0}, {"iou": 1.0}])
+    with pytest.raises(ValueError, match="no rows"):
+        per_case_csv(path, [])
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

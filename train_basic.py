@@ -1,0 +1,65 @@
+"""Train a U-shaped network alone, with Dice-CE on its output: the baseline of the DSD papers.
+
+python train_basic.py DATA _ --experiment CT_MMWHS_nnUnet_Basic_Fold1.exp
+python train_basic.py --help
+
+Dataset, network and fold come from flags or from the experiment's name, the rest from the recipe
+of the two (configs/recipes.py). Everything about the run is kept in experiments/NAME.exp.
+"""
+
+from pathlib import Path
+
+from configs import training_config
+from configs.cli import exit_with, log_to_console
+
+
+def main() -> None:
+    config = training_config("basic")
+    # Only now, so that --help and a mistyped flag answer at once.
+    from data import evaluation_loader, load_volumes, select_cases, training_loader
+    from losses import DiceCELoss
+    from managers import (
+        SegmentationManager,
+        adamw,
+        choose_device,
+        create_run,
+        export_weights,
+        fit_devices,
+        network_of,
+        seed_everything,
+        test_best,
+        training_callbacks,
+    )
+    log = log_to_console()
+    device = choose_device(config.device)
+    seed_everything(config.seed)
+
+    network = network_of(config)
+    loss = DiceCELoss()
+
+    selection = select_cases(config, progress=config.show_verbose)
+    dataset, verbose = selection.dataset, config.show_verbose
+    train_volumes = load_volumes(selection.group("training"), dataset, config.img_size, verbose)
+    val_volumes = load_volumes(selection.group("validation"), dataset, progress=verbose)
+    loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
+                             config.seed, config.num_workers)
+
+    folder = create_run(config, selection.folds, device)
+    log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "
+             f"{len(train_volumes)} training and {len(val_volumes)} validation cases, {device}")
+    manager = SegmentationManager(network, adamw(network, config), loss, dataset.class_names,
+                                  config.img_size, config.overlap, config.window_batch,
+                                  config.val_every)
+    manager.fit(loader, config.epochs, evaluation_loader(val_volumes),
+                training_callbacks(folder, config, manager, loader),
+                device=fit_devices(device, config.use_multi_gpus),
+                use_multi_gpus=config.use_multi_gpus)
+    if config.output_model is not None:
+        export_weights(Path(config.output_model), network)
+        log.info(f"weights of the last epoch: {config.output_model}")
+
+    test_best(folder, config, manager, val_volumes, dataset.class_names, device)
+
+
+if __name__ == "__main__":
+    exit_with(main)
