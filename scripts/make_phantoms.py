@@ -8,7 +8,17 @@ from pathlib import Path
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.phantoms import MIN_SIZE, PHANTOMS, make_phantoms  # noqa: E402 - needs the line above
+from configs.cli import exit_with  # noqa: E402 - needs the line above
+from data.phantoms import MIN_SIZE, PHANTOMS, make_phantoms  # noqa: E402
+
+HEART_FLAGS = "--img_size 64 64 64 --filters 8 16 32 64 128 --epochs 10"
+TRAINING = {  # an experiment's name, which says dataset, network and fold, and other flags
+    "mmwhs-ct": ("CT_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", HEART_FLAGS),
+    "mmwhs-mr": ("MR_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", HEART_FLAGS),
+    "hippocampus": ("Hippocampus_nnUnet_SelfDist_Phantoms.exp",
+                    "--img_size 32 32 32 --epochs 5"),
+}
+MIN_TRAINING_CASES = 3  # one each to train, validate and test
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,32 +38,24 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Return the exit code: 0 written, 1 a failure while writing, 2 wrong arguments."""
-    arguments = parse(argv)
-    try:
-        ids = make_phantoms(
-            arguments.dataset, arguments.output, arguments.cases, arguments.size,
-            arguments.seed, arguments.overwrite,
-        )
-    except ValueError as error:
-        print(f"make_phantoms.py: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"make_phantoms.py: cannot write to {arguments.output}: {error}", file=sys.stderr)
-        return 1
-    span = f"{ids[0]} .. {ids[-1]}"
-    print(f"Wrote {len(ids)} {arguments.dataset} cases to {arguments.output}: {span}")
-    print("Train on them, for example:")
-    print(
-        f"  python train_SelfDistil_Original.py {shlex.quote(arguments.output)} _"
-        f" --dataset {arguments.dataset} --network nnunet --img_size 32 32 32 --epochs 2"
-        " --device cpu --show_verbose"
-        + (" --fold 1" if arguments.dataset.startswith("mmwhs") else "")
-        + f" --training_split {max(1, len(ids) // 5)} --experiment phantoms.exp"
-    )
-    return 0
+def training_command(dataset: str, output: str, num_cases: int) -> str | None:
+    """Return a command that trains on the cases, a quarter held out; None if none can."""
+    if dataset not in TRAINING or num_cases < MIN_TRAINING_CASES:
+        return None
+    experiment, flags = TRAINING[dataset]
+    return (f"python train_SelfDistil_Original.py {shlex.quote(output)} _"
+            f" --experiment {experiment} {flags} --training_split {max(1, num_cases // 4)}")
+
+
+def main() -> None:
+    args = parse()
+    ids = make_phantoms(
+        args.dataset, args.output, args.cases, args.size, args.seed, args.overwrite)
+    print(f"Wrote {len(ids)} {args.dataset} cases to {args.output}: {ids[0]} .. {ids[-1]}")
+    command = training_command(args.dataset, args.output, len(ids))
+    if command:
+        print(f"Train on them, for example:\n  {command}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -1,10 +1,14 @@
 """scripts/make_phantoms.py as a user runs it."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from configs import training_config
+from data.datasets import DATASETS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_phantoms.py"
 
@@ -15,7 +19,7 @@ def run(folder, *arguments):
                           capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_writes_cases_and_says_how_to_train_on_them(tmp_path):
+def test_writes_cases_below_the_output(tmp_path):
     result = run(tmp_path, "--dataset", "mmwhs-ct", "--output", "my data", "--cases", 2,
                  "--size", 20, 18, 16, "--seed", 3)
     assert result.returncode == 0, result.stderr
@@ -24,7 +28,35 @@ def test_writes_cases_and_says_how_to_train_on_them(tmp_path):
     assert (folder / "labelsTraining" / "ct_train_1002_label.nii.gz").is_file()
     assert not list(folder.rglob(".*"))
     assert "Wrote 2 mmwhs-ct cases" in result.stdout
-    assert "train_SelfDistil_Original.py 'my data' _ --dataset mmwhs-ct" in result.stdout
+
+
+@pytest.mark.parametrize("num_cases", [3, 8])
+@pytest.mark.parametrize("dataset", ["mmwhs-ct", "mmwhs-mr", "hippocampus"])
+def test_says_a_command_that_trains_on_the_cases(dataset, num_cases, tmp_path):
+    result = run(tmp_path, "--dataset", dataset, "--output", "my data", "--cases", num_cases,
+                 "--size", 16, 16, 16)
+    assert result.returncode == 0, result.stderr
+    python, script, *flags = shlex.split(result.stdout.splitlines()[-1])
+    assert (python, script) == ("python", "train_SelfDistil_Original.py")
+    assert (SCRIPT.parents[1] / script).is_file()
+    config = training_config("dsd", flags)
+    assert (config.dataset, config.network, config.fold) == (dataset, "nnunet", 1)
+    assert (config.data_dir, config.output_model) == ("my data", None)
+    found = DATASETS[dataset].find_cases(tmp_path / config.data_dir)
+    assert len(found) == num_cases
+    split = DATASETS[dataset].split(
+        [case.case_id for case in found], config.training_split, config.validation_split)[0]
+    held_out = split.testing if dataset == "hippocampus" else split.validation
+    assert len(held_out) == max(1, num_cases // 4)
+    assert split.training
+
+
+@pytest.mark.parametrize(("dataset", "num_cases"), [("msd-brats", 4), ("hippocampus", 2)])
+def test_says_no_command_where_none_would_work(dataset, num_cases, tmp_path):
+    result = run(tmp_path, "--dataset", dataset, "--output", "out", "--cases", num_cases,
+                 "--size", 16, 16, 16)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_second_run_is_refused_without_overwrite(tmp_path):
@@ -48,6 +80,7 @@ def test_wrong_arguments_exit_2_with_one_message(arguments, words, tmp_path):
     result = run(tmp_path, "--dataset", "hippocampus", "--output", "out", *arguments)
     assert result.returncode == 2
     assert words in result.stderr
+    assert "error: " in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -56,7 +89,15 @@ def test_an_output_that_is_a_file_is_a_wrong_argument(tmp_path):
     (tmp_path / "out").write_text("not a folder")
     result = run(tmp_path, "--dataset", "hippocampus", "--output", "out", "--cases", 1)
     assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
     assert "is a file" in result.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    result = run(tmp_path, "--dataset", "hippocampus", "--output", "file/out", "--cases", 1)
+    assert result.returncode == 1
+    assert "\nfailed: NotADirectoryError" in result.stderr
 
 
 def test_help_imports_nothing_heavy(tmp_path):
