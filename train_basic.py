@@ -22,10 +22,12 @@ def main() -> None:
         SegmentationManager,
         adamw,
         choose_device,
-        create_run,
         export_weights,
         fit_devices,
         network_of,
+        open_run,
+        restore,
+        resume_point,
         seed_everything,
         test_best,
         training_callbacks,
@@ -33,8 +35,10 @@ def main() -> None:
     log = log_to_console()
     device = choose_device(config.device)
     seed_everything(config.seed)
+    checkpoint = resume_point(config)
 
     network = network_of(config)
+    optimizer = adamw(network, config)
     loss = DiceCELoss()
 
     selection = select_cases(config, progress=config.show_verbose)
@@ -44,15 +48,16 @@ def main() -> None:
     loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
                              config.seed, config.num_workers)
 
-    folder = create_run(config, selection.folds, device)
+    folder = open_run(config, selection.folds, device, checkpoint)
+    history = restore(checkpoint, network, optimizer)
     log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "
-             f"{len(train_volumes)} training and {len(val_volumes)} validation cases, {device}")
-    manager = SegmentationManager(network, adamw(network, config), loss, dataset.class_names,
-                                  config.img_size, config.overlap, config.window_batch,
-                                  config.val_every)
+             f"{len(train_volumes)} training and {len(val_volumes)} validation cases, "
+             f"epochs {len(history) + 1} to {config.epochs}, {device}")
+    manager = SegmentationManager(network, optimizer, loss, dataset.class_names, config.img_size,
+                                  config.overlap, config.window_batch, config.val_every)
     manager.fit(loader, config.epochs, evaluation_loader(val_volumes),
-                training_callbacks(folder, config, manager, loader),
-                device=fit_devices(device, config.use_multi_gpus),
+                training_callbacks(folder, config, manager, loader, history),
+                initial_epoch=len(history), device=fit_devices(device, config.use_multi_gpus),
                 use_multi_gpus=config.use_multi_gpus)
     if config.output_model is not None:
         export_weights(Path(config.output_model), network)

@@ -45,7 +45,8 @@ class TrainingConfig:
     device: str
     use_multi_gpus: bool
     show_verbose: bool
-    overwrite: bool
+    overwrite: bool                             # replace an experiment of that name
+    resume: bool                                # continue it after its last finished epoch
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, tuples as lists."""
@@ -86,8 +87,11 @@ def training_parser(method: str) -> argparse.ArgumentParser:
     what.add_argument("--experiment", "-exp", default=None, metavar="NAME.exp",
                       help="run folder: a name below experiments/, or a path "
                            "(default: DATASET_NETWORK_METHOD_FoldK.exp)")
-    what.add_argument("--overwrite", action="store_true",
-                      help="replace an experiment of that name instead of refusing")
+    exists = what.add_mutually_exclusive_group()
+    exists.add_argument("--resume", action="store_true",
+                        help="continue the experiment after its last finished epoch")
+    exists.add_argument("--overwrite", action="store_true",
+                        help="replace an experiment of that name instead of refusing")
     what.add_argument("--dataset", choices=DATASETS, help="default: from the name")
     what.add_argument("--network", choices=NETWORKS, help="default: from the name")
     what.add_argument("--img_size", "-size", type=int, nargs=3, metavar=("X", "Y", "Z"),
@@ -182,7 +186,7 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
         val_every=args.val_every, overlap=args.overlap, window_batch=args.window_batch,
         num_workers=args.num_workers, seed=args.seed, device=args.device or "auto",
         use_multi_gpus=args.use_multi_gpus, show_verbose=args.show_verbose,
-        overwrite=args.overwrite)
+        overwrite=args.overwrite, resume=args.resume)
 
 
 def _choose(kind: str, args: argparse.Namespace, hints: NameHints, choices, problems) -> Any:

@@ -64,8 +64,8 @@ class Record(Callback):
         self.optimizer = optimizer
         self.epochs = epochs
         self.history = history
-        self.timing: list[dict[str, float]] = []
-        self.board = SummaryWriter(str(folder / "data"))
+        self.timing = _timing_of(folder, len(history))
+        self.board = SummaryWriter(str(folder / "data"), purge_step=len(history) + 1)
         self._start = self._trained = 0.0
 
     def on_epoch_start(self, epoch: int) -> None:
@@ -114,6 +114,13 @@ class Record(Callback):
     def on_train_end(self, model: Any) -> None:
         """Close TensorBoard's file."""
         self.board.close()
+
+
+def _timing_of(folder: Path, num_epochs: int) -> list[dict[str, float]]:
+    """Lines of the epochs that a resumed run has behind it."""
+    path = folder / "timing.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [row for row in map(json.loads, lines) if row["epoch"] <= num_epochs]
 
 
 class Progress(Callback):

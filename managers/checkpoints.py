@@ -23,6 +23,7 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     """
     state = {"format": FORMAT, "network": network.state_dict(),
              "optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state(),
+             "cuda_rng_states": torch.cuda.get_rng_state_all(),
              "history": history, "config": config}
     write_with(path, lambda file: torch.save(state, file))
 
@@ -36,7 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.model"))
         raise ValueError(f"{path}: no such checkpoint; beside it: {', '.join(beside) or 'none'}. "
-                         f"best.model appears after the first validated epoch.")
+                         f"They appear at the end of an epoch.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
@@ -46,6 +47,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path}: is not a checkpoint of this project (format {FORMAT}).")
     return state
+
+
+def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
+            optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Put network, optimiser and random generators where the checkpoint left them.
+
+    Returns:
+        The lines of the epochs done so far; none for a new run, where `checkpoint` is None.
+    """
+    if checkpoint is None:
+        return []
+    network.load_state_dict(checkpoint["network"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    torch.set_rng_state(checkpoint["rng_state"])
+    if len(checkpoint["cuda_rng_states"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(checkpoint["cuda_rng_states"])
+    return checkpoint["history"]
 
 
 def export_weights(path: Path, network: nn.Module) -> None:
@@ -72,12 +90,15 @@ class SaveCheckpoints(Callback):
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:
-        """Save; after the record of the epoch, whose history goes into the file."""
-        self._save("last.model")
+        """Save; after the record of the epoch, whose history goes into the file.
+
+        best.model first: a run killed between the two repeats the epoch and saves both.
+        """
         dice = (val_summary or {}).get("dice")
         if dice is not None and dice > self.best_dice:
             self.best_dice = dice
             self._save("best.model")
+        self._save("last.model")
 
     def _save(self, name: str) -> None:
         save_checkpoint(self.folder / name, self.manager.raw_model,

@@ -1,11 +1,13 @@
 """A run on disk: making its folder, and building it again from there."""
 
+import json
 import logging
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,26 +28,76 @@ from .segmentation import SegmentationManager
 PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
 
 
-def create_run(config: TrainingConfig, folds: list[Split], device: torch.device) -> Path:
-    """Make the run's folder with config.json, environment.json, splits.json, and open its log.
+def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
+    """The checkpoint that `config` continues from; None for a new run.
+
+    Asked before any data are read, so that a run that cannot be is refused at once.
 
     Raises:
-        ValueError: a run of that name exists and `config.overwrite` is false, or the folder
-            holds something that is not a run.
+        ValueError: the experiment exists and neither --resume nor --overwrite was given, there is
+            nothing to resume, or the settings do not fit the weights.
     """
     folder = experiment_dir(config.experiment)
+    if config.output_model is not None and Path(config.output_model).is_dir():
+        raise ValueError(f"OUTPUT {config.output_model}: is a directory; give a file, or _ for "
+                         f"none.")
+    if config.resume:
+        _compare(read_config(folder), config, folder)
+        checkpoint = load_checkpoint(folder / "last.model")
+        done = checkpoint["history"][-1]["epoch"]
+        if done >= config.epochs:
+            raise ValueError(f"{folder}: has finished {done} epochs; give more than that as "
+                             f"--epochs to train on.")
+        return checkpoint
     if folder.exists() and any(folder.iterdir()):
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder}: exists and is not a run; choose another --experiment.")
         if not config.overwrite:
             raise ValueError(f"{folder}: this experiment exists. Choose another --experiment, or "
-                             f"give --overwrite to replace it.")
+                             f"give --resume to continue it or --overwrite to replace it.")
+    return None
+
+
+# What a checkpoint's weights depend on, and what says nothing about how a run goes on.
+SHAPES = ("method", "dataset", "network", "network_options", "img_size")
+INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device", "show_verbose",
+               "use_multi_gpus", "resume", "overwrite")
+
+
+def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
+    """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
+    old, new = (json.loads(json.dumps(config.to_dict())) for config in (before, now))
+    changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
+               if old[name] != new[name] and name not in INDIFFERENT}
+    breaking = [text for name, text in changed.items() if name in SHAPES]
+    if breaking:
+        raise ValueError(f"{folder}: cannot be resumed, its weights are for other settings: "
+                         f"{'; '.join(breaking)}.")
+    for text in changed.values():
+        warnings.warn(f"--resume: {text}; the run goes on with the new value.", stacklevel=2)
+
+
+def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
+             checkpoint: dict[str, Any] | None) -> Path:
+    """Make the run's folder, or continue it from `checkpoint`, and open its log.
+
+    Writes config.json, environment.json and splits.json.
+
+    Raises:
+        ValueError: the split differs from that of the run to be resumed.
+    """
+    folder = experiment_dir(config.experiment)
+    splits = [split.to_dict() for split in folds]
+    if checkpoint is not None and read_json(folder / "splits.json") != splits:
+        raise ValueError(f"{folder}: cannot be resumed, the cases or their split have changed "
+                         f"(splits.json).")
+    if checkpoint is None and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The data are found again from any working directory.
     values = config.to_dict() | {"data_dir": str(Path(config.data_dir).resolve())}
     write_json(folder / "environment.json", environment(device))
-    write_json(folder / "splits.json", [split.to_dict() for split in folds])
+    write_json(folder / "splits.json", splits)
     write_json(folder / "config.json", values)
     _log_to_file(folder / f"{folder.stem}.log")
     return folder

@@ -50,9 +50,13 @@ class SegmentationManager(Manager):
         self._last_epoch: int | None = None  # of the fit under way
 
     def to(self, device: torch.device) -> None:
-        """Move network and loss, and send the batches to come after them."""
+        """Move network, loss and optimiser state, and send the batches to come after them."""
         self._device = device
         super().to(device)
+        # A resumed optimiser has its state where the network was when it was restored.
+        for state in self.optimizer.state.values() if self.optimizer is not None else ():
+            state.update({name: value.to(device) for name, value in state.items()
+                          if name != "step" and isinstance(value, torch.Tensor)})
 
     def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """A batch to (images, label), on their way to the device without waiting for it."""
@@ -89,8 +93,9 @@ class SegmentationManager(Manager):
     def summary(self) -> dict[str, float]:
         """Means since the last reset; waits for the device, so it is read once an epoch.
 
-        Training: "loss" and its terms. Validation: "dice_ce" of whole volumes (not comparable
-        with the training loss, which has more terms), "dice" and "dice_<class name>".
+        Training: "loss" and its terms. Validation: "dice", "dice_<class name>" and "loss", the
+        Dice-CE of the output on whole volumes: to be compared with the training term
+        "dice_ce_out", not with the training loss, which has more terms.
         """
         if self.model.training:
             loss = self.compiled_losses
@@ -98,7 +103,7 @@ class SegmentationManager(Manager):
         values = {"dice": float(self.dice.result)}
         values |= {f"dice_{name}": dice for name, dice in self.dice.per_class.items()}
         if self.loss_fn is not None:
-            values = {"dice_ce": float(self.loss_fn.result)} | values
+            values = {"loss": float(self.loss_fn.result)} | values
         return values
 
     def fit(self, training_dataset: Any, /, epochs: int, val_dataset: Any = None,
@@ -108,7 +113,8 @@ class SegmentationManager(Manager):
 
         Raises:
             TrainingError: an error while training.
-            TrainingInterruptedError: the keyboard stopped it (torchmanager alone would return as if done).
+            TrainingInterruptedError: the keyboard stopped it (torchmanager alone would return as
+                if all were done).
         """
         finished = _CountEpochs()
         self._last_epoch = epochs - 1
@@ -123,8 +129,8 @@ class SegmentationManager(Manager):
         finally:
             self._last_epoch = None
         if finished.epochs < epochs - initial_epoch:
-            raise TrainingInterruptedError(f"after {initial_epoch + finished.epochs} of {epochs} epochs; the "
-                              f"last finished one is in last.model")
+            raise TrainingInterruptedError(f"after {initial_epoch + finished.epochs} of {epochs} "
+                                           f"epochs; the last finished one is in last.model")
         return network
 
     def test(self, dataset: Any, /, **kwargs: Any) -> dict[str, float]:

@@ -29,9 +29,13 @@ def adamw(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
 
 
 def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,
-                       loader: DataLoader) -> list[Callback]:
-    """Order of cases, learning rate, records, checkpoints, progress: in this order."""
-    optimizer, history = manager.compiled_optimizer, []
+                       loader: DataLoader, history: list[dict[str, Any]]) -> list[Callback]:
+    """Order of cases, learning rate, records, checkpoints, progress: in this order.
+
+    Args:
+        history: lines of the epochs that a resumed run has behind it, else empty.
+    """
+    optimizer = manager.compiled_optimizer
     callbacks = [
         EpochOrder(loader),
         LearningRate(optimizer, LR_SCHEDULES[config.lr_schedule], config.lr, config.epochs),

@@ -1,0 +1,80 @@
+"""A run that is stopped and continued ends where an uninterrupted one does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+SETTINGS = ("--filters", 4, 8, 8, "--img_size", 16, 16, 16, "--device", "cpu", "--epochs", 4,
+            "--training_split", 2, "--validation_split", 1)
+SCRIPT = "train_SelfDistil_Original.py"
+
+
+@pytest.fixture(scope="module")
+def data(phantoms):
+    return phantoms("hippocampus", 7, (24, 24, 24))
+
+
+def experiment(name):
+    return f"Hippocampus_nnUnet_{name}.exp"
+
+
+def kill_after_first_epoch(command, cwd, last_model):
+    """Start a run and kill it without warning once an epoch is on disk."""
+    process = subprocess.Popen(list(map(str, command)), cwd=cwd, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not last_model.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    return torch.load(last_model, weights_only=True)["history"][-1]["epoch"]
+
+
+def test_killed_and_resumed_is_the_same_to_the_bit(data, run_script, tmp_path, pytestconfig):
+    whole = run_script(SCRIPT, data, "_", "--experiment", experiment("Whole"), *SETTINGS)
+    assert whole.returncode == 0, whole.stderr
+    runs = tmp_path / "experiments"
+    done = kill_after_first_epoch(
+        [sys.executable, pytestconfig.rootpath / SCRIPT, data, "_", "--experiment",
+         experiment("Killed"), *SETTINGS], tmp_path, runs / experiment("Killed") / "last.model")
+    assert 1 <= done < 4
+    resumed = run_script(SCRIPT, data, "_", "--experiment", experiment("Killed"), *SETTINGS,
+                         "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("metrics.jsonl", "per_case.csv"):
+        first, second = ((runs / experiment(run) / name).read_bytes() for run in ("Whole", "Killed"))
+        assert first == second, name
+    for model in ("last.model", "best.model"):
+        first, second = (torch.load(runs / experiment(run) / model, weights_only=True)
+                         for run in ("Whole", "Killed"))
+        assert first["history"] == second["history"]
+        assert all(torch.equal(value, second["network"][key])
+                   for key, value in first["network"].items())
+    epochs = [json.loads(line)["epoch"] for line in
+              (runs / experiment("Killed") / "timing.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_what_can_and_cannot_be_resumed(data, run_script, tmp_path):
+    def train(*arguments):
+        return run_script(SCRIPT, data, "_", "--experiment", experiment("Test"), *arguments)
+
+    absent = train(*SETTINGS, "--resume")
+    assert absent.returncode == 2 and "no run here" in absent.stderr
+    first = train(*SETTINGS, "--epochs", 1)
+    assert first.returncode == 0, first.stderr
+    finished = train(*SETTINGS, "--epochs", 1, "--resume")
+    assert finished.returncode == 2 and "finished 1 epochs" in finished.stderr
+    other = train(*SETTINGS, "--filters", 4, 8, 16, "--resume")
+    assert other.returncode == 2 and "network_options" in other.stderr
+    grown = train(*SETTINGS, "--epochs", 2, "--lr", 0.0005, "--resume")
+    assert grown.returncode == 0, grown.stderr
+    assert "epochs 1 -> 2" in grown.stderr and "lr 0.001 -> 0.0005" in grown.stderr
+    lines = (tmp_path / "experiments" / experiment("Test") / "metrics.jsonl").read_text()
+    assert len(lines.splitlines()) == 2

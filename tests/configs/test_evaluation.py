@@ -1,0 +1,86 @@
+"""The settings of eval.py: an edited block, with flags over it."""
+
+import pytest
+
+from configs import evaluation_config, evaluation_parser
+
+SETTINGS = {"experiment": "A.exp", "data": None, "mode": "validation", "cases": None,
+            "saved_model": "best", "device": "auto", "paper_metrics": False,
+            "include_training_cases": False, "save_predictions": False, "show_verbose": True}
+
+
+def test_the_block_alone_is_a_configuration():
+    config = evaluation_config(SETTINGS, [])
+    assert {name: getattr(config, name) for name in SETTINGS} == SETTINGS | {"cases": ()}
+
+
+def test_flags_beat_the_block():
+    config = evaluation_config(SETTINGS, [
+        "--experiment", "B.exp", "--data", "D", "--mode", "testing", "--cases", "a", "b",
+        "--saved_model", "last", "--device", "cpu", "--paper_metrics", "--no-show_verbose"])
+    assert (config.experiment, config.data, config.mode) == ("B.exp", "D", "testing")
+    assert (config.cases, config.saved_model, config.device) == (("a", "b"), "last", "cpu")
+    assert (config.paper_metrics, config.show_verbose) == (True, False)
+
+
+def test_flags_leave_the_block_as_it_is():
+    edited = dict(SETTINGS)
+    evaluation_config(edited, ["--mode", "training"])
+    assert edited == SETTINGS
+
+
+@pytest.mark.parametrize("name", ["paper_metrics", "include_training_cases", "save_predictions",
+                                  "show_verbose"])
+@pytest.mark.parametrize("edited", [True, False])
+def test_a_switch_can_be_thrown_both_ways(name, edited):
+    block = SETTINGS | {name: edited}
+    assert getattr(evaluation_config(block, []), name) is edited
+    assert getattr(evaluation_config(block, [f"--{name}"]), name) is True
+    assert getattr(evaluation_config(block, [f"--no-{name}"]), name) is False
+
+
+def test_cases_of_the_block_become_a_tuple():
+    assert evaluation_config(SETTINGS | {"cases": ["a", "b"]}, []).cases == ("a", "b")
+
+
+def test_one_case_given_as_a_string_is_not_spelled_out():
+    with pytest.raises(ValueError, match="cases"):
+        evaluation_config(SETTINGS | {"cases": "ct_train_1001"}, [])
+
+
+@pytest.mark.parametrize(("name", "value"), [("mode", "test"), ("mode", None),
+                                             ("saved_model", "final")])
+def test_a_bad_value_in_the_block_is_an_error(name, value):
+    with pytest.raises(ValueError, match=rf"SETTINGS.*{name} is {value!r}.*one of"):
+        evaluation_config(SETTINGS | {name: value}, [])
+
+
+def test_an_unknown_name_in_the_block_is_an_error():
+    with pytest.raises(ValueError, match=r"unknown \['fold'\]"):
+        evaluation_config(SETTINGS | {"fold": 1}, [])
+
+
+@pytest.mark.parametrize("name", ["experiment", "cases", "show_verbose"])
+def test_a_name_that_the_block_lacks_is_an_error(name):
+    block = {key: value for key, value in SETTINGS.items() if key != name}
+    with pytest.raises(ValueError, match=rf"missing \['{name}'\]"):
+        evaluation_config(block, [])
+
+
+@pytest.mark.parametrize("argv", [["--mode", "test"], ["--saved_model", "final"], ["--fold", "1"],
+                                  ["--cases"], ["stray"]])
+def test_flags_that_the_parser_refuses_exit_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluation_config(SETTINGS, argv)
+    assert stop.value.code == 2
+    assert "error" in capsys.readouterr().err
+
+
+def test_help_shows_the_values_of_the_block():
+    text = " ".join(evaluation_parser(SETTINGS | {"experiment": "MINE.exp"}).format_help().split())
+    assert "(now: MINE.exp)" in text
+    assert "(now: validation)" in text
+
+
+def test_help_survives_a_percent_sign_in_the_block():
+    assert "50%_of" in evaluation_parser(SETTINGS | {"data": "50%_of"}).format_help()

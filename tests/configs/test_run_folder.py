@@ -1,0 +1,90 @@
+"""What a run was, written to its folder and read back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configs import TrainingConfig, experiment_dir, read_config, training_config
+from configs.files import write_json
+
+
+def settings_of(network="unetr", *flags):
+    """The settings of a small run."""
+    return training_config("dsd", ["DATA", "_", "--dataset", "hippocampus", "--network", network,
+                                   *flags])
+
+
+@pytest.mark.parametrize(("experiment", "folder"), [
+    ("A", "experiments/A.exp"), ("A.exp", "experiments/A.exp"),
+    ("runs/A.exp", "runs/A.exp"), ("runs/A", "runs/A.exp"), ("/data/A.exp", "/data/A.exp"),
+    ("experiments/A.exp", "experiments/A.exp"), ("../A.exp", "../A.exp"),
+    ("A.exp/", "experiments/A.exp"), ("runs/A.exp/", "runs/A.exp"), ("runs/A/", "runs/A.exp"),
+    ("Lr1e-3_v1.2", "experiments/Lr1e-3_v1.2.exp"),
+])
+def test_where_an_experiment_lives(experiment, folder):
+    assert experiment_dir(experiment) == Path(folder)
+
+
+@pytest.mark.parametrize(("network", "flags"), [
+    ("unetr", ()), ("nnunet", ()), ("nnunet", ("--filters", "4", "8")),
+    ("unetr", ("--img_size", "16", "32", "48", "--splits", "folds.json", "--alpha", "0.5")),
+])
+def test_settings_survive_json(network, flags):
+    config = settings_of(network, *flags)
+    assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_the_dictionary_is_plain_json():
+    values = settings_of("nnunet").to_dict()
+    assert values == json.loads(json.dumps(values))
+
+
+def test_the_dictionary_is_a_copy():
+    config = settings_of("nnunet")
+    config.to_dict()["network_options"]["filters"] = ()
+    assert len(config.network_options["filters"]) == 5
+
+
+def test_settings_are_read_from_the_folder(tmp_path):
+    config = settings_of()
+    write_json(tmp_path / "A.exp" / "config.json", config.to_dict())
+    assert read_config(tmp_path / "A.exp") == config
+
+
+def test_an_unknown_run_is_an_error_that_lists_the_runs_beside(tmp_path):
+    for name in ("B.exp", "A.exp"):
+        write_json(tmp_path / name / "config.json", {})
+    (tmp_path / "empty.exp").mkdir()
+    with pytest.raises(ValueError, match=r"no run here.*: A\.exp, B\.exp\.") as raised:
+        read_config(tmp_path / "C.exp")
+    assert str(tmp_path / "C.exp") in str(raised.value)
+
+
+def test_with_no_run_beside_the_error_says_so(tmp_path):
+    with pytest.raises(ValueError, match="none"):
+        read_config(tmp_path / "nowhere" / "C.exp")
+
+
+def test_missing_and_unknown_keys_are_named_with_the_file(tmp_path):
+    values = settings_of().to_dict()
+    del values["alpha"], values["fold"]
+    write_json(tmp_path / "A.exp" / "config.json", values | {"beta": 1})
+    with pytest.raises(ValueError) as raised:
+        read_config(tmp_path / "A.exp")
+    for word in (str(tmp_path / "A.exp" / "config.json"), "missing ['alpha', 'fold']", "['beta']"):
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '"text"', "null"])
+def test_a_file_that_is_no_object_is_named(content, tmp_path):
+    (tmp_path / "A.exp").mkdir()
+    (tmp_path / "A.exp" / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        read_config(tmp_path / "A.exp")
+
+
+def test_a_setting_of_the_wrong_kind_is_an_error_with_the_file(tmp_path):
+    write_json(tmp_path / "A.exp" / "config.json", settings_of().to_dict() | {"img_size": 32})
+    with pytest.raises(ValueError, match=r"A\.exp.*config\.json"):
+        read_config(tmp_path / "A.exp")

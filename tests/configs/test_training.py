@@ -1,0 +1,130 @@
+"""Training settings: a flag beats the experiment's name, the name chooses, the recipe fills in."""
+
+import warnings
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs import RECIPES, training_config
+
+PUBLISHED = "CT_MMWHS_nnUnet_SelfDist_Original_Fold3.exp"
+
+
+def config(*flags, method="dsd", experiment=PUBLISHED):
+    """The settings of a command line, with a name unless it is None."""
+    named = [] if experiment is None else ["--experiment", experiment]
+    return training_config(method, ["DATA", "OUT", *named, *map(str, flags)])
+
+
+def test_a_published_command_needs_no_other_flag():
+    run = config("--training_split", 4)
+    assert (run.dataset, run.network, run.fold) == ("mmwhs-ct", "nnunet", 3)
+    assert (run.data_dir, run.output_model, run.experiment) == ("DATA", "OUT", PUBLISHED)
+    assert (run.method, run.training_split, run.validation_split) == ("dsd", 4, None)
+
+
+def test_the_recipe_fills_what_nobody_says():
+    run, recipe = config(), RECIPES["mmwhs-ct"]["nnunet"]
+    for name in ("epochs", "img_size", "lr", "weight_decay", "lr_schedule", "network_options"):
+        assert getattr(run, name) == getattr(recipe, name), name
+
+
+def test_published_defaults():
+    run = config()
+    assert (run.alpha, run.temperature, run.include_background) == (1.0, 3.0, True)
+    assert (run.seed, run.batch_size, run.overlap, run.val_every) == (100, 1, 0.25, 1)
+    assert run.device == "auto"
+    assert not (run.overwrite or run.show_verbose or run.use_multi_gpus)
+
+
+def test_flags_beat_the_recipe():
+    run = config("-e", 7, "-size", 32, 48, 64, "--lr", 0.01, "--weight_decay", 0,
+                 "--lr_schedule", "constant", "--filters", 8, 16, "-b", 3)
+    assert (run.epochs, run.img_size, run.lr, run.weight_decay) == (7, (32, 48, 64), 0.01, 0.0)
+    assert (run.lr_schedule, run.network_options) == ("constant", {"filters": (8, 16)})
+    assert run.batch_size == 3
+
+
+def test_a_flag_does_not_change_the_recipe_of_later_runs():
+    config("--filters", 8, 16)
+    assert config().network_options == {"filters": (32, 64, 128, 256, 320)}
+
+
+@pytest.mark.parametrize(("kind", "flag", "said"), [
+    ("dataset", "hippocampus", "mmwhs-ct"), ("network", "unetr", "nnunet"), ("fold", 2, 3)])
+def test_a_flag_beats_the_name_with_a_warning(kind, flag, said):
+    with pytest.warns(UserWarning, match=f"--{kind} {flag} is used.* says {said}"):
+        assert getattr(config(f"--{kind}", flag), kind) == flag
+
+
+def test_a_flag_settles_an_ambiguous_name():
+    with pytest.warns(UserWarning, match="1 and 2"):
+        assert config("--fold", 2, experiment="CT_MMWHS_UNETR_Fold1_Fold2").fold == 2
+
+
+def test_a_flag_that_agrees_with_the_name_is_silent():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = config("--dataset", "mmwhs-ct", "--network", "nnunet", "--fold", 3)
+    assert run.fold == 3
+
+
+def test_without_a_name_the_run_is_named_after_its_settings():
+    run = config("--dataset", "hippocampus", "--network", "unetr", method="basic", experiment=None)
+    assert run.experiment == "hippocampus_unetr_basic_Fold1.exp"
+    assert run.fold == 1
+
+
+def test_only_the_last_part_of_a_path_is_the_name():
+    run = config(experiment="/data/hippocampus/fold_9/CT_MMWHS_UNETR_Fold2.exp")
+    assert (run.dataset, run.network, run.fold) == ("mmwhs-ct", "unetr", 2)
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    ((), ("--dataset", "--network", "neither a flag nor", "mmwhs-ct", "unetr")),
+    (("--dataset", "hippocampus"), ("--network", "one of unetr, nnunet")),
+])
+def test_silence_is_an_error_that_lists_the_choices(flags, words):
+    with pytest.raises(ValueError) as raised:
+        config(*flags, experiment="first.exp")
+    for word in words:
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("CT_MMWHS_MR_MMWHS_UNETR", "--dataset: the name .* says mmwhs-ct and mmwhs-mr"),
+    ("Hippocampus_nnUnet_VNET", "--network: the name .* says nnunet and vnet"),
+    ("Hippocampus_nnUnet_Fold1_Fold2", "--fold: the name .* says 1 and 2"),
+    ("Hippocampus_SwinUNETR", "--network: the name .* says swinunetr"),
+    ("MSD_BraTS_UNETR", "--dataset: the name .* says msd-brats"),
+])
+def test_a_name_that_cannot_be_followed_is_an_error(name, words):
+    with pytest.raises(ValueError, match=words):
+        config(experiment=name)
+
+
+def test_every_problem_is_in_one_message():
+    with pytest.raises(ValueError) as raised:
+        config("--epochs", 0, "--lr", -1, "--overlap", 1, "--feature_size", 16,
+               "--img_size", 0, 32, 32)
+    message = str(raised.value)
+    for name in ("--epochs 0", "--lr -1.0", "--overlap 1.0", "--feature_size", "--img_size"):
+        assert name in message
+    assert len(message.splitlines()) == 6
+
+
+@pytest.mark.parametrize("method", ["basic", "dsd"])
+def test_an_underscore_means_no_export(method):
+    argv = ["DATA", "_", "--experiment", PUBLISHED]
+    assert training_config(method, argv).output_model is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 999), st.lists(st.integers(1, 256), min_size=3, max_size=3),
+       st.floats(1e-8, 10), st.floats(0, 0.99), st.integers(0, 2**32 - 1))
+def test_flags_arrive_unchanged(epochs, img_size, lr, overlap, seed):
+    run = config("--epochs", epochs, "--img_size", *img_size, "--lr", lr, "--overlap", overlap,
+                 "--seed", seed)
+    assert (run.epochs, run.img_size, run.seed) == (epochs, tuple(img_size), seed)
+    assert (run.lr, run.overlap) == (lr, overlap)

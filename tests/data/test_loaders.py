@@ -1,0 +1,157 @@
+"""Batches depend on the seed and the epoch, and on nothing else."""
+
+import pytest
+import torch
+from monai.data.meta_obj import get_track_meta
+
+from data import DATASETS, evaluation_loader, load_volumes, stream_volumes, training_loader
+
+HIPPOCAMPUS = DATASETS["hippocampus"]
+SIZE = (16, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def cases(phantoms):
+    return HIPPOCAMPUS.find_cases(phantoms("hippocampus", 5, (20, 24, 18)))
+
+
+@pytest.fixture(scope="module")
+def volumes(cases):
+    """Volumes prepared for training."""
+    return load_volumes(cases, HIPPOCAMPUS, SIZE)
+
+
+def epoch_of(loader, epoch):
+    """All batches of one epoch."""
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def loader_of(volumes, batch_size=1, seed=100, num_workers=0):
+    return training_loader(volumes, HIPPOCAMPUS, SIZE, batch_size, seed, num_workers)
+
+
+def same(batches, others):
+    """Whether two epochs are equal to the bit."""
+    return len(batches) == len(others) and all(
+        one["case_id"] == other["case_id"] and torch.equal(one["image"], other["image"])
+        and torch.equal(one["label"], other["label"])
+        for one, other in zip(batches, others, strict=True))
+
+
+def test_a_batch_holds_the_crops_of_one_volume(volumes):
+    for batch in epoch_of(loader_of(volumes), 1):
+        assert batch["image"].shape == batch["label"].shape == (8, 1, *SIZE)
+        assert (batch["image"].dtype, batch["label"].dtype) == (torch.float32, torch.uint8)
+        assert len(batch["case_id"]) == 8
+        assert len(set(batch["case_id"])) == 1
+        assert type(batch["image"]) is torch.Tensor
+
+
+def test_a_batch_of_several_volumes_and_the_rest(volumes):
+    batches = epoch_of(loader_of(volumes, batch_size=2), 1)
+    assert [len(batch["image"]) for batch in batches] == [16, 16, 8]
+    assert [len(set(batch["case_id"])) for batch in batches] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_each_epoch_visits_every_volume_once(volumes, cases, batch_size):
+    loader = loader_of(volumes, batch_size)
+    for epoch in (1, 2, 7):
+        visited = [case for batch in epoch_of(loader, epoch) for case in batch["case_id"][::8]]
+        assert sorted(visited) == [case.case_id for case in cases]
+
+
+def test_crops_do_not_depend_on_the_number_of_workers(volumes):
+    alone, helped = loader_of(volumes), loader_of(volumes, num_workers=2)
+    for epoch in (1, 2):
+        assert same(epoch_of(alone, epoch), epoch_of(helped, epoch))
+
+
+def test_crops_do_not_depend_on_the_epochs_before(volumes):
+    straight, resumed = loader_of(volumes), loader_of(volumes)
+    epochs = [epoch_of(straight, epoch) for epoch in (1, 2, 3)]
+    assert same(epochs[2], epoch_of(resumed, 3))
+
+
+def test_crops_do_not_depend_on_the_global_generators(volumes):
+    first = epoch_of(loader_of(volumes), 1)
+    torch.manual_seed(12345)
+    assert same(first, epoch_of(loader_of(volumes), 1))
+
+
+def test_crops_of_a_volume_do_not_depend_on_the_batch_size(volumes):
+    def by_case(batches):
+        return {case: torch.stack([image for batch in batches for image, name
+                                   in zip(batch["image"], batch["case_id"], strict=True)
+                                   if name == case])
+                for case in {name for batch in batches for name in batch["case_id"]}}
+
+    alone = by_case(epoch_of(loader_of(volumes), 1))
+    together = by_case(epoch_of(loader_of(volumes, batch_size=3), 1))
+    assert set(alone) == set(together)
+    assert all(torch.equal(alone[case], together[case]) for case in alone)
+
+
+def test_epochs_and_seeds_differ(volumes):
+    base = epoch_of(loader_of(volumes[:1]), 1)
+    assert not same(base, epoch_of(loader_of(volumes[:1]), 2))
+    assert not same(base, epoch_of(loader_of(volumes[:1], seed=101), 1))
+    orders = {tuple(batch["case_id"][0] for batch in epoch_of(loader_of(volumes), epoch))
+              for epoch in range(6)}
+    assert len(orders) > 1
+
+
+def test_crops_leave_the_volumes_alone(volumes):
+    before = [volume["image"].clone() for volume in volumes]
+    epoch_of(loader_of(volumes), 1)
+    assert all(torch.equal(old, new["image"]) for old, new in zip(before, volumes, strict=True))
+
+
+def test_prepared_volumes_have_what_crops_need(volumes, cases):
+    assert [volume["case_id"] for volume in volumes] == [case.case_id for case in cases]
+    for volume in volumes:
+        assert volume["label"].flatten()[volume["foreground_indices"]].all()
+        assert not volume["label"].flatten()[volume["background_indices"]].any()
+
+
+@pytest.mark.parametrize("dataset", ["hippocampus", "mmwhs-ct"])
+def test_evaluation_gives_whole_volumes_in_order(dataset, phantoms):
+    description = DATASETS[dataset]
+    found = description.find_cases(phantoms(dataset, 3, (20, 18, 16)))
+    loaded = load_volumes(found, description)
+    batches = list(evaluation_loader(loaded))
+    assert [batch["case_id"] for batch in batches] == [[case.case_id] for case in found]
+    for batch, volume in zip(batches, loaded, strict=True):
+        for name in ("image", "label", "affine", "spacing_mm"):
+            assert torch.equal(batch[name], volume[name][None]), name
+
+
+def test_streamed_volumes_are_the_loaded_ones(cases):
+    loaded, streamed = load_volumes(cases, HIPPOCAMPUS), list(stream_volumes(cases, HIPPOCAMPUS))
+    assert len(loaded) == len(streamed) == 5
+    for one, other in zip(loaded, streamed, strict=True):
+        assert set(one) == set(other)
+        assert one["case_id"] == other["case_id"]
+        assert all(torch.equal(one[name], other[name])
+                   for name in ("image", "label", "affine", "spacing_mm"))
+
+
+def test_no_cases_stream_to_nothing():
+    assert list(stream_volumes([], HIPPOCAMPUS)) == []
+
+
+def test_metadata_are_tracked_again_after_use(cases):
+    assert get_track_meta() is True
+    prepared = load_volumes(cases[:1], HIPPOCAMPUS, SIZE)
+    assert get_track_meta() is True
+    epoch_of(loader_of(prepared), 1)
+    assert get_track_meta() is True
+
+
+def test_metadata_are_tracked_again_after_an_error(cases, save, tmp_path):
+    empty = torch.zeros(20, 24, 18, dtype=torch.uint8).numpy()
+    broken = type(cases[0])("empty", cases[0].image, save(tmp_path / "empty.nii.gz", empty))
+    with pytest.raises(ValueError, match="empty: no foreground"):
+        load_volumes([broken], HIPPOCAMPUS, SIZE)
+    assert get_track_meta() is True

@@ -1,0 +1,154 @@
+"""How the terms of the DSD loss add up, and the same as torchmanager losses."""
+
+import math
+
+import pytest
+import torch
+from torchmanager.losses import Loss
+
+from losses import DiceCELoss, DSDLoss, RunningLoss, dice_ce, dsd_loss, pixelwise_kl
+
+TERMS = ["dice_ce_out", "dice_ce_dec4", "dice_ce_dec3", "dice_ce_dec2", "dice_ce_dec1",
+         "kl_dec", "kl_enc"]
+
+
+def mapped(function, outputs):
+    """The outputs with `function` applied to each logit volume."""
+    return {"out": function(outputs["out"]),
+            **{branch: [function(y) for y in outputs[branch]] for branch in ("dec", "enc")}}
+
+
+def test_names_and_sum_of_the_terms(small):
+    outputs, label = small()
+    total, terms = dsd_loss(outputs, label, alpha=0.3)
+    assert list(terms) == TERMS
+    expected = sum(terms[name] for name in TERMS[:5]) + 0.3 * (terms["kl_dec"] + terms["kl_enc"])
+    torch.testing.assert_close(total, expected)
+    for number, logits in zip((4, 3, 2, 1), outputs["dec"], strict=True):
+        torch.testing.assert_close(terms[f"dice_ce_dec{number}"], dice_ce(logits, label))
+
+
+@pytest.mark.parametrize("include_background", [True, False])
+def test_the_last_of_a_branch_teaches(small, include_background):
+    outputs, label = small()
+    _, terms = dsd_loss(outputs, label, 1.0, 2.0, include_background)
+    first_class = 0 if include_background else 1
+    for branch in ("dec", "enc"):
+        *students, teacher = (logits[:, first_class:] for logits in outputs[branch])
+        expected = sum(pixelwise_kl(student, teacher, 2.0) for student in students)
+        torch.testing.assert_close(terms[f"kl_{branch}"], expected)
+
+
+def test_alpha_zero_is_deep_supervision(small):
+    outputs, label = small()
+    total, _ = dsd_loss(outputs, label, alpha=0)
+    expected = sum(dice_ce(logits, label) for logits in (outputs["out"], *outputs["dec"]))
+    torch.testing.assert_close(total, expected)
+
+
+def test_without_side_outputs_it_is_dice_ce(small):
+    outputs, label = small()
+    expected = dice_ce(outputs["out"], label)
+    for bare in (outputs["out"], {"out": outputs["out"]}, {"out": outputs["out"], "dec": []}):
+        total, terms = dsd_loss(bare, label)
+        assert list(terms) == ["dice_ce_out"] and torch.equal(total, expected)
+
+
+def test_one_branch_and_one_level(small):
+    outputs, label = small()
+    assert list(dsd_loss({"out": outputs["out"], "enc": outputs["enc"]}, label)[1]) == [
+        "dice_ce_out", "kl_enc"]
+    alone = dsd_loss({"out": outputs["out"], "dec": outputs["dec"][:1]}, label)[1]
+    assert list(alone) == ["dice_ce_out", "dice_ce_dec1", "kl_dec"]
+    assert alone["kl_dec"].item() == 0  # a teacher without students
+
+
+def test_gradcheck():
+    generator = torch.Generator().manual_seed(0)
+    logits = [torch.randn(1, 3, 2, 1, 1, generator=generator, dtype=torch.float64,
+                          requires_grad=True) for _ in range(5)]
+    label = torch.tensor([0, 2]).view(1, 1, 2, 1, 1)
+
+    def total(out, *sides):
+        return dsd_loss({"out": out, "dec": sides[:2], "enc": sides[2:]}, label, 0.7, 3.0, False)[0]
+    assert torch.autograd.gradcheck(total, logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precisions_give_float32(small, dtype):
+    outputs, label = small(dtype)
+    total, terms = dsd_loss(outputs, label)
+    assert {value.dtype for value in (total, *terms.values())} == {torch.float32}
+    exact, _ = dsd_loss(mapped(torch.Tensor.double, outputs), label)
+    assert total.item() == pytest.approx(exact.item(), rel=1e-5)
+
+
+def test_managed_losses_are_the_functions(small):
+    outputs, label = small()
+    loss = DSDLoss(0.5, 2.0, include_background=False)
+    assert isinstance(loss, Loss) and not list(loss.parameters())
+    assert torch.equal(loss(outputs, label), dsd_loss(outputs, label, 0.5, 2.0, False)[0])
+    assert torch.equal(DSDLoss()(outputs, label), dsd_loss(outputs, label, 1.0, 3.0, True)[0])
+    for what in (outputs, {"out": outputs["out"]}, outputs["out"]):
+        assert torch.equal(DiceCELoss()(what, label), dice_ce(outputs["out"], label))
+
+
+def test_gradients_pass_through_the_managed_loss(small):
+    outputs, label = small()
+    leaves = [outputs["out"], *outputs["dec"], *outputs["enc"]]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    ours = torch.autograd.grad(DSDLoss()(outputs, label), leaves)
+    functions = torch.autograd.grad(dsd_loss(outputs, label)[0], leaves)
+    assert all(torch.equal(a, b) and a.any() for a, b in zip(ours, functions, strict=True))
+
+
+class Counted(RunningLoss):
+    """Gives 1, 2, 3, ... with terms n and 10 n."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def terms(self, outputs, label):
+        self.calls += 1
+        n = outputs * self.calls
+        return n, {"small": n, "large": 10 * n}
+
+
+def test_running_means_and_reset():
+    loss, one = Counted(), torch.ones((), requires_grad=True)
+    assert math.isnan(loss.result) and loss.mean_terms == {}
+    for _ in range(3):
+        loss(one, one)
+    assert loss.calls == 3, "a call must evaluate the terms once"
+    assert loss.result.item() == 2 and loss.mean_terms == {"small": 2, "large": 20}
+    assert not loss.result.requires_grad, "the mean must not keep the steps' graphs"
+    loss.reset()
+    assert math.isnan(loss.result) and loss.mean_terms == {}
+    loss(one, one)
+    assert loss.result.item() == 4 and loss.mean_terms == {"small": 4, "large": 40}
+
+
+def test_mean_terms_of_dsd(small):
+    (outputs, label), loss = small(), DSDLoss()
+    doubled = mapped(lambda y: 2 * y, outputs)
+    values = [loss(batch, label).item() for batch in (outputs, doubled)]
+    first, second = (dsd_loss(batch, label)[1] for batch in (outputs, doubled))
+    assert loss.result.item() == pytest.approx(sum(values) / 2)
+    assert loss.mean_terms == pytest.approx(
+        {name: (first[name].item() + second[name].item()) / 2 for name in TERMS})
+
+
+def test_means_stay_on_the_device():
+    outputs = {"out": torch.zeros(1, 2, 2, 2, 2, device="meta")}
+    label, loss = torch.zeros(1, 1, 2, 2, 2, device="meta"), DSDLoss()
+    loss(outputs, label)
+    assert loss.result.device.type == "meta"
+
+
+@pytest.mark.parametrize(("alpha", "temperature"), [
+    (-0.1, 3.0), (1.0, 0.0), (1.0, -3.0), (math.nan, 3.0), (1.0, math.nan)])
+def test_values_out_of_range(alpha, temperature):
+    with pytest.raises(ValueError, match=f"{alpha} and {temperature}"):
+        DSDLoss(alpha, temperature)

@@ -1,0 +1,136 @@
+"""Scoring volumes whose prediction is known."""
+
+import json
+import math
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from managers import SegmentationManager, draw_cases, score, write_scores
+from managers.evaluation import save_label_map, telling_cases
+
+CPU = torch.device("cpu")
+NAMES = ("background", "anterior", "posterior")
+AFFINE = np.array([[1.5, 0, 0, -10], [0, 0, 2.5, 20], [0, -2, 0, 30], [0, 0, 0, 1.0]])
+
+
+class Oracle(nn.Module):
+    """Predicts the class that the image's value names."""
+
+    def forward(self, images):
+        return torch.cat([-(images - k) ** 2 for k in range(3)], dim=1)
+
+
+@pytest.fixture
+def manager():
+    """A manager of the oracle with 8^3 windows."""
+    return SegmentationManager(Oracle(), None, None, NAMES, (8, 8, 8), overlap=0.5)
+
+
+def volume(case_id, prediction, label):
+    """A volume of 10 x 6 x 9 voxels; prediction and label are {class: slice of the first axis}."""
+    maps = []
+    for layers in (prediction, label):
+        maps.append(torch.zeros(1, 10, 6, 9))
+        for value, layer in layers.items():
+            maps[-1][:, layer] = value
+    return {"case_id": case_id, "image": maps[0], "label": maps[1].to(torch.uint8),
+            "spacing_mm": torch.tensor([1.5, 2.0, 2.5]), "affine": torch.from_numpy(AFFINE)}
+
+
+VOLUMES = [
+    volume("perfect", {1: slice(0, 3), 2: slice(5, 8)}, {1: slice(0, 3), 2: slice(5, 8)}),
+    # anterior: 2 of 3 + 2 layers shared, so 4/5, its third layer 1.5 mm away; posterior missed
+    volume("poor", {1: slice(0, 2)}, {1: slice(0, 3), 2: slice(5, 8)}),
+    volume("middling", {1: slice(0, 2), 2: slice(5, 8)}, {1: slice(0, 3), 2: slice(5, 8)}),
+]
+
+
+def test_rows_and_summary_by_hand(manager):
+    scores = score(manager, iter(VOLUMES), 3, NAMES, CPU)
+    assert [(row["case_id"], row["class_name"]) for row in scores.rows] == [
+        (case, name) for case in ("perfect", "poor", "middling") for name in NAMES[1:]]
+    assert [row["dice"] for row in scores.rows] == pytest.approx([1, 1, 0.8, 0, 0.8, 1])
+    diagonal_mm = math.sqrt(15**2 + 12**2 + 22.5**2)
+    assert [row["hd95_mm"] for row in scores.rows] == pytest.approx(
+        [0, 0, 1.5, diagonal_mm, 1.5, 0])
+    assert [row["empty"] for row in scores.rows] == ["", "", "", "prediction", "", ""]
+    assert scores.summary["num_cases"] == 3
+    assert scores.summary["mean_foreground_dice"] == pytest.approx(4.6 / 6)
+    assert "anterior" in scores.table and "3 cases" in scores.table
+
+
+def test_paper_metrics_are_in_voxels(manager):
+    rows = score(manager, VOLUMES[2:], 1, NAMES, CPU, paper_metrics=True).rows
+    assert rows[0]["hd95_voxels"] == 1 and "hd95_mm" not in rows[0]
+
+
+def test_predictions_are_written_on_the_volumes_grid(manager, tmp_path):
+    score(manager, VOLUMES[:2], 2, NAMES, CPU, predictions_dir=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["perfect.nii.gz", "poor.nii.gz"]
+    image = nibabel.load(tmp_path / "poor.nii.gz")
+    assert np.array_equal(image.get_fdata(), VOLUMES[1]["image"][0].numpy())
+    np.testing.assert_allclose(image.affine, AFFINE)
+
+
+@pytest.mark.parametrize("name", ["map.nii", "map.nii.gz"])
+def test_save_label_map(tmp_path, name):
+    label_map = np.arange(24).reshape(2, 3, 4) % 8
+    save_label_map(tmp_path / name, label_map, AFFINE)
+    image = nibabel.load(tmp_path / name)
+    assert image.get_data_dtype() == np.uint8 and image.shape == (2, 3, 4)
+    assert np.array_equal(np.asarray(image.dataobj), label_map)
+    np.testing.assert_allclose(image.affine, AFFINE)
+    assert image.header.get_zooms() == pytest.approx((1.5, 2.0, 2.5))
+    assert image.header.get_xyzt_units()[0] == "mm"
+    first = (tmp_path / name).read_bytes()
+    save_label_map(tmp_path / name, label_map, AFFINE)
+    assert (tmp_path / name).read_bytes() == first  # no date inside
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def rows_of(**dice):
+    """Rows with only what telling_cases reads."""
+    return [{"case_id": case_id, "dice": value} for case_id, values in dice.items()
+            for value in values]
+
+
+@pytest.mark.parametrize(("dice", "expected"), [
+    ({"a": [0.5, 0.7], "b": [0.9, 0.9], "c": [0.1, 0.3]},
+     {"best": ("b", 0.9), "median": ("a", 0.6), "worst": ("c", 0.2)}),
+    ({"only": [0.5, 0.5]}, dict.fromkeys(["best", "median", "worst"], ("only", 0.5))),
+    ({"b": [0.5], "a": [0.5]},
+     {"best": ("a", 0.5), "median": ("b", 0.5), "worst": ("b", 0.5)}),
+    ({"a": [math.nan, 0.4], "b": [math.nan], "c": [0.2, 0.2]},   # undefined by the papers' rule
+     {"best": ("a", 0.4), "median": ("c", 0.2), "worst": ("b", 0.0)}),
+])
+def test_telling_cases(dice, expected):
+    found = telling_cases(rows_of(**dice))
+    assert {rank: case_id for rank, (case_id, _) in found.items()} == {
+        rank: case_id for rank, (case_id, _) in expected.items()}
+    assert [value for _, value in found.values()] == pytest.approx(
+        [value for _, value in expected.values()])
+
+
+def test_pictures_of_the_telling_cases(manager, tmp_path):
+    scores = score(manager, VOLUMES, 3, NAMES, CPU)
+    by_id = {each["case_id"]: each for each in VOLUMES}
+    paths = draw_cases(tmp_path, manager, scores, by_id.__getitem__, NAMES, "testing", CPU)
+    assert [path.name for path in paths] == [
+        "testing_best_perfect.png", "testing_median_middling.png", "testing_worst_poor.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_written_scores(manager, tmp_path):
+    for number, volumes in enumerate((VOLUMES, VOLUMES[:1]), start=1):
+        scores = score(manager, volumes, len(volumes), NAMES, CPU)
+        write_scores(tmp_path, scores, {"group": "testing", "epoch": number})
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["epoch"], summary["num_cases"]) == (2, 1)
+    history = [json.loads(line)
+               for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
+    assert [line["num_cases"] for line in history] == [3, 1] and history[1] == summary
+    assert len((tmp_path / "per_case.csv").read_text().splitlines()) == 1 + 2

@@ -1,0 +1,111 @@
+"""Parameter counts, heads and output shapes against the reference numbers."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "dsd_networks.json").read_text())
+CONFIGURATIONS = [name for name, entry in GOLDEN.items() if entry["arch"] in ("UNETR", "nnUNet")]
+NORM_CROSS_ATTN = 12 * 2 * 768  # parameters MONAI >= 1.4 creates in UNETR and never uses
+
+pytestmark = pytest.mark.parametrize("name", CONFIGURATIONS)
+
+
+@pytest.fixture
+def reference(name):
+    """The golden entry of one configuration."""
+    return GOLDEN[name]
+
+
+@pytest.fixture
+def build(reference, on_meta):
+    """build(self_distillation, size) -> the configuration's network at size^3."""
+    arch = reference["arch"].lower()
+    option = {"unetr": "feature_size", "nnunet": "filters"}[arch]
+
+    def made(self_distillation, size=reference["img_size"]):
+        value = reference["config"][option]
+        options = {option: tuple(value) if isinstance(value, list) else value}
+        return on_meta(arch, reference["in_channels"], reference["out_channels"], (size,) * 3,
+                       self_distillation, **options)
+
+    return made
+
+
+def num_parameters(module, trainable_only):
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
+
+
+@pytest.mark.parametrize("self_distillation", [False, True], ids=["basic", "dsd"])
+def test_parameter_counts(reference, build, self_distillation):
+    network, method = build(self_distillation), "dsd" if self_distillation else "basic"
+    assert num_parameters(network, True) == reference[f"params_{method}_monai_0_9"]
+    assert num_parameters(network, False) == reference[f"params_{method}_monai_1_6_1"]
+    frozen = num_parameters(network, False) - num_parameters(network, True)
+    assert frozen == (NORM_CROSS_ATTN if reference["arch"] == "UNETR" else 0)
+
+
+def test_overhead_is_the_heads(reference, build):
+    network = build(True)
+    overhead = reference["params_dsd_monai_0_9"] - reference["params_basic_monai_0_9"]
+    assert num_parameters(network.heads, True) == overhead
+    num_heads = len({head["deepup"] for head in reference["heads"] if head["deepup"]})
+    assert len(network.heads) == num_heads
+
+
+def test_output_shapes_at_full_size(reference, build):
+    network = build(True).train()
+    size = (reference["img_size"],) * 3
+    outputs = network(torch.empty(1, reference["in_channels"], *size, device="meta"))
+    shapes = [list(y.shape) for y in (outputs["out"], *outputs["dec"], *outputs["enc"])]
+    key = "output_shapes_full_img" if "output_shapes_full_img" in reference else "output_shapes"
+    assert shapes == reference[key]
+    assert list(outputs) == ["out", "dec", "enc"]
+
+
+def recorded_calls(network, image, sources):
+    """Outputs, (head, input, output) of each head call, and what each source module returned."""
+    calls, features = [], {}
+    hooks = [head.register_forward_hook(
+        lambda _, inputs, output, key=key: calls.append((key, inputs[0], output)))
+        for key, head in network.heads.items()]
+    hooks += [network.network.get_submodule(source).register_forward_hook(
+        lambda _, __, output, key=source: features.__setitem__(key, output))
+        for source in sources]
+    outputs = network(image)
+    for hook in hooks:
+        hook.remove()
+    return outputs, calls, features
+
+
+def test_each_output_reads_the_golden_level(reference, build):
+    heads = reference["heads"][1:]
+    # The reference recorded its features at a size of its own.
+    size = heads[0]["feature_shape"][2] * heads[0]["scale"]
+    network = build(True, size).train()
+    sources = [head["source_module"].split(" ")[0] for head in heads]
+    image = torch.empty(1, reference["in_channels"], size, size, size, device="meta")
+    outputs, calls, features = recorded_calls(network, image, sources)
+
+    side = [*outputs["dec"], *outputs["enc"]]
+    assert [head["output"] for head in heads] == [
+        *(f"out_dec{i}" for i in (4, 3, 2, 1)), *(f"out_enc{i}" for i in (1, 2, 3, 4))]
+    assert len(calls) == len(side) == 8
+    for head, source, output, (key, feature, returned) in zip(heads, sources, side, calls,
+                                                              strict=True):
+        assert output is returned, f"{head['output']} is not what its head returned"
+        assert list(feature.shape) == head["feature_shape"]
+        assert network.heads[key].project.in_channels == head["in_channels"]
+        assert size // feature.shape[2] == head["scale"]
+        if source != "vit":  # its tokens are folded to a grid first
+            assert feature is features[source], f"{head['output']} does not read {source}"
+    theirs = [head["deepup"] for head in heads]
+    ours = [key for key, _, _ in calls]
+    same = [[i == j for j in keys] for keys in (theirs, ours) for i in keys]
+    assert same[:8] == same[8:], "encoder and decoder share other heads than the reference"
+    shared = {tuple(outputs) for outputs in reference["shared_deepup"].values()}
+    num_shared = sum(count == 2 for count in Counter(ours).values())
+    assert num_shared == len(shared)
