@@ -32,7 +32,7 @@ def evaluation_parser(settings: dict[str, Any]) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS)
 
     def default(name):
-        return f"(now: {settings[name]})"
+        return f"(now: {settings[name]})".replace("%", "%%")
 
     parser.add_argument("--experiment", "-exp", metavar="NAME.exp",
                         help=f"run folder, as in training {default('experiment')}")
@@ -62,11 +62,13 @@ def evaluation_config(settings: dict[str, Any], argv: list[str] | None = None) -
     Raises:
         ValueError: an edited setting has an unknown name or value.
     """
-    values = settings | vars(evaluation_parser(settings).parse_args(argv))
     fields = EvaluationConfig.__dataclass_fields__
-    if set(values) != set(fields):
-        raise ValueError(f"SETTINGS of eval.py: unknown {sorted(set(values) - set(fields))}, "
-                         f"missing {sorted(set(fields) - set(values))}.")
+    if set(settings) != set(fields):
+        raise ValueError(f"SETTINGS of eval.py: unknown {sorted(set(settings) - set(fields))}, "
+                         f"missing {sorted(set(fields) - set(settings))}.")
+    values = settings | vars(evaluation_parser(settings).parse_args(argv))
+    if isinstance(values["cases"], str):
+        raise ValueError("SETTINGS of eval.py: cases is one string, must be a list of case ids.")
     for name, choices in (("mode", MODES), ("saved_model", SAVED_MODELS)):
         if values[name] not in choices:
             raise ValueError(f"SETTINGS of eval.py: {name} is {values[name]!r}, "

@@ -13,9 +13,9 @@ NETWORK_TOKENS = {
     "swinunetr": r"swin[_-]?unetr",
     "unetr": r"(?<!swin)(?<!swin[_-])(?<!nn)(?<!nn[_-])unetr",
     "nnunet": r"nn[_-]?unet(?!r)",
-    "vnet": r"v[_-]?net",
+    "vnet": r"(?<![a-z])v[_-]?net",
 }
-FOLD_TOKEN = r"fold[_-]?(\d+)"
+FOLD_TOKEN = r"fold[_-]?(\d{1,9})"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ def experiment_dir(experiment: str) -> Path:
 
     NAME and NAME.exp are the same experiment.
     """
-    path = Path(experiment if experiment.endswith(".exp") else f"{experiment}.exp")
+    path = Path(experiment)
+    if path.suffix != ".exp":
+        path = path.with_name(f"{path.name}.exp")
     return path if path.parent != Path(".") else Path("experiments") / path
 
 

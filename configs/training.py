@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import json
 import math
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .experiment_name import NameHints, read_experiment_name
@@ -50,7 +52,7 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, tuples as lists."""
-        return dataclasses.asdict(self)
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
@@ -66,7 +68,9 @@ class TrainingConfig:
         if missing or unknown:
             raise ValueError(f"config.json does not fit this version: missing {sorted(missing)}, "
                              f"unknown {sorted(unknown)}.")
-        values = dict(values, img_size=tuple(values["img_size"]))
+        options = {name: tuple(value) if isinstance(value, list) else value
+                   for name, value in values["network_options"].items()}
+        values = dict(values, img_size=tuple(values["img_size"]), network_options=options)
         return cls(**values)
 
 
@@ -155,11 +159,12 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
         ValueError: every setting that cannot be, in one message.
     """
     args = training_parser(method).parse_args(argv)
-    hints = read_experiment_name(args.experiment or "")
+    hints = read_experiment_name(Path(args.experiment or "").name)
     problems: list[str] = []
     dataset = _choose("dataset", args, hints, DATASETS, problems)
     network = _choose("network", args, hints, NETWORKS, problems)
-    fold = _choose("fold", args, hints, None, problems) or 1
+    fold = _choose("fold", args, hints, None, problems)
+    fold = 1 if fold is None else fold
     recipe = RECIPES[dataset][network] if dataset and network else None
     problems += _range_problems(args, fold)
     if recipe:

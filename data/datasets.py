@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .cases import Case, Layout, find_cases
+from .cases import Case, DataError, Layout, find_cases
 from .splits import Split, consecutive_folds, shuffled_split
 
 Intensity = Sequence[tuple[str, dict[str, Any]]]
@@ -36,6 +36,7 @@ class Dataset:
         spacing_mm: resampled to, along the file's axes; None to keep the file's.
         padding_mode: of training volumes that are smaller than the crop.
         augmentation: of training crops.
+        foreign_prefix: case ids that begin so belong to another dataset.
         split: (case ids, held-out size or None, validation size or None) -> folds.
     """
 
@@ -49,6 +50,7 @@ class Dataset:
     augmentation: Augmentation
     split: Callable[[Sequence[str], int | None, int | None], list[Split]]
     spacing_mm: tuple[float, float, float] | None = None
+    foreign_prefix: str | None = None
     num_classes: int = field(init=False)
 
     def __post_init__(self):
@@ -56,7 +58,14 @@ class Dataset:
 
     def find_cases(self, data_dir: str | Path) -> list[Case]:
         """The dataset's cases below `data_dir`; see data.find_cases."""
-        return find_cases(data_dir, self.layouts)
+        cases = find_cases(data_dir, self.layouts)
+        foreign = [case for case in cases
+                   if self.foreign_prefix and case.case_id.startswith(self.foreign_prefix)]
+        if foreign:
+            raise DataError(f"{data_dir}: {len(foreign)} of {len(cases)} cases are not of "
+                            f"{self.name}, {foreign[0].image} first; give the folder or the "
+                            f"--dataset they belong to.")
+        return cases
 
 
 def _mmwhs_split(case_ids, held_out, num_validation):
@@ -90,6 +99,7 @@ def _mmwhs(modality: str) -> Dataset:
                  Layout(".", ".", prefix)),
         intensity=(window, z_score) if modality == "ct" else (z_score,),
         spacing_mm=(1.5, 1.5, 2.0),
+        foreign_prefix="mr_" if modality == "ct" else "ct_",
         padding_mode="reflect",
         augmentation=Augmentation(num_crops=2),
         split=_mmwhs_split)

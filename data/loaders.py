@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .cases import Case
 from .datasets import Dataset
-from .transforms import augmentation, case_files, crop_preparation, plain_tensors, preprocessing
+from .transforms import augmentation, case_files, plain_tensors, prepare_crops, preprocessing
 
 NUM_THREADS = 4
 Volume = dict[str, Any]
@@ -29,13 +29,25 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
     Args:
         img_size: crop size to prepare for; None for evaluation, which neither pads nor crops.
     """
-    volumes = _in_threads(preprocessing(dataset), map(case_files, cases), len(cases),
-                          "loading", progress)
-    if img_size is not None:
-        with plain_tensors():  # MONAI's switch is global: not to be thrown inside a thread
-            volumes = _in_threads(crop_preparation(dataset, img_size), volumes, len(cases),
-                                  "finding crops", progress)
-    return volumes
+    fixed = preprocessing(dataset)
+    volumes = _in_threads(lambda case: _prepare(fixed, case), cases, len(cases), "loading",
+                          progress)
+    if img_size is None:
+        return volumes
+    return _in_threads(lambda volume: prepare_crops(volume, dataset, img_size), volumes,
+                       len(cases), "finding crops", progress)
+
+
+def _prepare(fixed: Callable, case: Case) -> Volume:
+    """One case's volume; an error names the case, not the transform."""
+    try:
+        return fixed(case_files(case))
+    except Exception as error:
+        root = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        raise RuntimeError(f"{case.case_id}: cannot be prepared "
+                           f"({type(root).__name__}: {root})") from error
 
 
 def _in_threads(function: Callable, items: Iterable, total: int, what: str,
@@ -49,10 +61,10 @@ def stream_volumes(cases: Iterable[Case], dataset: Dataset) -> Iterator[Volume]:
     """Volumes for evaluation one at a time, the next one prepared meanwhile."""
     fixed, cases = preprocessing(dataset), iter(cases)
     with ThreadPoolExecutor(1) as pool:
-        ahead = deque(pool.submit(fixed, case_files(case)) for case in islice(cases, 1))
+        ahead = deque(pool.submit(_prepare, fixed, case) for case in islice(cases, 1))
         while ahead:
             volume = ahead.popleft().result()
-            ahead.extend(pool.submit(fixed, case_files(case)) for case in islice(cases, 1))
+            ahead.extend(pool.submit(_prepare, fixed, case) for case in islice(cases, 1))
             yield volume
 
 

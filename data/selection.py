@@ -37,8 +37,7 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
         folds = read_splits(config.splits, list(cases))
     else:
         folds = dataset.split(list(cases), config.training_split, config.validation_split)
-    # One split serves every fold number of a dataset that is not cross-validated.
-    split = folds[0] if len(folds) == 1 else choose_fold(folds, config.fold)
+    split = choose_fold(folds, config.fold)
     verify_cases(list(cases.values()), dataset, progress)
     return Selection(dataset, cases, folds, split)
 

@@ -114,7 +114,7 @@ def _read_fold(fold: Any, number: int, known: set[str], problems: list[str]) -> 
         problems.append(f"  fold {number}: not in the data: {', '.join(unknown[:10])}"
                         f"{' ...' if len(unknown) > 10 else ''}.")
     if twice:
-        problems.append(f"  fold {number}: in more than one group: {', '.join(twice[:10])}.")
+        problems.append(f"  fold {number}: listed more than once: {', '.join(twice[:10])}.")
     if not groups["train"] or not groups["val"]:
         problems.append(f"  fold {number}: {len(groups['train'])} cases train and "
                         f"{len(groups['val'])} validate; neither may be 0.")

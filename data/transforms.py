@@ -57,32 +57,29 @@ class PlainTensorsd(mt.Transform):
                     affine=affine, spacing_mm=affine[:3, :3].square().sum(0).sqrt())
 
 
-def crop_preparation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose:
-    """The rest of what is fixed in training: padding to the crop size, and the crop centres."""
-    return mt.Compose([
-        mt.SpatialPadd(KEYS, spatial_size=img_size, mode=dataset.padding_mode),
-        CropCentresd(keep_background=dataset.augmentation.negative > 0)])
+def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
+                  img_size: tuple[int, int, int]) -> dict[str, Any]:
+    """The rest of what is fixed in training: padding to the crop size, and the crops' centres.
 
+    Padding is shared by both sides, and reflects as often as it takes (torch and MONAI reflect
+    once). The centres are flat indices, int64 (N,), as "foreground_indices" and
+    "background_indices"; background is where the label is 0 and the image above 0. When no crop
+    is ever centred on background a single index stands in for them all, since there may be 10^8.
 
-class CropCentresd(mt.Transform):
-    """Flat indices of the voxels that crops may be centred on, found once per volume.
-
-    Background is where the label is 0 and the image above 0. When no crop is ever centred on
-    background a single index stands in for them all, since there may be 10^8.
+    Raises:
+        ValueError: no foreground voxel is left.
     """
-
-    def __init__(self, keep_background: bool):
-        self.keep_background = keep_background
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add "foreground_indices" and "background_indices", int64 (N,) each."""
-        label = data["label"].numpy()
-        foreground, background = map_binary_to_indices(label, data["image"].numpy(), 0.0)
-        if len(foreground) == 0:
-            raise ValueError(f"{data['case_id']}: no foreground voxel is left after resampling, "
-                             f"so no crop can be centred on one; leave the case out.")
-        kept = background if self.keep_background else background[:1]
-        return dict(data) | {FOREGROUND: foreground, BACKGROUND: kept}
+    lacking = [max(want - have, 0)
+               for want, have in zip(img_size, volume["image"].shape[1:], strict=True)]
+    widths = [(0, 0), *((n // 2, n - n // 2) for n in lacking)]
+    image, label = (np.pad(volume[key].numpy(), widths, dataset.padding_mode) for key in KEYS)
+    foreground, background = map_binary_to_indices(label, image, 0.0)
+    if len(foreground) == 0:
+        raise ValueError(f"{volume['case_id']}: no foreground voxel is left after resampling, so "
+                         f"no crop can be centred on one; leave the case out.")
+    kept = background if dataset.augmentation.negative > 0 else background[:1]
+    return dict(volume) | {"image": torch.from_numpy(image), "label": torch.from_numpy(label),
+                           FOREGROUND: foreground, BACKGROUND: kept}
 
 
 def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose:

@@ -1,5 +1,7 @@
 """Looking at every file before anything is trained: all problems, in one message."""
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from .cases import Case, DataError
 from .datasets import Dataset
 
 NUM_THREADS = 4
-READ_ERRORS = (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError)
+READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError,
+               nibabel.spatialimages.HeaderDataError)
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,13 @@ def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
 def _read(case: Case, path: Path, problems: list[Problem]):
     """Header and voxels, or (None, None) with a problem."""
     try:
-        file = nibabel.load(path)
-        array = np.asanyarray(file.dataobj)  # decompresses all of it, so truncation shows
+        # To the stream's very end, where its checksum is: nibabel alone stops before that.
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            file = type(nibabel.load(path)).from_bytes(stream.read())
+        array = np.asanyarray(file.dataobj)
     except READ_ERRORS as error:
         problems.append(Problem(case.case_id, path, f"cannot be read ({_one_line(error)})",
-                                "the file is truncated or not NIfTI; copy or download it again."))
+                                "the file is damaged or not NIfTI; copy or download it again."))
         return None, None
     return file, array
 
@@ -108,7 +113,7 @@ def _geometry_problems(case, image, label):
                         "label and image must lie on one grid; export the label again.")]
     shift = grid_shift_mm(image.affine, label.affine, image.shape[:3])
     tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(image.affine)))
-    if shift > tolerance:
+    if not shift <= tolerance:  # also when the affine holds NaN
         return [Problem(case.case_id, case.label, f"its affine moves voxels by up to "
                         f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm)",
                         "find out which header is right and copy it to the other file.")]

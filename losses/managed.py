@@ -74,7 +74,7 @@ class DSDLoss(RunningLoss):
 
     def __init__(self, alpha: float = 1.0, temperature: float = 3.0,
                  include_background: bool = True):
-        if alpha < 0 or temperature <= 0:
+        if not (alpha >= 0 and temperature > 0):
             raise ValueError(f"DSD: alpha must be at least 0 and temperature above 0, "
                              f"got {alpha} and {temperature}.")
         super().__init__()

@@ -81,14 +81,16 @@ class Record(Callback):
         """Write everything.
 
         Raises:
-            FloatingPointError: the epoch's mean loss is not finite; nothing is written then.
+            FloatingPointError: a value of the epoch or a weight is not finite; nothing is
+                written then.
         """
-        training = summary or {}
-        broken = {name: value for name, value in training.items() if not math.isfinite(value)}
-        if broken:
-            raise FloatingPointError(f"the mean training loss is not finite ({broken}); the last "
-                                     f"good epoch is in last.model. Try a smaller --lr.")
-        values = training | {f"val_{name}": v for name, v in (val_summary or {}).items()}
+        values = (summary or {}) | {f"val_{name}": v for name, v in (val_summary or {}).items()}
+        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if broken or not all(bool(weight.isfinite().all()) for weight in weights):
+            what = ", ".join(f"{name} {value}" for name, value in broken.items()) or "weights"
+            raise FloatingPointError(f"training is not finite any more ({what}); the last good "
+                                     f"epoch is in last.model. Try a smaller --lr.")
         line = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]} | values
         seconds = {"epoch": epoch + 1, "train_seconds": round(self._trained - self._start, 3),
                    "seconds": round(time.perf_counter() - self._start, 3)}

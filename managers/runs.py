@@ -49,13 +49,19 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
             raise ValueError(f"{folder}: has finished {done} epochs; give more than that as "
                              f"--epochs to train on.")
         return checkpoint
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder}: exists and is not a run; choose another --experiment.")
-        if not config.overwrite:
-            raise ValueError(f"{folder}: this experiment exists. Choose another --experiment, or "
-                             f"give --resume to continue it or --overwrite to replace it.")
+    _refuse_to_replace(folder, config)
     return None
+
+
+def _refuse_to_replace(folder: Path, config: TrainingConfig) -> None:
+    """Nothing that is not a run is ever replaced, and a run only when asked for."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: exists and is not a run; choose another --experiment.")
+    if not config.overwrite:
+        raise ValueError(f"{folder}: this experiment exists. Choose another --experiment, or give "
+                         f"--resume to continue it or --overwrite to replace it.")
 
 
 # What a checkpoint's weights depend on, and what says nothing about how a run goes on.
@@ -84,15 +90,17 @@ def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
     Writes config.json, environment.json and splits.json.
 
     Raises:
-        ValueError: the split differs from that of the run to be resumed.
+        ValueError: the split differs from that of the run to be resumed, or another run of that
+            name has begun since `resume_point`.
     """
     folder = experiment_dir(config.experiment)
     splits = [split.to_dict() for split in folds]
     if checkpoint is not None and read_json(folder / "splits.json") != splits:
         raise ValueError(f"{folder}: cannot be resumed, the cases or their split have changed "
                          f"(splits.json).")
-    if checkpoint is None and folder.exists():
-        shutil.rmtree(folder)
+    if checkpoint is None:
+        _refuse_to_replace(folder, config)  # again: another run may have begun meanwhile
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     # The data are found again from any working directory.
     values = config.to_dict() | {"data_dir": str(Path(config.data_dir).resolve())}
@@ -167,7 +175,7 @@ def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
                  for fold in read_json(path)]
     except (TypeError, KeyError) as error:
         raise ValueError(f"{path}: is not a list of folds with train, val and test.") from error
-    return folder, config, folds[0] if len(folds) == 1 else choose_fold(folds, config.fold)
+    return folder, config, choose_fold(folds, config.fold)
 
 
 def load_manager(folder: Path, config: TrainingConfig, saved_model: str) -> SegmentationManager:

@@ -48,6 +48,7 @@ class SegmentationManager(Manager):
         self.val_every = val_every
         self._device = torch.device("cpu")
         self._last_epoch: int | None = None  # of the fit under way
+        self._interrupted = False
 
     def to(self, device: torch.device) -> None:
         """Move network, loss and optimiser state, and send the batches to come after them."""
@@ -72,10 +73,14 @@ class SegmentationManager(Manager):
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
         """Dice-CE and Dice of one whole volume."""
-        logits = self.logits(x_test)
-        if self.loss_fn is not None:
-            self.loss_fn(logits, y_test)
-        self.dice(logits.argmax(1, keepdim=True), y_test)
+        try:
+            logits = self.logits(x_test)
+            if self.loss_fn is not None:
+                self.loss_fn(logits, y_test)
+            self.dice(logits.argmax(1, keepdim=True), y_test)
+        except KeyboardInterrupt:
+            self._interrupted = True  # torchmanager's test swallows it; ours raises it again
+            raise
         return {}
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -137,7 +142,11 @@ class SegmentationManager(Manager):
         """Validate; within `fit`, {} on epochs that are not due."""
         if self._last_epoch is not None and not self.is_validation_due(self.current_epoch):
             return {}
-        return super().test(dataset, **kwargs)
+        self._interrupted = False
+        summary = super().test(dataset, **kwargs)
+        if self._interrupted:
+            raise KeyboardInterrupt
+        return summary
 
     def is_validation_due(self, epoch: int) -> bool:
         """Whether the 0-based epoch of the fit under way ends in a validation."""

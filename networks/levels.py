@@ -34,8 +34,10 @@ def check_size(name: str, img_size: tuple[int, int, int], divisor: tuple[int, in
         return
     reason = (f"every axis must be a multiple of {divisor}" if not fits
               else "its bottleneck would be a single voxel, which instance norm cannot train on")
-    lower = tuple(max(size // d, 2) * d for size, d in zip(img_size, divisor, strict=True))
-    upper = tuple(max(-(-size // d), 2) * d for size, d in zip(img_size, divisor, strict=True))
-    nearest = " or ".join(dict.fromkeys(str(size) for size in (lower, upper)))
+    candidates = (tuple(max(size // d, 1) * d for size, d in zip(img_size, divisor, strict=True)),
+                  tuple(-(-size // d) * d for size, d in zip(img_size, divisor, strict=True)))
+    double = tuple(2 * d for d in divisor)
+    nearest = " or ".join(dict.fromkeys(str(double if size == divisor else size)
+                                        for size in candidates))
     raise ValueError(f"{name}: image size {tuple(img_size)} does not work: {reason}. "
                      f"Nearest sizes that do: {nearest}.")

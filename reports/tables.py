@@ -104,7 +104,9 @@ def _footer(summary: Mapping[str, Any]) -> str:
     text = f"{num_cases} case{'' if num_cases == 1 else 's'}"
     if num_empty:
         masks = "mask" if num_empty == 1 else "masks"
-        text += f"; {num_empty} one-sided empty class {masks} counted at the volume's diagonal"
+        in_voxels = any(_unit(name) == "voxels" for name in summary["metrics"])
+        how = "left out of the distances" if in_voxels else "counted at the volume's diagonal"
+        text += f"; {num_empty} one-sided empty class {masks} {how}"
     return text
 
 

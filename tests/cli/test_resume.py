@@ -48,7 +48,8 @@ def test_killed_and_resumed_is_the_same_to_the_bit(data, run_script, tmp_path, p
                          "--resume")
     assert resumed.returncode == 0, resumed.stderr
     for name in ("metrics.jsonl", "per_case.csv"):
-        first, second = ((runs / experiment(run) / name).read_bytes() for run in ("Whole", "Killed"))
+        first, second = ((runs / experiment(run) / name).read_bytes()
+                         for run in ("Whole", "Killed"))
         assert first == second, name
     for model in ("last.model", "best.model"):
         first, second = (torch.load(runs / experiment(run) / model, weights_only=True)

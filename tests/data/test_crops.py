@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monai.data.meta_obj import get_track_meta, set_track_meta
 
 from data import DATASETS, augmentation
-from data.transforms import crop_preparation, plain_tensors
+from data.transforms import plain_tensors, prepare_crops
 
 CT, HIPPOCAMPUS = DATASETS["mmwhs-ct"], DATASETS["hippocampus"]
 SHAPE = (12, 11, 10)
@@ -36,7 +36,7 @@ def numbered_volume(shape=SHAPE, seed=0, foreground=0.1):
 def crops_of(dataset, volume, img_size, seed=0):
     """Crops as the training loader makes them."""
     with plain_tensors():
-        prepared = crop_preparation(dataset, img_size)(volume)
+        prepared = prepare_crops(volume, dataset, img_size)
         return augmentation(dataset, img_size).set_random_state(seed)(prepared)
 
 
@@ -50,7 +50,7 @@ def line(values):
 def test_image_and_label_are_padded_alike(dataset, expected):
     volume = {"image": line([0, 1, 2, 3]), "label": line([0, 1, 2, 3]).to(torch.uint8),
               "case_id": "a"}
-    padded = crop_preparation(dataset, (6, 3, 3))(volume)
+    padded = prepare_crops(volume, dataset, (6, 3, 3))
     assert padded["image"][0, :, 1, 1].tolist() == expected
     assert padded["label"][0, :, 1, 1].tolist() == expected
     assert padded["label"].dtype == torch.uint8
@@ -58,13 +58,13 @@ def test_image_and_label_are_padded_alike(dataset, expected):
 
 @pytest.mark.parametrize("dataset", [CT, HIPPOCAMPUS], ids=lambda dataset: dataset.name)
 def test_volumes_much_smaller_than_the_crop_are_padded_too(dataset):
-    padded = crop_preparation(dataset, (32, 32, 32))(numbered_volume((8, 9, 40)))
+    padded = prepare_crops(numbered_volume((8, 9, 40)), dataset, (32, 32, 32))
     assert padded["image"].shape == padded["label"].shape == (1, 32, 32, 40)
 
 
 def test_large_volumes_are_not_padded():
     volume = numbered_volume()
-    padded = crop_preparation(CT, (8, 8, 8))(volume)
+    padded = prepare_crops(volume, CT, (8, 8, 8))
     assert torch.equal(padded["image"], volume["image"])
 
 
@@ -75,17 +75,17 @@ def test_crop_centres_are_the_voxels_of_the_label():
     image[0, 0, 0, :2] = 0  # air: no background to be centred on
     image[0, 0, 1, 0] = -1
     volume = {"image": image, "label": label, "case_id": "a"}
-    prepared = crop_preparation(HIPPOCAMPUS, (2, 2, 2))(volume)
+    prepared = prepare_crops(volume, HIPPOCAMPUS, (2, 2, 2))
     assert list(prepared["foreground_indices"]) == [2, 59]
     assert list(prepared["background_indices"]) == [3, 4, *range(6, 59)]
-    assert len(crop_preparation(CT, (2, 2, 2))(volume)["background_indices"]) == 1
+    assert len(prepare_crops(volume, CT, (2, 2, 2))["background_indices"]) == 1
 
 
 def test_a_volume_without_foreground_is_an_error_that_names_the_case():
     volume = numbered_volume() | {"label": torch.zeros(1, *SHAPE, dtype=torch.uint8),
                                   "case_id": "ct_train_1007"}
     with pytest.raises(ValueError, match="ct_train_1007.*no foreground"):
-        crop_preparation(CT, (8, 8, 8))(volume)
+        prepare_crops(volume, CT, (8, 8, 8))
 
 
 @pytest.mark.parametrize(("dataset", "number"), [(CT, 2), (HIPPOCAMPUS, 8)])

@@ -1,5 +1,7 @@
 """What preprocessing does to values: classes, Hounsfield window, z-score, types and keys."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,14 @@ def test_ct_is_windowed_and_scored_over_what_is_not_air(write_case):
     deviation = (1 / 18) ** 0.5
     assert slabs(processed("mmwhs-ct", case), 4) == pytest.approx(
         [0, (0.5 - 5 / 6) / deviation, (1 / 6) / deviation, (1 / 6) / deviation], abs=1e-5)
+
+
+def test_the_window_runs_from_minus_175_to_250_hu(write_case):
+    window_only = dataclasses.replace(DATASETS["mmwhs-ct"],
+                                      intensity=DATASETS["mmwhs-ct"].intensity[:1])
+    case = write_case(blocks(-176, -174, 249, 251), heart_label(205), GRID)
+    volume = preprocessing(window_only)(case_files(case))
+    assert slabs(volume, 4) == pytest.approx([0, 1 / 425, 424 / 425, 1], abs=1e-6)
 
 
 def test_mr_has_no_window(write_case):

@@ -48,8 +48,8 @@ def test_a_fold_of_another_structure_is_numbered(fold, tmp_path):
 
 @pytest.mark.parametrize(("fold", "words"), [
     ({"train": ["a", "x", "y"], "val": ["b"]}, "fold 1: not in the data: x, y"),
-    ({"train": ["a", "b"], "val": ["b"]}, "fold 1: in more than one group: b"),
-    ({"train": ["a"], "val": ["b"], "test": ["a"]}, "fold 1: in more than one group: a"),
+    ({"train": ["a", "b"], "val": ["b"]}, "fold 1: listed more than once: b"),
+    ({"train": ["a"], "val": ["b"], "test": ["a"]}, "fold 1: listed more than once: a"),
     ({"train": [], "val": ["b"]}, "fold 1: 0 cases train and 1 validate"),
     ({"train": ["a", "b"], "val": []}, "fold 1: 2 cases train and 0 validate"),
     ({"val": ["b"]}, "fold 1: 0 cases train"),

@@ -48,6 +48,11 @@ def test_shapes_that_differ(write_case, only_problem):
                  "shape (10, 9, 7) differs from the image's (10, 9, 8)", "export the label again")
 
 
+def test_a_label_of_several_channels_is_a_problem(write_case, only_problem):
+    label = np.stack([label_array(205)] * 2, -1)
+    only_problem(write_case(image_array(), label), "shape (10, 9, 8, 2) differs")
+
+
 def test_affines_that_differ_say_by_how_many_mm(write_case, only_problem):
     moved = np.eye(4)
     moved[:3, 3] = 3, 0, 4

@@ -1,9 +1,12 @@
 """A network, batches and settings that are small enough to train in a blink."""
 
+import logging
+
 import pytest
 import torch
 
 from configs import training_config
+from configs.cli import LOGGER_NAME
 from losses import DSDLoss
 from managers import SegmentationManager
 from networks import build_network
@@ -59,3 +62,14 @@ def config(tmp_path):
             "--epochs", "3", *map(str, flags)])
 
     return make
+
+
+@pytest.fixture
+def close_logs():
+    """Close the log files that opening a run leaves open."""
+    log = logging.getLogger(LOGGER_NAME)
+    before = list(log.handlers)
+    yield
+    for handler in [handler for handler in log.handlers if handler not in before]:
+        log.removeHandler(handler)
+        handler.close()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from configs.files import write_text
 from managers.callbacks import EpochOrder, Progress, Record
 from reports import progress_picture
 
@@ -71,10 +72,17 @@ def test_metrics_do_not_depend_on_the_clock(record, tmp_path, monkeypatch):
 
 
 def test_lines_of_epochs_done_before_are_kept(record, tmp_path):
+    # A run killed after the record of epoch 3 and before its checkpoint repeats epoch 3.
     before = [{"epoch": 1, "lr": 0.5, "loss": 9.0}, {"epoch": 2, "lr": 0.5, "loss": 8.0}]
+    timing = [{"epoch": number, "train_seconds": 1.0, "seconds": 2.0} for number in (1, 2, 3)]
+    for name, rows in (("metrics", [*before, {"epoch": 3, "loss": 7.0}]), ("timing", timing)):
+        write_text(tmp_path / "run" / f"{name}.jsonl",
+                   "".join(json.dumps(row) + "\n" for row in rows))
     epoch(record(history=list(before)), 2, TRAINING)
     assert lines(tmp_path / "run" / "metrics.jsonl") == [
         *before, {"epoch": 3, "lr": 0.125, **TRAINING}]
+    times = lines(tmp_path / "run" / "timing.jsonl")
+    assert times[:2] == timing[:2] and times[2] != timing[2] and len(times) == 3
 
 
 @pytest.mark.parametrize(("summary", "val_summary"), [
@@ -94,7 +102,7 @@ def test_values_that_are_not_finite_change_nothing(record, tmp_path, summary, va
     assert len(writer.history) == len(writer.timing) == 1
 
 
-def test_the_picture_has_the_seconds_of_this_process_only(record, monkeypatch):
+def test_the_picture_has_the_seconds_that_are_known(record, monkeypatch):
     drawn = []
     monkeypatch.setattr("managers.callbacks.progress_picture",
                         lambda path, rows: drawn.append(rows) or progress_picture(path, rows))

@@ -128,7 +128,7 @@ def test_unknown_names_and_options_list_the_known():
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"filters": (4, 8)}, "at least three levels"),
-    ({"filters": (4, 8, 16), "strides": (1, 2)}, "one stride for each"),
+    ({"filters": (4, 8, 16), "strides": (1, 2)}, "a stride for each"),
     ({"filters": (4, 8, 16), "strides": (2, 2, 2)}, "first stride"),
     ({"filters": (4, 8, 16), "strides": (1, 4, 2)}, "stride"),  # MONAI's residual blocks cannot
 ])
