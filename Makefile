@@ -9,11 +9,11 @@ DEMO := CT_MMWHS_nnUnet_SelfDist_Demo_Fold1.exp
 .PHONY: demo test lint clean
 
 demo: .venv/installed
-	$(BIN)/python scripts/make_phantoms.py --dataset mmwhs-ct --output demo/data --cases 10 \
-		--size 80 80 64 --seed 1 --overwrite
+	$(BIN)/python scripts/make_phantoms.py --dataset mmwhs-ct --output demo/data --cases 12 \
+		--size 32 32 28 --overwrite
 	$(BIN)/python train_SelfDistil_Original.py demo/data _ --experiment $(DEMO) \
-		--img_size 48 48 48 --filters 8 16 32 64 128 --epochs 12 --training_split 2 \
-		--device cpu --val_every 4 --show_verbose --overwrite
+		--img_size 48 48 32 --filters 8 16 32 64 128 --training_split 3 --epochs 40 --lr 0.003 \
+		--lr_schedule constant --val_every 8 --device cpu --show_verbose --overwrite
 	$(BIN)/python eval.py --experiment $(DEMO) --mode validation --device cpu
 
 test: .venv/installed lint

@@ -46,7 +46,7 @@ def main() -> None:
     train_volumes = load_volumes(selection.group("training"), dataset, config.img_size, verbose)
     val_volumes = load_volumes(selection.group("validation"), dataset, progress=verbose)
     loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
-                             config.seed, config.num_workers)
+                             config.seed, config.num_workers, device.type == "cuda")
 
     folder = open_run(config, selection.folds, device, checkpoint)
     history = restore(checkpoint, network, optimizer)

@@ -26,6 +26,7 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except ValueError as error:
+        log.debug(traceback.format_exc())  # to the run's log, where there is one
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
     except (KeyboardInterrupt, TrainingInterruptedError) as stop:

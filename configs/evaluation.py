@@ -15,7 +15,7 @@ class EvaluationConfig:
     experiment: str
     data: str | None              # None: the folder the run was trained on
     mode: str                     # which group of the run's own split
-    cases: tuple[str, ...]        # only these case ids of the group; empty: all
+    cases: tuple[str, ...]        # only these case ids, from any group; empty: the mode's
     saved_model: str
     device: str
     paper_metrics: bool           # the authors' convention: voxels, undefined values left out

@@ -8,9 +8,6 @@ training script; its recipe is this project's choice.
 from dataclasses import dataclass, field
 from typing import Any
 
-DATASETS = ("mmwhs-ct", "mmwhs-mr", "hippocampus")
-NETWORKS = ("unetr", "nnunet")
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -41,3 +38,6 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "nnunet": Recipe(100, (32, 32, 32), _NARROW),
     },
 }
+
+DATASETS = tuple(RECIPES)
+NETWORKS = tuple(dict.fromkeys(network for recipes in RECIPES.values() for network in recipes))

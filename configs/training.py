@@ -20,7 +20,7 @@ class TrainingConfig:
     """Everything needed to build a run again; written to the run folder as config.json."""
 
     method: str                                 # "basic" or "dsd"
-    data_dir: str                               # DATA as given
+    data_dir: str                               # DATA, absolute
     output_model: str | None                    # where the final weights are exported, or None
     experiment: str                             # name or path of the run folder, NAME.exp
     dataset: str
@@ -177,7 +177,7 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
         return published if flag is None else flag
 
     return TrainingConfig(
-        method=method, data_dir=args.data_dir,
+        method=method, data_dir=str(Path(args.data_dir).resolve()),
         output_model=None if args.output_model == "_" else args.output_model,
         experiment=args.experiment or f"{dataset}_{network}_{method}_Fold{fold}.exp",
         dataset=dataset, network=network, network_options=options,

@@ -33,11 +33,25 @@ class Layout:
     prefix: str = ""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one case, and what to do."""
+
+    case_id: str
+    path: Path
+    found: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"  {self.case_id}: {self.path}: {self.found}; {self.remedy}."
+
+
 class DataError(ValueError):
     """Data that cannot be used; the message names every problem with its remedy."""
 
 
-def find_cases(data_dir: str | Path, layouts: Sequence[Layout]) -> list[Case]:
+def find_cases(data_dir: str | Path,
+               layouts: Sequence[Layout]) -> tuple[list[Case], list[Problem]]:
     """Pair the images and labels of the first layout that `data_dir` has, sorted by case id.
 
     Files pair by case id: the file name less its suffix and less _image or _label. Hidden files
@@ -46,9 +60,12 @@ def find_cases(data_dir: str | Path, layouts: Sequence[Layout]) -> list[Case]:
     Differs from the authors' code: theirs pairs two sorted lists by position, so one missing
     file shifts every later pair.
 
+    Returns:
+        The pairs, and a problem for each file without its partner or of a case id that occurs
+        twice.
+
     Raises:
-        DataError: no such folder, no layout, no case, a file without its partner, or a case id
-            that occurs twice.
+        DataError: no such folder, no layout, no case.
     """
     root = Path(data_dir)
     if not root.is_dir():
@@ -60,7 +77,7 @@ def find_cases(data_dir: str | Path, layouts: Sequence[Layout]) -> list[Case]:
         inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
         raise DataError(f"{root}: holds none of the folders of this dataset (it holds {inside}). "
                         f"Looked for:\n{tried}")
-    problems: list[str] = []
+    problems: list[Problem] = []
     images = _by_case_id(root / layout.images, layout, "_image", problems)
     labels = _by_case_id(root / layout.labels, layout, "_label", problems)
     if not images and not labels:
@@ -70,12 +87,11 @@ def find_cases(data_dir: str | Path, layouts: Sequence[Layout]) -> list[Case]:
         has, lacks = ("an image", "label") if case_id in images else ("a label", "image")
         path = images.get(case_id) or labels[case_id]
         folder = root / (layout.labels if lacks == "label" else layout.images)
-        problems.append(f"  {case_id}: {path} is {has} without its {lacks}; add the {lacks} to "
-                        f"{folder} under the same case id, or remove this file.")
-    if problems:
-        raise DataError(f"{root}: {len(problems)} file(s) cannot be paired:\n"
-                        + "\n".join(problems))
-    return [Case(case_id, images[case_id], labels[case_id]) for case_id in sorted(images)]
+        problems.append(Problem(case_id, path, f"is {has} without its {lacks}",
+                                f"add the {lacks} to {folder} under the same case id, or remove "
+                                f"this file"))
+    paired = sorted(set(images) & set(labels))
+    return [Case(case_id, images[case_id], labels[case_id]) for case_id in paired], problems
 
 
 def _present(root: Path, layout: Layout) -> bool:
@@ -85,7 +101,8 @@ def _present(root: Path, layout: Layout) -> bool:
     return images != labels or any(images.glob(f"{layout.prefix}*_image.nii*"))
 
 
-def _by_case_id(folder: Path, layout: Layout, ending: str, problems: list[str]) -> dict[str, Path]:
+def _by_case_id(folder: Path, layout: Layout, ending: str,
+                problems: list[Problem]) -> dict[str, Path]:
     """Files of one role by case id."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -97,7 +114,7 @@ def _by_case_id(folder: Path, layout: Layout, ending: str, problems: list[str]) 
             continue
         case_id = next((stem.removesuffix(e) for e in ROLE_ENDINGS if stem.endswith(e)), stem)
         if case_id in found:
-            problems.append(f"  {case_id}: both {found[case_id]} and {path.name} are this case; "
-                            f"remove one.")
+            problems.append(Problem(case_id, path, f"is this case, and so is "
+                                    f"{found[case_id].name}", "remove one"))
         found[case_id] = path
     return found

@@ -1,11 +1,11 @@
 """What each dataset is: where its files are, what its labels mean, how its crops are made."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cases import Case, DataError, Layout, find_cases
+from .cases import Case, Layout, Problem, find_cases
 from .splits import Split, consecutive_folds, shuffled_split
 
 Intensity = Sequence[tuple[str, dict[str, Any]]]
@@ -51,21 +51,20 @@ class Dataset:
     split: Callable[[Sequence[str], int | None, int | None], list[Split]]
     spacing_mm: tuple[float, float, float] | None = None
     foreign_prefix: str | None = None
-    num_classes: int = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "num_classes", len(self.class_names))
+    @property
+    def num_classes(self) -> int:
+        """K, background included."""
+        return len(self.class_names)
 
-    def find_cases(self, data_dir: str | Path) -> list[Case]:
-        """The dataset's cases below `data_dir`; see data.find_cases."""
-        cases = find_cases(data_dir, self.layouts)
-        foreign = [case for case in cases
-                   if self.foreign_prefix and case.case_id.startswith(self.foreign_prefix)]
-        if foreign:
-            raise DataError(f"{data_dir}: {len(foreign)} of {len(cases)} cases are not of "
-                            f"{self.name}, {foreign[0].image} first; give the folder or the "
-                            f"--dataset they belong to.")
-        return cases
+    def find_cases(self, data_dir: str | Path) -> tuple[list[Case], list[Problem]]:
+        """The dataset's cases below `data_dir` and what is wrong there; see data.find_cases."""
+        cases, problems = find_cases(data_dir, self.layouts)
+        problems += [Problem(case.case_id, case.image, f"is not of {self.name}",
+                             "give the folder or the --dataset that it belongs to")
+                     for case in cases
+                     if self.foreign_prefix and case.case_id.startswith(self.foreign_prefix)]
+        return cases, problems
 
 
 def _mmwhs_split(case_ids, held_out, num_validation):
@@ -85,7 +84,7 @@ def _mmwhs(modality: str) -> Dataset:
     window = ("ScaleIntensityRanged", {"a_min": -175, "a_max": 250, "b_min": 0.0, "b_max": 1.0,
                                        "clip": True})
     z_score = ("NormalizeIntensityd", {"nonzero": True, "channel_wise": True})
-    ours, prefix = ("imagesTraining", "labelsTraining"), f"{modality}_"
+    folders, prefix = ("imagesTraining", "labelsTraining"), f"{modality}_"
     return Dataset(
         name=f"mmwhs-{modality}",
         channels=(modality.upper(),),
@@ -93,8 +92,8 @@ def _mmwhs(modality: str) -> Dataset:
                      "right ventricle", "ascending aorta", "pulmonary artery"),
         # 421 is a stray value in a few voxels of the release.
         label_values={0: 0, 205: 1, 420: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7, 421: 0},
-        layouts=(Layout(*ours),
-                 Layout(*(f"{modality.upper()}/{folder}" for folder in ours)),
+        layouts=(Layout(*folders),
+                 Layout(*(f"{modality.upper()}/{folder}" for folder in folders)),
                  Layout(f"{modality}_train", f"{modality}_train", prefix),
                  Layout(".", ".", prefix)),
         intensity=(window, z_score) if modality == "ct" else (z_score,),

@@ -28,6 +28,10 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
 
     Args:
         img_size: crop size to prepare for; None for evaluation, which neither pads nor crops.
+
+    Raises:
+        RuntimeError: a case cannot be read or transformed; the message names it.
+        ValueError: a case to be cropped has no foreground left.
     """
     fixed = preprocessing(dataset)
     volumes = _in_threads(lambda case: _prepare(fixed, case), cases, len(cases), "loading",
@@ -113,24 +117,20 @@ class EpochSampler(torch.utils.data.Sampler):
 
 
 def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
-                    batch_size: int, seed: int, num_workers: int = 0) -> DataLoader:
+                    batch_size: int, seed: int, num_workers: int = 0,
+                    pin_memory: bool = False) -> DataLoader:
     """Batches of {"image": (B, C, H, W, D), "label": (B, 1, H, W, D), "case_id": [B]}.
 
     B is batch_size volumes times the dataset's crops per volume. `loader.sampler.set_epoch`
     chooses the epoch.
     """
     crops = CropDataset(volumes, augmentation(dataset, img_size), seed)
-    return _loader(crops, batch_size, num_workers, EpochSampler(len(volumes), seed))
+    return DataLoader(crops, batch_size=batch_size, sampler=EpochSampler(len(volumes), seed),
+                      num_workers=num_workers, collate_fn=list_data_collate,
+                      persistent_workers=num_workers > 0, pin_memory=pin_memory)
 
 
 def evaluation_loader(volumes: Sequence[Volume]) -> DataLoader:
     """Whole volumes one at a time: {"image": (1, C, H, W, D), "label", "affine", ...}."""
-    return _loader(list(volumes), 1, 0, None)
+    return DataLoader(list(volumes), batch_size=1, collate_fn=list_data_collate)
 
-
-def _loader(items: Any, batch_size: int, num_workers: int,
-            sampler: torch.utils.data.Sampler | None,
-            collate: Callable = list_data_collate) -> DataLoader:
-    return DataLoader(items, batch_size=batch_size, sampler=sampler, num_workers=num_workers,
-                      collate_fn=collate, persistent_workers=num_workers > 0,
-                      pin_memory=torch.cuda.is_available())

@@ -25,20 +25,20 @@ class Selection:
 
 
 def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
-    """Find the cases, split them, and read every file once to see that it can be trusted.
+    """Find the cases, read every file once to see that it can be trusted, and split them.
 
     Raises:
-        ValueError: whatever is wrong with the folder, the split or the files, all at once for
-            each of the three.
+        ValueError: whatever is wrong with the files, all in one message, or with the split.
     """
     dataset = DATASETS[config.dataset]
-    cases = {case.case_id: case for case in dataset.find_cases(config.data_dir)}
+    found, problems = dataset.find_cases(config.data_dir)
+    verify_cases(found, dataset, problems, progress)
+    cases = {case.case_id: case for case in found}
     if config.splits is not None:
         folds = read_splits(config.splits, list(cases))
     else:
         folds = dataset.split(list(cases), config.training_split, config.validation_split)
     split = choose_fold(folds, config.fold)
-    verify_cases(list(cases.values()), dataset, progress)
     return Selection(dataset, cases, folds, split)
 
 
@@ -63,7 +63,7 @@ def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
                          f"their score says nothing about new patients. Give "
                          f"--include_training_cases to have it all the same.")
     data_dir = config.data or run.data_dir
-    found = {case.case_id: case for case in dataset.find_cases(data_dir)}
+    found = {case.case_id: case for case in dataset.find_cases(data_dir)[0]}
     lacking = [case_id for case_id in wanted if case_id not in found]
     if lacking:
         raise DataError(f"{data_dir}: lacks {len(lacking)} of the {len(wanted)} cases: "

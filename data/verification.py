@@ -4,14 +4,13 @@ import gzip
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from tqdm import tqdm
 
-from .cases import Case, DataError
+from .cases import Case, DataError, Problem
 from .datasets import Dataset
 
 NUM_THREADS = 4
@@ -19,31 +18,22 @@ READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimage
                nibabel.spatialimages.HeaderDataError)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one case, and what to do."""
-
-    case_id: str
-    path: Path
-    found: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"  {self.case_id}: {self.path}: {self.found}; {self.remedy}"
-
-
-def verify_cases(cases: Sequence[Case], dataset: Dataset, progress: bool = False) -> None:
+def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Problem] = (),
+                 progress: bool = False) -> None:
     """Read every image and label and refuse the set if any cannot be trusted.
 
+    Args:
+        known: problems found before, told in the same message.
+
     Raises:
-        DataError: unreadable or truncated files, shapes or affines that differ between image
-            and label, a wrong number of channels, values that are not finite, labels with
-            unexpected values. One message with every problem.
+        DataError: unreadable or damaged files, shapes or affines that differ between image and
+            label, a wrong number of channels, values that are not finite, labels with unexpected
+            values or without any foreground. One message with every problem.
     """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         found = list(tqdm(pool.map(lambda case: case_problems(case, dataset), cases),
                           total=len(cases), desc="verifying", unit="case", disable=not progress))
-    problems = [problem for problems in found for problem in problems]
+    problems = [*known, *(problem for problems in found for problem in problems)]
     if problems:
         raise DataError(f"{len(problems)} problem(s) in {len(cases)} cases of {dataset.name}:\n"
                         + "\n".join(map(str, problems)))
@@ -72,7 +62,7 @@ def _read(case: Case, path: Path, problems: list[Problem]):
         array = np.asanyarray(file.dataobj)
     except READ_ERRORS as error:
         problems.append(Problem(case.case_id, path, f"cannot be read ({_one_line(error)})",
-                                "the file is damaged or not NIfTI; copy or download it again."))
+                                "the file is damaged or not NIfTI; copy or download it again"))
         return None, None
     return file, array
 
@@ -85,11 +75,11 @@ def _image_problems(case, array, num_channels):
     have = array.shape[3] if array.ndim == 4 else 1
     if array.ndim not in (3, 4) or have != num_channels:
         return [Problem(case.case_id, case.image, f"has shape {array.shape}",
-                        f"expected a volume of {num_channels} channel(s).")]
+                        f"expected a volume of {num_channels} channel(s)")]
     bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
     if bad:
         return [Problem(case.case_id, case.image, f"{bad} voxels are NaN or infinite",
-                        "replace them or leave the case out.")]
+                        "replace them or leave the case out")]
     return []
 
 
@@ -97,26 +87,29 @@ def _label_problems(case, array, label_values):
     values, counts = np.unique(array, return_counts=True)
     wrong = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True)
              if value not in label_values]
+    if not wrong and not any(label_values[value] for value in values):
+        return [Problem(case.case_id, case.label, "has no foreground voxel",
+                        "label the case or leave it out")]
     if not wrong:
         return []
     known = ", ".join(str(value) for value in sorted(label_values))
     more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
     return [Problem(case.case_id, case.label, f"unexpected label values {', '.join(wrong[:8])}"
                     f"{more}", f"this dataset has {known}; correct the label file, or choose "
-                    f"the dataset it belongs to.")]
+                    f"the dataset it belongs to")]
 
 
 def _geometry_problems(case, image, label):
     if image.shape[:3] != label.shape[:3] or len(label.shape) != 3:
         return [Problem(case.case_id, case.label,
                         f"shape {label.shape} differs from the image's {image.shape[:3]}",
-                        "label and image must lie on one grid; export the label again.")]
+                        "label and image must lie on one grid; export the label again")]
     shift = grid_shift_mm(image.affine, label.affine, image.shape[:3])
     tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(image.affine)))
     if not shift <= tolerance:  # also when the affine holds NaN
         return [Problem(case.case_id, case.label, f"its affine moves voxels by up to "
                         f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm)",
-                        "find out which header is right and copy it to the other file.")]
+                        "find out which header is right and copy it to the other file")]
     return []
 
 

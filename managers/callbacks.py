@@ -89,8 +89,9 @@ class Record(Callback):
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         if broken or not all(bool(weight.isfinite().all()) for weight in weights):
             what = ", ".join(f"{name} {value}" for name, value in broken.items()) or "weights"
-            raise FloatingPointError(f"training is not finite any more ({what}); the last good "
-                                     f"epoch is in last.model. Try a smaller --lr.")
+            kept = "; the last good epoch is in last.model" if self.history else ""
+            raise FloatingPointError(f"training is not finite any more ({what}){kept}. Try a "
+                                     f"smaller --lr.")
         line = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]} | values
         seconds = {"epoch": epoch + 1, "train_seconds": round(self._trained - self._start, 3),
                    "seconds": round(time.perf_counter() - self._start, 3)}

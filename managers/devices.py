@@ -21,6 +21,9 @@ def choose_device(wanted: str) -> torch.device:
         device = torch.device(wanted)
     except RuntimeError as error:
         raise ValueError(f"--device {wanted}: no such device; give cpu, cuda:0, ...") from error
+    mps = device.type == "mps" and torch.backends.mps.is_available()
+    if device.type not in ("cpu", "cuda") and not mps:
+        raise ValueError(f"--device {wanted}: this machine cannot train there; give cpu or cuda:0.")
     if device.type == "cuda" and not torch.cuda.is_available():
         warnings.warn(f"--device {wanted}: there is no CUDA GPU here; the CPU is used.",
                       stacklevel=2)
@@ -32,14 +35,15 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def fit_devices(device: torch.device, use_multi_gpus: bool) -> torch.device | list[torch.device]:
-    """The device, or every GPU when several are asked for and there."""
+    """The device, or every GPU when several are asked for and there, `device` first."""
     if not use_multi_gpus:
         return device
-    if torch.cuda.device_count() < 2:
-        warnings.warn(f"--use_multi_gpus: there are fewer than two GPUs; {device} is used.",
-                      stacklevel=2)
+    if device.type != "cuda" or torch.cuda.device_count() < 2:
+        warnings.warn(f"--use_multi_gpus: {device} alone is used; it takes two GPUs or more and "
+                      f"a --device among them.", stacklevel=2)
         return device
-    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return sorted(gpus, key=lambda gpu: gpu != device)
 
 
 def seed_everything(seed: int) -> None:

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def save_label_map(path: Path, label_map: np.ndarray, affine: np.ndarray) -> Non
     write_bytes(path, data)
 
 
-def telling_cases(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
+def best_median_worst(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
     """Best, median and worst case by mean foreground Dice: {"best": (case id, Dice), ...}."""
     per_case: dict[str, list[float]] = {}
     for row in rows:
@@ -78,7 +78,7 @@ def telling_cases(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
 
 
 def draw_cases(folder: Path, manager: SegmentationManager, scores: Scores,
-               volume_of: Any, class_names: Sequence[str], group: str,
+               volume_of: Callable[[str], dict[str, Any]], class_names: Sequence[str], group: str,
                device: torch.device) -> list[Path]:
     """Pictures of the best, median and worst case, label and prediction side by side.
 
@@ -86,8 +86,10 @@ def draw_cases(folder: Path, manager: SegmentationManager, scores: Scores,
         volume_of: case id -> volume as data.preprocessing gives it.
     """
     paths = []
-    for rank, (case_id, dice) in telling_cases(scores.rows).items():
+    for rank, (case_id, dice) in best_median_worst(scores.rows).items():
         volume = volume_of(case_id)
+        for stale in (folder / "pictures").glob(f"{group}_{rank}_*.png"):
+            stale.unlink()  # of an earlier evaluation of this group
         path = folder / "pictures" / f"{group}_{rank}_{case_id}.png"
         case_picture(path, volume["image"][0].numpy(), volume["label"][0].numpy(),
                      manager.label_map(volume["image"], device).numpy(),

@@ -1,6 +1,5 @@
 """A run on disk: making its folder, and building it again from there."""
 
-import json
 import logging
 import os
 import platform
@@ -38,9 +37,8 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
             nothing to resume, or the settings do not fit the weights.
     """
     folder = experiment_dir(config.experiment)
-    if config.output_model is not None and Path(config.output_model).is_dir():
-        raise ValueError(f"OUTPUT {config.output_model}: is a directory; give a file, or _ for "
-                         f"none.")
+    if config.output_model is not None:
+        _check_output(Path(config.output_model))
     if config.resume:
         _compare(read_config(folder), config, folder)
         checkpoint = load_checkpoint(folder / "last.model")
@@ -51,6 +49,15 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
         return checkpoint
     _refuse_to_replace(folder, config)
     return None
+
+
+def _check_output(path: Path) -> None:
+    """Refuse a place for the final weights that would fail after the last epoch."""
+    if path.is_dir():
+        raise ValueError(f"OUTPUT {path}: is a directory; give a file, or _ for none.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")
 
 
 def _refuse_to_replace(folder: Path, config: TrainingConfig) -> None:
@@ -66,13 +73,13 @@ def _refuse_to_replace(folder: Path, config: TrainingConfig) -> None:
 
 # What a checkpoint's weights depend on, and what says nothing about how a run goes on.
 SHAPES = ("method", "dataset", "network", "network_options", "img_size")
-INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device", "show_verbose",
-               "use_multi_gpus", "resume", "overwrite")
+INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device",
+               "show_verbose", "use_multi_gpus", "resume", "overwrite")
 
 
 def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
-    old, new = (json.loads(json.dumps(config.to_dict())) for config in (before, now))
+    old, new = before.to_dict(), now.to_dict()
     changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
                if old[name] != new[name] and name not in INDIFFERENT}
     breaking = [text for name, text in changed.items() if name in SHAPES]
@@ -102,11 +109,13 @@ def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
         _refuse_to_replace(folder, config)  # again: another run may have begun meanwhile
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    # The data are found again from any working directory.
-    values = config.to_dict() | {"data_dir": str(Path(config.data_dir).resolve())}
-    write_json(folder / "environment.json", environment(device))
+    here = environment(device)
+    if checkpoint is not None:
+        first = read_json(folder / "environment.json")
+        here = first | {"resumed": [*first.get("resumed", []), here]}
+    write_json(folder / "environment.json", here)
     write_json(folder / "splits.json", splits)
-    write_json(folder / "config.json", values)
+    write_json(folder / "config.json", config.to_dict())
     _log_to_file(folder / f"{folder.stem}.log")
     return folder
 

@@ -48,7 +48,7 @@ class SegmentationManager(Manager):
         self.val_every = val_every
         self._device = torch.device("cpu")
         self._last_epoch: int | None = None  # of the fit under way
-        self._interrupted = False
+        self.current_batch = 0               # torchmanager sets it with the first step only
 
     def to(self, device: torch.device) -> None:
         """Move network, loss and optimiser state, and send the batches to come after them."""
@@ -73,14 +73,10 @@ class SegmentationManager(Manager):
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
         """Dice-CE and Dice of one whole volume."""
-        try:
-            logits = self.logits(x_test)
-            if self.loss_fn is not None:
-                self.loss_fn(logits, y_test)
-            self.dice(logits.argmax(1, keepdim=True), y_test)
-        except KeyboardInterrupt:
-            self._interrupted = True  # torchmanager's test swallows it; ours raises it again
-            raise
+        logits = self.logits(x_test)
+        if self.loss_fn is not None:
+            self.loss_fn(logits, y_test)
+        self.dice(logits.argmax(1, keepdim=True), y_test)
         return {}
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -88,7 +84,7 @@ class SegmentationManager(Manager):
         return sliding_window_inference(images, self.roi_size, self.window_batch, self.model,
                                         overlap=self.overlap)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: weights moved inside it could never train again
     def label_map(self, image: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Label map (H, W, D) uint8 on the CPU of one image (C, H, W, D)."""
         self.model.eval().to(device)
@@ -142,10 +138,9 @@ class SegmentationManager(Manager):
         """Validate; within `fit`, {} on epochs that are not due."""
         if self._last_epoch is not None and not self.is_validation_due(self.current_epoch):
             return {}
-        self._interrupted = False
         summary = super().test(dataset, **kwargs)
-        if self._interrupted:
-            raise KeyboardInterrupt
+        if not summary and len(dataset) > 0:
+            raise KeyboardInterrupt  # which torchmanager swallows, leaving nothing
         return summary
 
     def is_validation_due(self, epoch: int) -> bool:

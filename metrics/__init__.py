@@ -1,9 +1,9 @@
 """Segmentation metrics with a stated meaning for empty masks; importing this loads numpy only."""
 
-from metrics.case import METRICS_MM, METRICS_VOXELS, case_metrics
-from metrics.overlap import OverlapCounts, dice, overlap_counts
-from metrics.statistics import summarise
-from metrics.surface import (
+from .case import METRICS_MM, METRICS_VOXELS, case_metrics
+from .overlap import OverlapCounts, dice, overlap_counts
+from .statistics import summarise
+from .surface import (
     SurfaceMetrics,
     assd_mm,
     hd95_mm,

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.overlap import (
+from .overlap import (
     check_same_shape,
     check_volume,
     dice_from_counts,
     overlap_counts,
     to_numpy,
 )
-from metrics.surface import check_spacing, surface_metrics
+from .surface import check_spacing, surface_metrics
 
 if TYPE_CHECKING:
     import torch
 
-METRICS_MM = ("dice", "hd95_mm", "msd_mm", "assd_mm")
-METRICS_VOXELS = ("dice", "hd95_voxels", "msd_voxels", "assd_voxels")
+METRICS_MM = ("dice", "hd95_mm", "msd_mm", "msd_label_to_pred_mm", "assd_mm")
+METRICS_VOXELS = ("dice", "hd95_voxels", "msd_voxels", "msd_label_to_pred_voxels", "assd_voxels")
 
 
 def case_metrics(
@@ -47,7 +47,7 @@ def case_metrics(
         paper_metrics: the authors' convention; keys then end in _voxels in place of _mm.
 
     Returns:
-        Per foreground class: "class", "class_name", the four metrics of METRICS_MM (or
+        Per foreground class: "class", "class_name", the metrics of METRICS_MM (or
         METRICS_VOXELS) and "empty", in this order.
 
     Raises:
@@ -93,7 +93,7 @@ def _paper_values(
 ) -> tuple[tuple[float, ...], str]:
     values, empty = _values(pred, true, np.ones(3))
     if empty:
-        values = (0.0 if empty == "prediction" else math.nan, *[math.nan] * 3)
+        values = (0.0 if empty == "prediction" else math.nan, *[math.nan] * 4)
     return values, empty
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metrics.case import METRICS_MM, METRICS_VOXELS, check_class_names
+from .case import METRICS_MM, METRICS_VOXELS, check_class_names
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> dict[str, Any]:

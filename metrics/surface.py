@@ -7,14 +7,12 @@ MONAI's definition, and wherever MONAI's values are defined these are equal to t
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from metrics.overlap import mask_pair
+from .overlap import mask_pair
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +27,8 @@ class SurfaceMetrics(NamedTuple):
     """The surface metrics of one pair of masks, in the unit of the spacing given (mm)."""
 
     hd95_mm: float
-    msd_mm: float
+    msd_mm: float                # prediction -> label
+    msd_label_to_pred_mm: float
     assd_mm: float
 
 
@@ -56,12 +55,13 @@ def surface_metrics(
     has_pred, has_true = bool(pred.any()), bool(true.any())
     if not (has_pred and has_true):
         worst = float(np.linalg.norm(np.multiply(pred.shape, spacing)))
-        return SurfaceMetrics(*[worst if has_pred or has_true else 0.0] * 3)
+        return SurfaceMetrics(*[worst if has_pred or has_true else 0.0] * 4)
     pred_to_true_mm, true_to_pred_mm = _distances(pred, true, spacing)
     both_mm = np.concatenate((pred_to_true_mm, true_to_pred_mm))
     return SurfaceMetrics(
         hd95_mm=float(max(np.percentile(d, 95) for d in (pred_to_true_mm, true_to_pred_mm))),
         msd_mm=float(pred_to_true_mm.mean()),
+        msd_label_to_pred_mm=float(true_to_pred_mm.mean()),
         assd_mm=float(both_mm.mean()),
     )
 
@@ -159,7 +159,10 @@ def _nearest(source: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.
         from scipy.spatial import cKDTree
 
         return cKDTree(_points_mm(target, spacing)).query(_points_mm(source, spacing))[0]
-    return _distance_transform()(target, spacing)[source].astype(np.float64)
+    import edt
+
+    # edt reads anisotropy in array-axis order for C-contiguous input.
+    return edt.edt(~target, anisotropy=tuple(spacing))[source].astype(np.float64)
 
 
 def _points_mm(surface: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -185,20 +188,3 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     surface = mask & ~interior
     assert surface.any()  # so no distance transform ever sees a volume without a target
     return np.ascontiguousarray(surface)
-
-
-@cache
-def _distance_transform() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Distance in mm of every voxel to the nearest True one; loaded, and warned of, once."""
-    try:
-        import edt
-    except ImportError:
-        from scipy import ndimage
-
-        warnings.warn(
-            "edt is not installed, surface distances use the slower scipy: pip install edt",
-            stacklevel=2,
-        )
-        return lambda target, spacing: ndimage.distance_transform_edt(~target, sampling=spacing)
-    # edt reads anisotropy in array-axis order for C-contiguous input.
-    return lambda target, spacing: edt.edt(~target, anisotropy=tuple(spacing))

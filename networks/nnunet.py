@@ -47,7 +47,7 @@ def build_nnunet(in_channels: int, num_classes: int, img_size: tuple[int, int, i
         raise ValueError(f"nnunet: the first stride is {strides[0]}, but must be 1: "
                          f"the output has the input's size.")
     scales = list(accumulate(strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True))))
-    check_size("nnunet", img_size, divisor=scales[-1])
+    check_size("nnunet", img_size, divisor=scales[-1], normed_bottleneck=True)
     network = DynUNet(3, in_channels, num_classes, kernels, strides, strides[1:], filters=filters,
                       norm_name="instance", res_block=True)
 

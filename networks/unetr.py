@@ -17,7 +17,7 @@ def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, in
     never uses, are frozen, so that neither weight decay nor a distributed run meets them.
 
     Raises:
-        ValueError: a size is not a multiple of 16 or leaves a bottleneck of one voxel.
+        ValueError: a size is not a multiple of 16.
     """
     check_size("unetr", img_size, divisor=(16, 16, 16))
     network = UNETR(in_channels, num_classes, img_size, feature_size=feature_size,

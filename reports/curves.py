@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from reports.canvas import PALETTE, new_figure, save_png, write_at
+from .canvas import PALETTE, new_figure, save_png, write_at
 
 _INK, _FAINT, _TIME = "#202428", "#70767C", "#B36B00"
 _THIN = tuple(colour for colour in PALETTE if colour not in ("#F0E442", "#99DDFF", "#B8E0B0"))
@@ -105,7 +105,7 @@ def _draw_dice(axes: Any, curves: _Curves, best_epoch: int | None) -> None:
         axes.plot(
             [best_epoch], [best], "*", color="#D55E00", markersize=15, markeredgecolor="white",
             zorder=5, label=f"best {best:.3f}, epoch {best_epoch}",
-        )  # fmt: skip
+        )
     if not epochs:
         place = {"transform": axes.transAxes, "ha": "center"}
         axes.text(0.5, 0.5, "no validation yet", color=_FAINT, **place)
@@ -130,14 +130,14 @@ def _draw_pace(axes: Any, curves: _Curves) -> None:
 def _plot(
     axes: Any, curves: _Curves, key: str, colour: str, width: float, style: str = "-",
     name: str | None = None,
-) -> None:  # fmt: skip
+) -> None:
     if key not in curves:
         return
     epochs, values = curves[key]
     # a lone or sparse point has no line to be seen by
     marker = "o" if len(epochs) <= 25 else None
     axes.plot(epochs, values, style, color=colour, linewidth=width, marker=marker,
-              markersize=2.5 + width, label=name or key)  # fmt: skip
+              markersize=2.5 + width, label=name or key)
 
 
 def _legend(axes: Any, first: str) -> None:
@@ -148,4 +148,4 @@ def _legend(axes: Any, first: str) -> None:
     axes.legend(
         [handles[i] for i in order], [names[i] for i in order], loc="upper left",
         bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9 if len(names) <= 14 else 7.5,
-    )  # fmt: skip
+    )

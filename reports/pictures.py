@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.canvas import PALETTE, new_figure, save_png, write_at
-from reports.curves import progress_picture
-
-__all__ = ["case_picture", "progress_picture"]
+from .canvas import PALETTE, new_figure, save_png, write_at
 
 _GROUND, _FRAME, _INK, _FAINT = "#101214", "#3A3F44", "#F2F2F2", "#9AA0A6"
 _WIDTH, _HEIGHT = 1000, 1300  # pixels
@@ -71,7 +68,7 @@ def case_picture(
 
     figure = new_figure(_WIDTH, _HEIGHT, _GROUND)
     write_at(figure, _WIDTH / 2, _HEIGHT - 30, title, size=min(15, 1300 / max(1, len(title))),
-             weight="bold", color=_INK)  # fmt: skip
+             weight="bold", color=_INK)
     for x, text in zip(centres, ("label", "prediction"), strict=True):
         write_at(figure, x, top + 14, text, size=12, color=_INK)
     window = _window(image)
@@ -148,7 +145,7 @@ def _draw(
     axes.imshow(
         view.astype(np.float64), cmap=colormaps["gray"].resampled(64), vmin=low, vmax=high,
         origin="lower", aspect="auto", interpolation="bilinear", interpolation_stage="data",
-    )  # fmt: skip
+    )
     halo = [Stroke(linewidth=3.6, foreground="black", alpha=0.55), Normal()]
     for value in range(1, num_classes + 1):
         mask = np.pad(marks == value, 1).astype(np.float64)  # closes outlines at the border
@@ -157,7 +154,7 @@ def _draw(
         lines = axes.contour(
             np.arange(-1, columns + 1), np.arange(-1, rows + 1), mask,
             levels=[0.5], colors=[_colour(value)], linewidths=2.0,
-        )  # fmt: skip
+        )
         lines.set(path_effects=halo, clip_on=False)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5), xticks=[], yticks=[])
     axes.set_facecolor("black")
@@ -173,7 +170,7 @@ def _letter(axes: Any, letters: str) -> None:
             letter, anchor, (x, y), xycoords="axes fraction", textcoords="offset points",
             ha="center", va="center", size=10, color=_INK,
             path_effects=[withStroke(linewidth=2.5, foreground="black")],
-        )  # fmt: skip
+        )
 
 
 def _legend(figure: Any, names: Sequence[str], columns: int) -> None:
@@ -183,7 +180,7 @@ def _legend(figure: Any, names: Sequence[str], columns: int) -> None:
     figure.legend(
         handles, names, loc="lower center", bbox_to_anchor=(0.5, 34 / _HEIGHT), ncols=columns,
         frameon=False, labelcolor=_INK, fontsize=11, borderaxespad=0, borderpad=0, handlelength=1.4,
-    )  # fmt: skip
+    )
 
 
 def _colour(value: int) -> str:

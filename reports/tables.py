@@ -13,7 +13,7 @@ import numpy as np
 
 from configs.files import write_text
 
-_TITLES = {"dice": "Dice", "iou": "IoU"}
+_TITLES = {"dice": "Dice", "msd_label_to_pred": "MSD back"}
 _UNITS = ("mm", "voxels")
 
 

@@ -33,7 +33,7 @@ def test_every_training_command_is_accepted(line):
 
     script, *arguments = line.replace("\\\n", " ").split()
     config = training_config("basic" if script == "train_basic.py" else "dsd", arguments)
-    assert config.dataset in ("hippocampus", "mmwhs-ct")
+    assert config.dataset in ("hippocampus", "mmwhs-ct", "mmwhs-mr")
 
 
 def test_there_are_training_commands_to_check():

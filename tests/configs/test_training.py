@@ -1,6 +1,7 @@
 """Training settings: a flag beats the experiment's name, the name chooses, the recipe fills in."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,8 @@ def config(*flags, method="dsd", experiment=PUBLISHED):
 def test_a_published_command_needs_no_other_flag():
     run = config("--training_split", 4)
     assert (run.dataset, run.network, run.fold) == ("mmwhs-ct", "nnunet", 3)
-    assert (run.data_dir, run.output_model, run.experiment) == ("DATA", "OUT", PUBLISHED)
+    assert (run.data_dir, run.output_model, run.experiment) == (
+        str(Path("DATA").resolve()), "OUT", PUBLISHED)
     assert (run.method, run.training_split, run.validation_split) == ("dsd", 4, None)
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import DATASETS, DataError, Layout, find_cases
+from data import DATASETS, DataError, Layout
+from data import find_cases as find
 
 TWO_FOLDERS = (Layout("imagesTr", "labelsTr"),)
 CHALLENGE = ["{m}_train_1001_image.nii.gz", "{m}_train_1001_label.nii.gz",
@@ -30,6 +31,18 @@ def ids_of(cases):
     return [case.case_id for case in cases]
 
 
+def find_cases(root, layouts):
+    """The pairs, where there is nothing wrong."""
+    cases, problems = find(root, layouts)
+    assert problems == []
+    return cases
+
+
+def find_problems(root, layouts):
+    """What is wrong, as it is told."""
+    return [str(problem) for problem in find(root, layouts)[1]]
+
+
 @pytest.mark.parametrize("modality", ["ct", "mr"])
 @pytest.mark.parametrize("below_modality", [False, True])
 def test_hearts_in_image_and_label_folders(modality, below_modality, tmp_path):
@@ -37,7 +50,7 @@ def test_hearts_in_image_and_label_folders(modality, below_modality, tmp_path):
     pairs(root, [f"{modality}_train_100{n}" for n in (2, 1)],
           "imagesTraining/{}_image.nii.gz", "labelsTraining/{}_label.nii.gz")
     for data_dir in {tmp_path, root}:
-        cases = DATASETS[f"mmwhs-{modality}"].find_cases(data_dir)
+        cases = DATASETS[f"mmwhs-{modality}"].find_cases(data_dir)[0]
         assert ids_of(cases) == [f"{modality}_train_1001", f"{modality}_train_1002"]
         assert cases[0].image == root / f"imagesTraining/{modality}_train_1001_image.nii.gz"
         assert cases[0].label == root / f"labelsTraining/{modality}_train_1001_label.nii.gz"
@@ -47,14 +60,14 @@ def test_one_parent_serves_both_modalities(tmp_path):
     for modality in ("ct", "mr"):
         pairs(tmp_path / modality.upper(), [f"{modality}_train_1001"],
               "imagesTraining/{}_image.nii.gz", "labelsTraining/{}_label.nii.gz")
-        assert ids_of(DATASETS[f"mmwhs-{modality}"].find_cases(tmp_path)) == [
+        assert ids_of(DATASETS[f"mmwhs-{modality}"].find_cases(tmp_path)[0]) == [
             f"{modality}_train_1001"]
 
 
 @pytest.mark.parametrize("modality", ["ct", "mr"])
 def test_hearts_side_by_side_with_both_modalities_in_one_folder(modality, tmp_path):
     touch(tmp_path, *[name.format(m=m) for name in CHALLENGE for m in ("ct", "mr")], "readme.txt")
-    cases = DATASETS[f"mmwhs-{modality}"].find_cases(tmp_path)
+    cases = DATASETS[f"mmwhs-{modality}"].find_cases(tmp_path)[0]
     assert ids_of(cases) == [f"{modality}_train_1001", f"{modality}_train_1002"]
     for case in cases:
         assert case.image == tmp_path / f"{case.case_id}_image.nii.gz"
@@ -66,7 +79,7 @@ def test_hearts_in_the_folders_of_the_archives(modality, tmp_path):
     for m in ("ct", "mr"):
         touch(tmp_path / f"{m}_train", *[name.format(m=m) for name in CHALLENGE])
     for data_dir in (tmp_path, tmp_path / f"{modality}_train"):
-        cases = DATASETS[f"mmwhs-{modality}"].find_cases(data_dir)
+        cases = DATASETS[f"mmwhs-{modality}"].find_cases(data_dir)[0]
         assert ids_of(cases) == [f"{modality}_train_1001", f"{modality}_train_1002"]
 
 
@@ -74,7 +87,7 @@ def test_hippocampus_and_its_parent(tmp_path):
     root = tmp_path / "Task04_Hippocampus"
     pairs(root, ["hippocampus_003", "hippocampus_001"])
     touch(root, "imagesTs/hippocampus_002.nii.gz", "dataset.json")
-    found = [DATASETS["hippocampus"].find_cases(folder) for folder in (root, tmp_path)]
+    found = [DATASETS["hippocampus"].find_cases(folder)[0] for folder in (root, tmp_path)]
     assert found[0] == found[1]
     assert ids_of(found[0]) == ["hippocampus_001", "hippocampus_003"]
 
@@ -95,23 +108,28 @@ def test_one_missing_file_shifts_no_other_pair(tmp_path):
     pairs(tmp_path, ["a", "b", "c"])
     (tmp_path / "labelsTr/a.nii.gz").unlink()
     touch(tmp_path, "labelsTr/d.nii.gz")
-    with pytest.raises(DataError) as raised:
-        find_cases(tmp_path, TWO_FOLDERS)
-    message = str(raised.value)
-    for words in ("2 file(s)", f"a: {tmp_path / 'imagesTr/a.nii.gz'} is an image without its label",
-                  f"d: {tmp_path / 'labelsTr/d.nii.gz'} is a label without its image",
-                  f"add the label to {tmp_path / 'labelsTr'}", "or remove this file"):
-        assert words in message
-    assert "b.nii.gz" not in message
+    cases, problems = find(tmp_path, TWO_FOLDERS)
+    assert ids_of(cases) == ["b", "c"]
+    first, second = map(str, problems)
+    assert f"a: {tmp_path / 'imagesTr/a.nii.gz'}: is an image without its label" in first
+    assert f"add the label to {tmp_path / 'labelsTr'}" in first and "or remove this file" in first
+    assert f"d: {tmp_path / 'labelsTr/d.nii.gz'}: is a label without its image" in second
 
 
 def test_a_case_that_occurs_twice_names_both_files(tmp_path):
     pairs(tmp_path, ["a"])
     touch(tmp_path, "imagesTr/a.nii")
-    with pytest.raises(DataError, match="remove one") as raised:
-        find_cases(tmp_path, TWO_FOLDERS)
-    assert str(tmp_path / "imagesTr/a.nii") in str(raised.value)
-    assert "a.nii.gz" in str(raised.value)
+    problem, = find_problems(tmp_path, TWO_FOLDERS)
+    assert str(tmp_path / "imagesTr/a.nii") in problem
+    assert "a.nii.gz" in problem and "remove one" in problem
+
+
+def test_cases_of_the_other_modality_are_named(tmp_path):
+    pairs(tmp_path, ["ct_train_1001", "mr_train_1001"],
+          "imagesTraining/{}_image.nii.gz", "labelsTraining/{}_label.nii.gz")
+    for modality, other in (("ct", "mr"), ("mr", "ct")):
+        problem, = DATASETS[f"mmwhs-{modality}"].find_cases(tmp_path)[1]
+        assert problem.case_id == f"{other}_train_1001" and "--dataset" in str(problem)
 
 
 def test_a_missing_folder_is_named_with_what_to_give(tmp_path):
@@ -123,7 +141,7 @@ def test_a_missing_folder_is_named_with_what_to_give(tmp_path):
 def test_a_folder_without_a_layout_says_what_it_holds_and_what_was_sought(tmp_path):
     touch(tmp_path, "images/a.nii.gz", "imagesTr/a.nii.gz")
     with pytest.raises(DataError, match="holds none of.*it holds images, imagesTr") as raised:
-        DATASETS["hippocampus"].find_cases(tmp_path)
+        DATASETS["hippocampus"].find_cases(tmp_path)[0]
     for folder in ("labelsTr", "Task04_Hippocampus/imagesTr"):
         assert str(tmp_path / folder) in str(raised.value)
 
@@ -143,10 +161,7 @@ def test_cases_are_the_ids_in_both_folders_or_an_error_names_the_others(images, 
         (root / "labelsTr").mkdir()
         touch(root, *[f"imagesTr/{i}.nii.gz" for i in images],
               *[f"labelsTr/{i}.nii.gz" for i in labels])
-        if images == labels:
-            assert ids_of(find_cases(root, TWO_FOLDERS)) == sorted(images)
-            return
-        with pytest.raises(DataError) as raised:
-            find_cases(root, TWO_FOLDERS)
-    named = {line.strip()[0] for line in str(raised.value).splitlines()[1:]}
+        if images & labels:
+            assert ids_of(find(root, TWO_FOLDERS)[0]) == sorted(images & labels)
+        named = {line.strip()[0] for line in find_problems(root, TWO_FOLDERS)}
     assert named == images ^ labels

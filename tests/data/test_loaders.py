@@ -12,7 +12,7 @@ SIZE = (16, 16, 16)
 
 @pytest.fixture(scope="module")
 def cases(phantoms):
-    return HIPPOCAMPUS.find_cases(phantoms("hippocampus", 5, (20, 24, 18)))
+    return HIPPOCAMPUS.find_cases(phantoms("hippocampus", 5, (20, 24, 18)))[0]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_prepared_volumes_have_what_crops_need(volumes, cases):
 @pytest.mark.parametrize("dataset", ["hippocampus", "mmwhs-ct"])
 def test_evaluation_gives_whole_volumes_in_order(dataset, phantoms):
     description = DATASETS[dataset]
-    found = description.find_cases(phantoms(dataset, 3, (20, 18, 16)))
+    found = description.find_cases(phantoms(dataset, 3, (20, 18, 16)))[0]
     loaded = load_volumes(found, description)
     batches = list(evaluation_loader(loaded))
     assert [batch["case_id"] for batch in batches] == [[case.case_id] for case in found]

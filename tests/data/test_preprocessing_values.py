@@ -109,7 +109,7 @@ def test_a_channel_axis_in_the_file_is_the_channel(write_case):
 @pytest.mark.parametrize("dataset", ["mmwhs-ct", "mmwhs-mr", "hippocampus"])
 def test_phantoms_keep_their_classes(dataset, phantoms):
     description = DATASETS[dataset]
-    case = description.find_cases(phantoms(dataset, 2, (32, 32, 28)))[0]
+    case = description.find_cases(phantoms(dataset, 2, (32, 32, 28)))[0][0]
     volume = processed(dataset, case)
     assert set(volume["label"].unique().tolist()) == set(range(description.num_classes))
     assert torch.isfinite(volume["image"]).all()

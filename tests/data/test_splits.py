@@ -64,7 +64,7 @@ def test_hearts_have_no_size_of_a_validation_group():
 
 def test_the_published_hippocampus_split(hippocampus_dir):
     dataset = DATASETS["hippocampus"]
-    cases = [case.case_id for case in dataset.find_cases(hippocampus_dir)]
+    cases = [case.case_id for case in dataset.find_cases(hippocampus_dir)[0]]
     assert len(cases) == 260
     (split,) = dataset.split(cases, None, None)
     assert [len(getattr(split, name)) for name in PUBLISHED_NAMES] == [170, 30, 60]

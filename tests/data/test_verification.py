@@ -1,10 +1,13 @@
 """Every kind of broken file is found, all of them at once, each with its path and its remedy."""
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
 
 from data import DATASETS, DataError, verify_cases
+from data.cases import Problem
 from data.verification import grid_shift_mm
 
 CT = DATASETS["mmwhs-ct"]
@@ -30,7 +33,7 @@ def test_a_clean_set_passes(write_case):
 
 @pytest.mark.parametrize("dataset", ["mmwhs-ct", "mmwhs-mr", "hippocampus"])
 def test_phantoms_pass(dataset, phantoms):
-    cases = DATASETS[dataset].find_cases(phantoms(dataset, 3, (20, 18, 16)))
+    cases = DATASETS[dataset].find_cases(phantoms(dataset, 3, (20, 18, 16)))[0]
     assert verify_cases(cases, DATASETS[dataset]) is None
 
 
@@ -44,7 +47,7 @@ def test_an_image_with_one_explicit_channel_passes(write_case):
 
 
 def test_shapes_that_differ(write_case, only_problem):
-    only_problem(write_case(image_array(), label_array(205)[:, :, 1:]), "labels",
+    only_problem(write_case(image_array(), label_array(205)[:, :, :-1]), "labels",
                  "shape (10, 9, 7) differs from the image's (10, 9, 8)", "export the label again")
 
 
@@ -126,3 +129,16 @@ def test_every_problem_of_every_case_is_in_one_message(write_case, problems_of):
     assert [line.split(":")[0].strip() for line in lines] == ["bad"] * 3 + ["worse"] * 2
     with pytest.raises(DataError, match=r"5 problem\(s\) in 3 cases of mmwhs-ct"):
         verify_cases(cases, CT)
+
+
+def test_a_label_without_foreground_is_a_problem(write_case, only_problem):
+    only_problem(write_case(image_array(), np.zeros((10, 9, 8), np.int16)), "labels",
+                 "no foreground", "leave it out")
+
+
+def test_problems_found_before_are_told_in_the_same_message(write_case):
+    known = Problem("case_9", Path("image_9.nii.gz"), "is an image without its label", "add it")
+    bad = write_case(image_array(), label_array(205)[:, :, :-1])
+    with pytest.raises(DataError, match=r"2 problem\(s\)") as raised:
+        verify_cases([bad], CT, [known])
+    assert "case_9" in str(raised.value) and "case_1" in str(raised.value)

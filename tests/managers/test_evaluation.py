@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from managers import SegmentationManager, draw_cases, score, write_scores
-from managers.evaluation import save_label_map, telling_cases
+from managers.evaluation import best_median_worst, save_label_map
 
 CPU = torch.device("cpu")
 NAMES = ("background", "anterior", "posterior")
@@ -93,7 +93,7 @@ def test_save_label_map(tmp_path, name):
 
 
 def rows_of(**dice):
-    """Rows with only what telling_cases reads."""
+    """Rows with only what best_median_worst reads."""
     return [{"case_id": case_id, "dice": value} for case_id, values in dice.items()
             for value in values]
 
@@ -107,15 +107,15 @@ def rows_of(**dice):
     ({"a": [math.nan, 0.4], "b": [math.nan], "c": [0.2, 0.2]},   # undefined by the papers' rule
      {"best": ("a", 0.4), "median": ("c", 0.2), "worst": ("b", 0.0)}),
 ])
-def test_telling_cases(dice, expected):
-    found = telling_cases(rows_of(**dice))
+def test_best_median_worst(dice, expected):
+    found = best_median_worst(rows_of(**dice))
     assert {rank: case_id for rank, (case_id, _) in found.items()} == {
         rank: case_id for rank, (case_id, _) in expected.items()}
     assert [value for _, value in found.values()] == pytest.approx(
         [value for _, value in expected.values()])
 
 
-def test_pictures_of_the_telling_cases(manager, tmp_path):
+def test_pictures_of_the_best_median_worst(manager, tmp_path):
     scores = score(manager, VOLUMES, 3, NAMES, CPU)
     by_id = {each["case_id"]: each for each in VOLUMES}
     paths = draw_cases(tmp_path, manager, scores, by_id.__getitem__, NAMES, "testing", CPU)

@@ -65,7 +65,7 @@ def test_devices_with_gpus(monkeypatch):
     assert fit_devices(first, use_multi_gpus=False) == first
     assert fit_devices(first, use_multi_gpus=True) == [first, torch.device("cuda", 1)]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.warns(UserWarning, match="fewer than two GPUs"):
+    with pytest.warns(UserWarning, match="takes two GPUs or more"):
         assert fit_devices(first, use_multi_gpus=True) == first
 
 

@@ -29,23 +29,24 @@ ROD = (6, slice(2, 7), 7)
 def test_keys_their_order_and_values():
     prediction, label = label_map(cube=SHIFTED_CUBE, plate=PLATE), label_map(cube=CUBE, plate=PLATE)
     rows = case_metrics(prediction, label, SPACING_MM, NAMES)
-    keys = ["class", "class_name", "dice", "hd95_mm", "msd_mm", "assd_mm", "empty"]
+    keys = ["class", "class_name", "dice", "hd95_mm", "msd_mm", "msd_label_to_pred_mm", "assd_mm",
+            "empty"]
     assert [list(row) for row in rows] == [keys] * 3
     assert [(row["class"], row["class_name"]) for row in rows] == list(enumerate(NAMES))[1:]
-    assert [type(value) for value in rows[0].values()] == [int, str, *[float] * 4, str]
+    assert [type(value) for value in rows[0].values()] == [int, str, *[float] * 5, str]
     masks = prediction == 1, label == 1
     assert rows[0]["dice"] == dice(*masks) == pytest.approx(2 / 3)
-    assert tuple(rows[0].values())[3:6] == surface_metrics(*masks, SPACING_MM)
-    assert tuple(rows[1].values())[2:] == (1.0, 0.0, 0.0, 0.0, "")
+    assert tuple(rows[0].values())[3:7] == surface_metrics(*masks, SPACING_MM)
+    assert tuple(rows[1].values())[2:] == (1.0, 0.0, 0.0, 0.0, 0.0, "")
 
 
 def test_empty_classes_are_counted_and_named():
     prediction, label = label_map(cube=CUBE), label_map(plate=PLATE)
     diagonal_mm = math.sqrt(8**2 + 16**2 + 4**2)
     cube, plate, rod = case_metrics(prediction, label, SPACING_MM, NAMES)
-    assert tuple(cube.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 3, "label"))
-    assert tuple(plate.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 3, "prediction"))
-    assert tuple(rod.values())[2:] == (1.0, 0.0, 0.0, 0.0, "both")
+    assert tuple(cube.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, "label"))
+    assert tuple(plate.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, "prediction"))
+    assert tuple(rod.values())[2:] == (1.0, 0.0, 0.0, 0.0, 0.0, "both")
 
 
 def monai_rows(prediction, label):
@@ -53,13 +54,15 @@ def monai_rows(prediction, label):
         torch.nn.functional.one_hot(torch.from_numpy(m), len(NAMES)).movedim(-1, 0)[None].float()
         for m in (prediction, label)
     ]
-    metrics = (
-        DiceMetric(include_background=False, reduction="none"),
-        HausdorffDistanceMetric(percentile=95, reduction="none"),
-        SurfaceDistanceMetric(reduction="none"),
-        SurfaceDistanceMetric(symmetric=True, reduction="none"),
+    swapped = onehot[::-1]
+    values = (
+        DiceMetric(include_background=False, reduction="none")(*onehot),
+        HausdorffDistanceMetric(percentile=95, reduction="none")(*onehot),
+        SurfaceDistanceMetric(reduction="none")(*onehot),
+        SurfaceDistanceMetric(reduction="none")(*swapped),
+        SurfaceDistanceMetric(symmetric=True, reduction="none")(*onehot),
     )
-    values = np.stack([metric(*onehot)[0].numpy() for metric in metrics], axis=-1)  # (class, 4)
+    values = np.stack([value[0].numpy() for value in values], axis=-1)  # (class, 5)
     return np.where(np.isfinite(values), values, np.nan)
 
 
@@ -76,9 +79,10 @@ def monai_rows(prediction, label):
 def test_paper_metrics_equal_monai_without_spacing(predicted, labelled):
     prediction, label = label_map(**predicted), label_map(**labelled)
     rows = case_metrics(prediction, label, SPACING_MM, NAMES, paper_metrics=True)
-    keys = ["class", "class_name", "dice", "hd95_voxels", "msd_voxels", "assd_voxels", "empty"]
+    keys = ["class", "class_name", "dice", "hd95_voxels", "msd_voxels",
+            "msd_label_to_pred_voxels", "assd_voxels", "empty"]
     assert [list(row) for row in rows] == [keys] * 3
-    ours = np.array([list(row.values())[2:6] for row in rows])
+    ours = np.array([list(row.values())[2:7] for row in rows])
     np.testing.assert_allclose(ours, monai_rows(prediction, label), atol=1e-4)
 
 

@@ -83,7 +83,6 @@ def test_unetr_heads_keep_torchs_initialisation(tiny):
 @pytest.mark.parametrize(("name", "size", "words"), [
     ("unetr", (40, 32, 32), ["unetr", "(40, 32, 32)", "multiple of (16, 16, 16)",
                              "(32, 32, 32) or (48, 32, 32)"]),
-    ("unetr", (16, 16, 16), ["single voxel", "(32, 32, 32)"]),
     ("nnunet", (100, 100, 60), ["nnunet", "(96, 96, 48) or (112, 112, 64)"]),
     ("nnunet", (16, 16, 16), ["single voxel", "(32, 32, 32)"]),
     ("nnunet", (32, 32), ["(32, 32)", "three positive numbers"]),
@@ -100,12 +99,12 @@ divisors = st.tuples(*[st.sampled_from([1, 2, 3, 8, 16])] * 3)
 
 
 @settings(max_examples=50, deadline=None)
-@given(sizes, divisors)
-def test_a_size_is_refused_with_sizes_that_work(size, divisor):
+@given(sizes, divisors, st.booleans())
+def test_a_size_is_refused_with_sizes_that_work(size, divisor, normed):
     bottleneck = [n / d for n, d in zip(size, divisor, strict=True)]
-    works = all(n.is_integer() for n in bottleneck) and bottleneck != [1, 1, 1]
+    works = all(n.is_integer() for n in bottleneck) and not (normed and bottleneck == [1, 1, 1])
     try:
-        check_size("net", size, divisor)
+        check_size("net", size, divisor, normed)
         refused = ""
     except ValueError as error:
         refused = str(error)
@@ -115,7 +114,7 @@ def test_a_size_is_refused_with_sizes_that_work(size, divisor):
         nearest = [tuple(map(int, found)) for found in re.findall(r"\((\d+), (\d+), (\d+)\)", text)]
         assert len(nearest) in (1, 2)
         for better in nearest:
-            assert check_size("net", better, divisor) is None
+            assert check_size("net", better, divisor, normed) is None
 
 
 def test_unknown_names_and_options_list_the_known():
