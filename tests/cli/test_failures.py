@@ -63,13 +63,15 @@ def test_every_bad_file_is_named_once_and_nothing_is_written(data, run_script, t
     assert not (tmp_path / "experiments").exists()
 
 
-def test_an_unpaired_file_is_named(data, run_script, tmp_path):
+def test_unpaired_and_damaged_files_are_named_together(data, run_script, tmp_path):
     images = data / "Task04_Hippocampus" / "imagesTr"
-    alone = sorted(images.iterdir())[2]
+    alone, damaged = sorted(images.iterdir())[2:4]
     (data / "Task04_Hippocampus" / "labelsTr" / alone.name).unlink()
+    damaged.write_bytes(damaged.read_bytes()[:100])
     done = run_script("train_basic.py", data, "_", *NAME, *SMALL)
     assert done.returncode == 2
     assert alone.name in done.stderr and "without its label" in done.stderr
+    assert damaged.name in done.stderr and "cannot be read" in done.stderr
     assert not (tmp_path / "experiments").exists()
 
 

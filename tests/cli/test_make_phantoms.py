@@ -32,18 +32,19 @@ def test_writes_cases_below_the_output(tmp_path):
 
 @pytest.mark.parametrize("num_cases", [3, 8])
 @pytest.mark.parametrize("dataset", ["mmwhs-ct", "mmwhs-mr", "hippocampus"])
-def test_says_a_command_that_trains_on_the_cases(dataset, num_cases, tmp_path):
+def test_says_a_command_that_trains_on_the_cases(dataset, num_cases, tmp_path, monkeypatch):
     result = run(tmp_path, "--dataset", dataset, "--output", "my data", "--cases", num_cases,
                  "--size", 16, 16, 16)
     assert result.returncode == 0, result.stderr
     python, script, *flags = shlex.split(result.stdout.splitlines()[-1])
     assert (python, script) == ("python", "train_SelfDistil_Original.py")
     assert (SCRIPT.parents[1] / script).is_file()
+    monkeypatch.chdir(tmp_path)
     config = training_config("dsd", flags)
     assert (config.dataset, config.network, config.fold) == (dataset, "nnunet", 1)
-    assert (config.data_dir, config.output_model) == ("my data", None)
-    found = DATASETS[dataset].find_cases(tmp_path / config.data_dir)
-    assert len(found) == num_cases
+    assert (config.data_dir, config.output_model) == (str(tmp_path / "my data"), None)
+    found, problems = DATASETS[dataset].find_cases(config.data_dir)
+    assert (len(found), problems) == (num_cases, [])
     split = DATASETS[dataset].split(
         [case.case_id for case in found], config.training_split, config.validation_split)[0]
     held_out = split.testing if dataset == "hippocampus" else split.validation

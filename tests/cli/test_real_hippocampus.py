@@ -7,7 +7,7 @@ import json
 def test_train_and_score_the_published_split(hippocampus_dir, run_script, tmp_path):
     name = "Hippocampus_nnUnet_SelfDist.exp"
     done = run_script("train_SelfDistil_Original.py", hippocampus_dir, "_", "--experiment", name,
-                      "--filters", 4, 8, 16, "--img_size", 16, 16, 16, "--epochs", 1, "--lr",
+                      "--filters", 8, 16, 32, "--img_size", 24, 24, 24, "--epochs", 1, "--lr",
                       0.005, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     run = tmp_path / "experiments" / name
