@@ -25,21 +25,28 @@ class Selection:
 
 
 def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
-    """Find the cases, read every file once to see that it can be trusted, and split them.
+    """Find the cases, split them, and read every file once to see that it can be trusted.
 
     Raises:
-        ValueError: whatever is wrong with the files, all in one message, or with the split.
+        ValueError: what is wrong with the split, before any file is read, or whatever is wrong
+            with the files, all in one message.
     """
     dataset = DATASETS[config.dataset]
     found, problems = dataset.find_cases(config.data_dir)
-    verify_cases(found, dataset, problems, progress)
     cases = {case.case_id: case for case in found}
+    folds = [] if problems else _folds(config, dataset, list(cases))
+    verify_cases(found, dataset, problems, progress)
+    return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
+
+
+def _folds(config: TrainingConfig, dataset: Dataset, case_ids: list[str]) -> list[Split]:
+    """All folds, of which the one that was asked for exists."""
     if config.splits is not None:
-        folds = read_splits(config.splits, list(cases))
+        folds = read_splits(config.splits, case_ids)
     else:
-        folds = dataset.split(list(cases), config.training_split, config.validation_split)
-    split = choose_fold(folds, config.fold)
-    return Selection(dataset, cases, folds, split)
+        folds = dataset.split(case_ids, config.training_split, config.validation_split)
+    choose_fold(folds, config.fold)
+    return folds
 
 
 def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
