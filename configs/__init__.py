@@ -4,7 +4,8 @@ from .evaluation import EvaluationConfig, evaluation_config, evaluation_parser
 from .experiment_name import NameHints, read_experiment_name
 from .recipes import DATASETS, NETWORKS, RECIPES, Recipe
 from .run_folder import experiment_dir, read_config
-from .training import TrainingConfig, training_config, training_parser
+from .training import TrainingConfig, training_config
+from .training_parser import training_parser
 
 __all__ = [
     "DATASETS", "NETWORKS", "RECIPES", "EvaluationConfig", "NameHints", "Recipe",

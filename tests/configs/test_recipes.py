@@ -5,7 +5,8 @@ import pytest
 import data
 import networks
 from configs import DATASETS, NETWORKS, RECIPES
-from configs.training import LR_SCHEDULES, OPTION_NETWORK
+from configs.training import OPTION_NETWORK
+from configs.training_parser import LR_SCHEDULES
 
 WIDE, NARROW = (32, 64, 128, 256, 320), (16, 32, 64, 128, 256)
 
