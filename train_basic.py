@@ -28,8 +28,8 @@ def main() -> None:
         open_run,
         restore,
         resume_point,
+        score_best,
         seed_everything,
-        test_best,
         training_callbacks,
     )
     log = log_to_console()
@@ -63,7 +63,7 @@ def main() -> None:
         export_weights(Path(config.output_model), network)
         log.info(f"weights of the last epoch: {config.output_model}")
 
-    test_best(folder, config, manager, val_volumes, dataset.class_names, device)
+    score_best(folder, config, manager, val_volumes, dataset.class_names, device)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def training_callbacks(folder: Path, config: TrainingConfig, manager: Segmentati
     return callbacks + ([Progress(manager, len(loader))] if config.show_verbose else [])
 
 
-def test_best(folder: Path, config: TrainingConfig, manager: SegmentationManager,
+def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManager,
               volumes: Sequence[dict[str, Any]], class_names: Sequence[str],
               device: torch.device) -> None:
     """Score best.model on the validation volumes; write and show the table and the pictures."""

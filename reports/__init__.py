@@ -2,6 +2,6 @@
 
 from .curves import progress_picture
 from .pictures import case_picture
-from .tables import markdown_table, per_case_csv, summary_table
+from .tables import per_case_csv, summary_table
 
-__all__ = ["case_picture", "markdown_table", "per_case_csv", "progress_picture", "summary_table"]
+__all__ = ["case_picture", "per_case_csv", "progress_picture", "summary_table"]

@@ -21,15 +21,14 @@ _BOXES = {  # left, bottom, width, height; the legends stand to the right of the
 _Curves = dict[str, tuple[list[int], list[float]]]
 
 
-def progress_picture(
-    path: str | Path, history: Sequence[Mapping[str, Any]], best_epoch: int | None = None
-) -> None:
+def progress_picture(path: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write a 1000 x 1000 PNG of losses, validation Dice, learning rate and seconds by epoch.
+
+    The first epoch with the highest "val_dice" is marked.
 
     Args:
         path: the PNG file.
         history: one dict per epoch with a 1-based "epoch"; every other key may be missing.
-        best_epoch: the epoch to mark; None marks the highest "val_dice".
 
     Raises:
         ValueError: if the history is empty.
@@ -40,7 +39,8 @@ def progress_picture(
 
     curves = _curves(history)
     epochs = [int(row["epoch"]) for row in history]
-    if best_epoch is None and "val_dice" in curves:
+    best_epoch = None
+    if "val_dice" in curves:
         validated, values = curves["val_dice"]
         best_epoch = validated[values.index(max(values))]
 

@@ -1,4 +1,4 @@
-"""Per-case CSV files and summary tables for the terminal and for Markdown."""
+"""Per-case CSV files and summary tables for the terminal."""
 
 from __future__ import annotations
 
@@ -49,17 +49,6 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
     classes, mean = body[:-1], body[-1]
     return "\n".join([line(header), rule, *map(line, classes), rule, line(mean), _footer(summary)])
-
-
-def markdown_table(summary: Mapping[str, Any]) -> str:
-    """Return the same table as summary_table as GitHub Markdown."""
-    header, body = _cells(summary)
-
-    def line(row: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-
-    rule = "|:---|" + "---:|" * (len(header) - 1)
-    return "\n".join([line(header), rule, *map(line, body), "", _footer(summary)])
 
 
 def _csv_cell(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """The README against the project it describes."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,4 +37,3 @@ def test_every_training_command_is_accepted(line):
 
 def test_there_are_training_commands_to_check():
     assert len(re.findall(r"^python train_", README, re.MULTILINE)) >= 4
-    assert sys.version_info >= (3, 11)

@@ -160,9 +160,9 @@ def test_wrong_input_is_named(tmp_path, change, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def _progress(tmp_path, history, **options):
+def _progress(tmp_path, history):
     path = tmp_path / "run" / "progress.png"
-    progress_picture(path, history, **options)
+    progress_picture(path, history)
     pixels = _pixels(path)
     assert pixels.shape == (1000, 1000, 3)
     return pixels
@@ -185,11 +185,19 @@ def test_progress_with_gaps_zeros_and_nan(tmp_path):
     _progress(tmp_path, history)
 
 
-def test_the_best_epoch_is_found_or_given(tmp_path):
-    history = [{"epoch": e, "loss": 1.0, "val_dice": d} for e, d in ((1, 0.2), (2, 0.8), (3, 0.5))]
-    found = _progress(tmp_path, history)
-    assert (found == _progress(tmp_path, history, best_epoch=2)).all()
-    assert (found != _progress(tmp_path, history, best_epoch=3)).any()
+def _star_column(picture):
+    """Mean column of the star's colour in the Dice panel, left of the legend."""
+    panel = picture[400:700, 80:750, :3]
+    return np.nonzero((panel == (0xD5, 0x5E, 0x00)).all(-1))[1].mean()
+
+
+def test_the_star_stands_at_the_best_epoch(tmp_path):
+    def history(*dice):
+        return [{"epoch": e, "loss": 1.0, "val_dice": d} for e, d in enumerate(dice, start=1)]
+
+    columns = [_star_column(_progress(tmp_path, history(*dice)))
+               for dice in ((0.8, 0.2, 0.5), (0.2, 0.8, 0.5), (0.2, 0.5, 0.8))]
+    assert columns[0] + 100 < columns[1] < columns[2] - 100
 
 
 def test_an_empty_history_is_refused(tmp_path):
