@@ -11,12 +11,21 @@ from .side_outputs import Level
 
 @dataclass(frozen=True)
 class LevelledNetwork:
-    """A plain network with its levels named, each branch along the data flow."""
+    """A plain network with its levels named, each branch along the data flow.
+
+    Attributes:
+        initialise: applied to every module of the heads; None keeps torch's defaults.
+        encoder_modules: dotted names of the sub-modules that make up the encoder, bottleneck
+            included; what `transfer_weights(part="encoder")` may write to.
+        num_classes: K of the network's output where it was measured, else None.
+    """
 
     network: nn.Module
     decoder: tuple[Level, ...]
     encoder: tuple[Level, ...]
     initialise: Callable[[nn.Module], None] | None = None
+    encoder_modules: tuple[str, ...] = ()
+    num_classes: int | None = None
 
 
 def check_size(name: str, img_size: tuple[int, int, int], divisor: tuple[int, int, int],
@@ -25,8 +34,8 @@ def check_size(name: str, img_size: tuple[int, int, int], divisor: tuple[int, in
 
     Args:
         divisor: input size over bottleneck size, per axis.
-        normed_bottleneck: whether the bottleneck has instance norm, which finds no variance to
-            divide by in a single voxel.
+        normed_bottleneck: whether the bottleneck is normalised over its voxels: a single one has
+            no variance to divide by.
 
     Raises:
         ValueError: with the reason and the nearest sizes that work.
@@ -38,7 +47,7 @@ def check_size(name: str, img_size: tuple[int, int, int], divisor: tuple[int, in
     if fits and not (single and normed_bottleneck):
         return
     reason = (f"every axis must be a multiple of {divisor}" if not fits
-              else "its bottleneck would be a single voxel, which instance norm cannot train on")
+              else "its bottleneck would be a single voxel, which its norm cannot train on")
     candidates = (tuple(max(size // d, 1) * d for size, d in zip(img_size, divisor, strict=True)),
                   tuple(-(-size // d) * d for size, d in zip(img_size, divisor, strict=True)))
     double = tuple(2 * d for d in divisor)

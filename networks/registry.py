@@ -1,45 +1,78 @@
-"""Networks by name."""
+"""Networks by name, and by Python path."""
 
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .custom import load_factory, measured
 from .levels import LevelledNetwork
 from .nnunet import build_nnunet
+from .side_head import UPSAMPLINGS
 from .side_outputs import SideOutputs
+from .swin_unetr import build_swinunetr
 from .unetr import build_unetr
+from .vnet import build_vnet
 
 NETWORKS: dict[str, Callable[..., LevelledNetwork]] = {
     "unetr": build_unetr,
+    "swinunetr": build_swinunetr,
     "nnunet": build_nnunet,
+    "vnet": build_vnet,
 }
 
 
 def build_network(name: str, in_channels: int, num_classes: int, img_size: Sequence[int],
-                  self_distillation: bool = False, **options: Any) -> SideOutputs:
+                  self_distillation: bool = False, upsampling: str = "shared",
+                  hints: bool = False, **options: Any) -> SideOutputs:
     """Build a network by name, with side outputs when `self_distillation` is true.
 
     Args:
-        name: a key of NETWORKS.
+        name: a key of NETWORKS, or "package.module:factory", a function of your own (see
+            `custom.load_factory`) that returns a network or, for DSD, what `find_levels` returns.
         in_channels: C of the images (B, C, H, W, D).
         num_classes: K, background included.
         img_size: (H, W, D) of training crops and sliding windows, voxels.
         self_distillation: adds the side heads; without, training returns {"out": logits}.
+        upsampling: of the side heads: "shared" (published), "single" or "trilinear".
+        hints: adds the pooled vectors of DSD's hints to the training outputs.
         options: by MONAI's names: feature_size, hidden_size, mlp_dim, num_heads (unetr);
-            filters, kernel_size, strides (nnunet).
+            feature_size, legacy_patch_merging (swinunetr); filters, kernel_size, strides (nnunet);
+            none (vnet); a factory's own.
 
     Raises:
-        ValueError: unknown name or option, or a size the network cannot take.
+        ValueError: unknown name or option, a size the network cannot take, hints without
+            self-distillation, or a factory whose network is not what it must be.
     """
+    if upsampling not in UPSAMPLINGS:
+        raise ValueError(f"Unknown upsampling {upsampling!r}; known: {', '.join(UPSAMPLINGS)}.")
+    if hints and not self_distillation:
+        raise ValueError("Hints are between the levels of self-distillation, which is off.")
+    if name not in NETWORKS and ":" not in name:
+        raise ValueError(f"Unknown network {name!r}; known: {', '.join(NETWORKS)}, and your own as "
+                         f"package.module:factory.")
+    builder = NETWORKS[name] if name in NETWORKS else load_factory(name)
+    _check_options(name, builder, options)
+    plain = builder(in_channels=in_channels, num_classes=num_classes, img_size=tuple(img_size),
+                    **options)
     if name not in NETWORKS:
-        raise ValueError(f"Unknown network {name!r}; known: {', '.join(NETWORKS)}.")
-    builder = NETWORKS[name]
-    known = list(inspect.signature(builder).parameters)[3:]
-    unknown = sorted(set(options) - set(known))
+        plain = measured(name, plain, in_channels, num_classes, tuple(img_size), self_distillation)
+    if not self_distillation:
+        return SideOutputs(plain.network, num_classes, encoder_modules=plain.encoder_modules)
+    return SideOutputs(plain.network, num_classes, plain.decoder, plain.encoder, plain.initialise,
+                       upsampling=upsampling, hints=hints, encoder_modules=plain.encoder_modules)
+
+
+def _check_options(name: str, builder: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Refuse options that a builder does not know, and those it needs and was not given."""
+    parameters = [p for p in inspect.signature(builder).parameters.values()
+                  if p.name not in ("in_channels", "num_classes", "img_size")]
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [p.name for p in named]
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    unknown = [] if takes_any else sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"{name}: unknown options {', '.join(unknown)}; known: "
-                         f"{', '.join(known)}.")
-    plain = builder(in_channels, num_classes, tuple(img_size), **options)
-    if not self_distillation:
-        return SideOutputs(plain.network, num_classes)
-    return SideOutputs(plain.network, num_classes, plain.decoder, plain.encoder, plain.initialise)
+                         f"{', '.join(known) or 'none'}.")
+    needed = [p.name for p in named if p.default is p.empty and p.name not in options]
+    if needed:
+        raise ValueError(f"{name}: needs the options {', '.join(needed)}.")

@@ -3,13 +3,18 @@
 import torch
 from torch import nn
 
+UPSAMPLINGS = ("shared", "single", "trilinear")
+
 
 class SideHead(nn.Module):
-    """1x1x1 convolution to the K classes, then transposed convolution up to full size.
+    """1x1x1 convolution to the K classes, then up to full size (DSD, the authors' "DeepUp").
 
-    For a scale that is the same power of two on every axis, one 2x transposed convolution is
-    applied log2(scale) times with shared weights (DSD, the authors' "DeepUp"). Any other scale
-    has a single transposed convolution with kernel and stride equal to the scale.
+    `upsampling` says how:
+        "shared": one 2x transposed convolution applied log2(scale) times with shared weights, as
+            published, where the scale is the same power of two on every axis; any other scale
+            has a single transposed convolution.
+        "single": one transposed convolution with kernel and stride equal to the scale.
+        "trilinear": interpolation between aligned corners, without parameters.
 
     Differs from the authors' code: theirs knows isotropic scales only and returns wrongly shaped
     outputs for anisotropic strides.
@@ -18,12 +23,19 @@ class SideHead(nn.Module):
         in_channels: channels of the feature map.
         num_classes: K, background included.
         scale: input size over feature size, per axis.
+        upsampling: one of UPSAMPLINGS.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, scale: tuple[int, int, int]):
+    def __init__(self, in_channels: int, num_classes: int, scale: tuple[int, int, int],
+                 upsampling: str = "shared"):
+        assert upsampling in UPSAMPLINGS, upsampling
         super().__init__()
-        kernel, self.repeats = _upsampling(scale)
         self.project = nn.Conv3d(in_channels, num_classes, kernel_size=1)
+        if upsampling == "trilinear":
+            self.repeats = 1
+            self.upsample = nn.Upsample(scale_factor=scale, mode="trilinear", align_corners=True)
+            return
+        kernel, self.repeats = (scale, 1) if upsampling == "single" else _shared(scale)
         self.upsample = nn.ConvTranspose3d(num_classes, num_classes, kernel_size=kernel,
                                            stride=kernel)
 
@@ -35,7 +47,7 @@ class SideHead(nn.Module):
         return logits
 
 
-def _upsampling(scale: tuple[int, int, int]) -> tuple[tuple[int, int, int], int]:
+def _shared(scale: tuple[int, int, int]) -> tuple[tuple[int, int, int], int]:
     """Kernel of the transposed convolution and how often it is applied."""
     first = scale[0]
     is_power_of_two = first & (first - 1) == 0

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .hint_head import HintHead
 from .side_head import SideHead
 
 _FEATURE = "_requested_side_feature"
@@ -38,10 +39,12 @@ class SideOutputs(nn.Module):
 
     In training mode `forward` returns {"out": logits} and, where levels were given, "dec" and
     "enc": lists of side logits in the order of the levels, the teacher last. Every entry is
-    (B, K, H, W, D). In evaluation mode it returns the logits alone and no head runs.
+    (B, K, H, W, D). With hints it also returns "hints": {"dec": ..., "enc": ...}, lists of vectors
+    (B, 128) of the levels but each branch's first, the teacher last. In evaluation mode it returns
+    the logits alone and no head runs.
 
-    The network's own parameters are under "network.", the heads' under "heads.": a checkpoint
-    without its heads is the plain network.
+    The network's own parameters are under "network.", the heads' under "heads." and
+    "hint_heads.": a checkpoint without its heads is the plain network.
 
     Differs from the authors' code: theirs runs the heads in evaluation too, keeps their outputs
     on the module, and returns a tuple whose positions carry the meaning.
@@ -52,25 +55,41 @@ class SideOutputs(nn.Module):
         decoder: levels along the data flow: next to the bottleneck first, the teacher last.
         encoder: levels along the data flow: full resolution first, the teacher last.
         initialise: applied to every module of the heads; None keeps torch's defaults.
+        upsampling: of the heads, one of UPSAMPLINGS; hints always use the published one.
+        hints: adds the hint heads; levels of equal channels and scale share one.
+        encoder_modules: the encoder's sub-modules, for `transfer_weights`.
 
     Raises:
-        ValueError: a level names a module the network lacks, or levels that share a head differ.
+        ValueError: a level names a module the network lacks, levels that share a head differ, or
+            hints are asked for and no branch has the three levels that they need.
     """
 
     def __init__(self, network: nn.Module, num_classes: int, decoder: Sequence[Level] = (),
                  encoder: Sequence[Level] = (),
-                 initialise: Callable[[nn.Module], None] | None = None):
+                 initialise: Callable[[nn.Module], None] | None = None, *,
+                 upsampling: str = "shared", hints: bool = False,
+                 encoder_modules: Sequence[str] = ()):
         super().__init__()
         self.network = network
+        self.encoder_modules = tuple(encoder_modules)
         self.levels = {"dec": tuple(decoder), "enc": tuple(encoder)}
         levels = [level for branch in self.levels.values() for level in branch]
         _check_levels(network, levels)
         self.heads = nn.ModuleDict()
         for level in levels:
             if level.head not in self.heads:
-                self.heads[level.head] = SideHead(level.channels, num_classes, level.scale)
+                self.heads[level.head] = SideHead(level.channels, num_classes, level.scale,
+                                                  upsampling)
+        self.hint_heads, self.hint_levels = nn.ModuleDict(), {}
+        if hints:
+            self.hint_levels = _hint_levels(self.levels)
+            for level in (level for branch in self.hint_levels.values() for level in branch):
+                key = _hint_key(level)
+                if key not in self.hint_heads:
+                    self.hint_heads[key] = HintHead(level.channels, level.scale)
         if initialise is not None:
             self.heads.apply(initialise)
+            self.hint_heads.apply(initialise)
         for name in {level.module for level in levels}:
             network.get_submodule(name).register_forward_hook(_hand_over)
 
@@ -80,9 +99,14 @@ class SideOutputs(nn.Module):
             return self.network(images)
         with _requested(self.network, self.levels) as features:
             outputs = {"out": self.network(images)}
+            _check_logits(outputs["out"])
             for branch, levels in self.levels.items():
                 if levels:
                     outputs[branch] = [self.heads[level.head](features(level)) for level in levels]
+            if self.hint_levels:
+                outputs["hints"] = {
+                    branch: [self.hint_heads[_hint_key(level)](features(level)) for level in levels]
+                    for branch, levels in self.hint_levels.items()}
         return outputs
 
 
@@ -112,6 +136,26 @@ def _requested(network: nn.Module, branches: dict[str, tuple[Level, ...]]):
     finally:
         for module in modules.values():
             module.__dict__.pop(_FEATURE, None)
+
+
+def _hint_levels(branches: dict[str, tuple[Level, ...]]) -> dict[str, tuple[Level, ...]]:
+    """Each branch without its first level, where a student and the teacher are left."""
+    found = {branch: levels[1:] for branch, levels in branches.items() if len(levels) > 2}
+    if not found:
+        counts = ", ".join(f"{branch} {len(levels)}" for branch, levels in branches.items())
+        raise ValueError(f"Hints need a branch of at least three levels; there are {counts}.")
+    return found
+
+
+def _hint_key(level: Level) -> str:
+    return f"channels{level.channels}_scale" + "x".join(map(str, level.scale))
+
+
+def _check_logits(output: Any) -> None:
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(f"In training mode the network returned a {type(output).__name__}; it "
+                         f"must return one tensor of logits (B, K, H, W, D). Switch off its own "
+                         f"deep supervision.")
 
 
 def _check_levels(network: nn.Module, levels: list[Level]) -> None:

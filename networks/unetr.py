@@ -2,6 +2,7 @@
 
 import torch
 from monai.networks.nets import UNETR
+from torch import nn
 
 from .levels import LevelledNetwork, check_size
 from .side_outputs import Level
@@ -14,7 +15,8 @@ def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, in
 
     The bottleneck that dec4 reads is the final ViT output (after its last norm), folded to a
     grid of 16-voxel patches. The 18,432 parameters of `norm_cross_attn`, which MONAI creates and
-    never uses, are frozen, so that neither weight decay nor a distributed run meets them.
+    never uses, are frozen, so that neither weight decay nor a distributed run meets them; the
+    idle `cross_attn` of MONAI 1.5 is taken out, as MONAI 1.6 does.
 
     Raises:
         ValueError: a size is not a multiple of 16.
@@ -26,6 +28,7 @@ def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, in
     for block in network.vit.blocks:
         if hasattr(block, "norm_cross_attn") and not getattr(block, "with_cross_attention", False):
             block.norm_cross_attn.requires_grad_(False)
+            block.cross_attn = nn.Identity()
 
     def patch_grid(vit_output: tuple[torch.Tensor, list[torch.Tensor]]) -> torch.Tensor:
         return network.proj_feat(vit_output[0])  # (B, hidden, H/16, W/16, D/16)
@@ -39,4 +42,5 @@ def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, in
         decoder=(level("vit", hidden_size, 16, patch_grid), level("decoder5", 8 * width, 8),
                  level("decoder4", 4 * width, 4), level("decoder3", 2 * width, 2)),
         encoder=(level("encoder1", width, 1), level("encoder2", 2 * width, 2),
-                 level("encoder3", 4 * width, 4), level("encoder4", 8 * width, 8)))
+                 level("encoder3", 4 * width, 4), level("encoder4", 8 * width, 8)),
+        encoder_modules=("vit", "encoder1", "encoder2", "encoder3", "encoder4"))

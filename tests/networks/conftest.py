@@ -5,19 +5,23 @@ import torch
 
 from networks import SideOutputs, build_network
 
+TINY_SIZE = (64, 32, 32)  # the smallest that all four can train on
 TINY_OPTIONS = {
     "unetr": {"feature_size": 4, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4},
+    "swinunetr": {"feature_size": 12},
     "nnunet": {"filters": (4, 5, 6, 7, 8)},
+    "vnet": {},
 }
 
 
 @pytest.fixture
 def tiny():
-    """tiny("unetr") -> a network for 32^3 images with 1 channel and 3 classes, seeded."""
+    """tiny("unetr") -> a network for 64x32x32 images with 1 channel and 3 classes, seeded."""
 
-    def build(name: str, self_distillation: bool = True) -> SideOutputs:
+    def build(name: str, self_distillation: bool = True, **options) -> SideOutputs:
         torch.manual_seed(0)
-        return build_network(name, 1, 3, (32, 32, 32), self_distillation, **TINY_OPTIONS[name])
+        return build_network(name, 1, 3, TINY_SIZE, self_distillation,
+                             **(TINY_OPTIONS[name] | options))
 
     return build
 
@@ -31,9 +35,11 @@ def on_meta():
               self_distillation: bool, **options) -> SideOutputs:
         key = (name, in_channels, num_classes, img_size, self_distillation, str(options))
         if key not in made:
-            with torch.device("meta"):
-                made[key] = build_network(name, in_channels, num_classes, img_size,
-                                          self_distillation, **options)
+            # MONAI's SwinUNETR asks a tensor for its value while it is built.
+            with torch.device("cpu" if name == "swinunetr" else "meta"):
+                network = build_network(name, in_channels, num_classes, img_size,
+                                        self_distillation, **options)
+            made[key] = network.to("meta")
         return made[key]
 
     return build
@@ -41,5 +47,5 @@ def on_meta():
 
 @pytest.fixture
 def image():
-    """One image (1, 1, 32, 32, 32)."""
-    return torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(1))
+    """One image (1, 1, 64, 32, 32)."""
+    return torch.randn(1, 1, *TINY_SIZE, generator=torch.Generator().manual_seed(1))

@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.networks.nets import DynUNet
 from torch import nn
 
 from networks import NETWORKS, Level, SideOutputs, build_network
 from networks.levels import check_size
+from networks.nnunet import AnyStrideResBlock
 
 ONE, TWO = (1, 1, 1), (2, 2, 2)
 
@@ -18,10 +20,10 @@ ONE, TWO = (1, 1, 1), (2, 2, 2)
 def anisotropic(draw):
     """(strides, kernels, image size) of a DynUNet of three to five levels."""
     num_levels = draw(st.integers(3, 5))
-    triple = st.tuples(*[st.integers(1, 2)] * 3)
-    strides = [ONE] + draw(st.lists(triple, min_size=num_levels - 1, max_size=num_levels - 1))
-    kernels = draw(st.lists(st.tuples(*[st.just(3)] * 2, st.sampled_from([3, 5])),
+    kernels = draw(st.lists(st.tuples(*[st.sampled_from([1, 3, 5])] * 3),
                             min_size=num_levels, max_size=num_levels))
+    strides = [ONE] + [tuple(draw(st.integers(1, min(k + 1, 4))) for k in kernel)
+                       for kernel in kernels[1:]]
     factor = draw(st.tuples(*[st.integers(1, 3)] * 2, st.integers(2, 3)))
     size = list(factor)
     for stride in strides:
@@ -29,11 +31,11 @@ def anisotropic(draw):
     return strides, kernels, tuple(size)
 
 
-@settings(max_examples=15, deadline=None)
-@given(anisotropic())
-def test_anisotropic_outputs_have_the_shape_of_the_input(case):
+@settings(max_examples=25, deadline=None)
+@given(anisotropic(), st.lists(st.integers(1, 9), min_size=5, max_size=5))
+def test_anisotropic_outputs_have_the_shape_of_the_input(case, filters):
     strides, kernels, size = case
-    filters = tuple(range(2, 2 + len(strides)))
+    filters = filters[:len(strides)]
     with torch.device("meta"):
         network = build_network("nnunet", 2, 3, size, True, filters=filters, strides=strides,
                                 kernel_size=kernels).train()
@@ -53,6 +55,44 @@ def test_anisotropic_network_runs_with_numbers():
     assert scales == [(4, 4, 2), (2, 2, 1), ONE, (2, 2, 1)]
     assert network.network.input_block.conv1.conv.kernel_size == (3, 3, 1)
     assert all(y.isfinite().all() for y in outputs["dec"] + outputs["enc"])
+
+
+@pytest.mark.parametrize("strides", [(1, 2, 2), (1, (2, 2, 1), (1, 2, 2))])
+def test_residual_blocks_are_monais_for_strides_up_to_two(strides):
+    torch.manual_seed(0)
+    ours = build_network("nnunet", 1, 2, (16, 16, 16), filters=(2, 3, 4), strides=strides).network
+    torch.manual_seed(0)
+    triples = [(s,) * 3 if isinstance(s, int) else s for s in strides]
+    theirs = DynUNet(3, 1, 2, [(3, 3, 3)] * 3, triples, triples[1:], filters=(2, 3, 4),
+                     norm_name="instance", res_block=True)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    image = torch.randn(1, 1, 16, 16, 16)
+    assert torch.equal(ours.train()(image), theirs.train()(image))
+
+
+def test_a_residual_block_of_stride_three_by_hand():
+    # 1x1x1 kernels and no norm to speak of: every third voxel, through conv1-conv2 and shortcut.
+    block = AnyStrideResBlock(3, 1, 1, (3, 3, 3), (3, 1, 1), norm_name="instance")
+    with torch.no_grad():
+        for conv in (block.conv1, block.conv2, block.conv3):
+            conv.conv.weight.zero_()
+        block.conv3.conv.weight.fill_(2)
+    feature = torch.tensor([1.0, 9, 9, 4, 9, 9]).view(1, 1, 6, 1, 1).expand(1, 1, 6, 2, 2)
+    # The shortcut alone reads 1 and 4, doubles them to 2 and 8, and the norm makes them -1 and 1;
+    # leaky ReLU with slope 0.01.
+    found = block(feature)
+    assert found.shape == (1, 1, 2, 2, 2)
+    expected = torch.tensor([-0.01, 1]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 2, 2)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_strides_of_three_and_four_train():
+    network = build_network("nnunet", 1, 2, (24, 12, 8), True, filters=(2, 3, 4),
+                            strides=[1, (3, 2, 4), (4, 3, 1)]).train()
+    outputs = network(torch.randn(1, 1, 24, 12, 8))
+    assert {tuple(y.shape) for y in (*outputs["dec"], *outputs["enc"])} == {(1, 2, 24, 12, 8)}
+    sum(y.square().mean() for y in (outputs["out"], *outputs["dec"], *outputs["enc"])).backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_unetr_takes_an_image_that_is_no_cube():
@@ -87,6 +127,10 @@ def test_unetr_heads_keep_torchs_initialisation(tiny):
     ("nnunet", (16, 16, 16), ["single voxel", "(32, 32, 32)"]),
     ("nnunet", (32, 32), ["(32, 32)", "three positive numbers"]),
     ("unetr", (0, 32, 32), ["(0, 32, 32)", "three positive numbers"]),
+    ("swinunetr", (32, 32, 32), ["swinunetr", "single voxel", "do: (64, 64, 64)."]),
+    ("swinunetr", (96, 80, 64), ["multiple of (32, 32, 32)", "(96, 64, 64) or (96, 96, 64)"]),
+    ("vnet", (16, 16, 16), ["vnet", "single voxel", "(32, 32, 32)"]),
+    ("vnet", (40, 32, 32), ["vnet", "multiple of (16, 16, 16)"]),
 ])
 def test_sizes_that_do_not_work(name, size, words):
     with pytest.raises(ValueError) as error:
@@ -118,18 +162,32 @@ def test_a_size_is_refused_with_sizes_that_work(size, divisor, normed):
 
 
 def test_unknown_names_and_options_list_the_known():
-    with pytest.raises(ValueError, match=f"'vnet'; known: {', '.join(NETWORKS)}"):
-        build_network("vnet", 1, 3, (32, 32, 32))
+    with pytest.raises(ValueError, match=f"'resnet'; known: {', '.join(NETWORKS)}, and your own"):
+        build_network("resnet", 1, 3, (32, 32, 32))
     with pytest.raises(ValueError, match="nnunet: unknown options depth, feature_size; known: "
                                          "filters, kernel_size, strides"):
         build_network("nnunet", 1, 3, (32, 32, 32), feature_size=16, depth=3)
+    with pytest.raises(ValueError, match="vnet: unknown options filters; known: none"):
+        build_network("vnet", 1, 3, (32, 32, 32), filters=(1, 2, 3))
+    with pytest.raises(ValueError, match="'cubic'; known: shared, single, trilinear"):
+        build_network("vnet", 1, 3, (32, 32, 32), True, upsampling="cubic")
+
+
+def test_networks_that_cannot_be_are_refused_with_what_works():
+    with pytest.raises(ValueError, match="3 image channels .* it takes 1, 2, 4, 8, 16"):
+        build_network("vnet", 3, 2, (32, 32, 32))
+    with pytest.raises(ValueError, match="feature_size 32 must be a multiple of 12.*24 or 36"):
+        build_network("swinunetr", 1, 2, (64, 64, 64), feature_size=32)
 
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"filters": (4, 8)}, "at least three levels"),
     ({"filters": (4, 8, 16), "strides": (1, 2)}, "a stride for each"),
     ({"filters": (4, 8, 16), "strides": (2, 2, 2)}, "first stride"),
-    ({"filters": (4, 8, 16), "strides": (1, 4, 2)}, "stride"),  # MONAI's residual blocks cannot
+    ({"filters": (4, 8, 0)}, "filters .* must be positive"),
+    ({"filters": (4, 8, 16), "kernel_size": (3, (3, 3, 2), 4)}, "level 1: kernel .* odd.*level 2"),
+    ({"filters": (4, 8, 16), "strides": (1, 5, 0)}, "level 1: stride .*(4, 4, 4).*level 2: stride"),
+    ({"filters": (4, 8, 16), "strides": (1, (2, 2), 2)}, "one number or three"),
 ])
 def test_nnunet_refuses(options, words):
     with pytest.raises(ValueError, match=words):

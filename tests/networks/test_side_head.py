@@ -91,3 +91,33 @@ def test_parameter_formula_at_full_resolution_and_anisotropic():
         return sum(p.numel() for p in SideHead(32, 8, scale).parameters())
     assert count((1, 1, 1)) == 32 * 8 + 8 + 8 * 8 + 8
     assert count((4, 2, 1)) == 32 * 8 + 8 + 4 * 2 * 8 * 8 + 8
+
+
+@pytest.mark.parametrize("scale", [(8, 8, 8), (4, 2, 1), (1, 1, 1)], ids=str)
+def test_single_is_one_transposed_convolution_of_the_whole_scale(scale):
+    torch.manual_seed(0)
+    head = SideHead(5, 3, scale, "single").double()
+    feature = torch.randn(2, 5, 1, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(head(feature), by_hand(head, feature, scale, 1))
+    voxels = scale[0] * scale[1] * scale[2]
+    assert sum(p.numel() for p in head.parameters()) == 5 * 3 + 3 + voxels * 3 * 3 + 3
+
+
+def test_trilinear_by_hand():
+    # Aligned corners: two voxels 0 and 3 become four, 0 1 2 3; the projection doubles and adds 1.
+    head = SideHead(1, 1, (2, 1, 1), "trilinear")
+    with torch.no_grad():
+        head.project.weight.fill_(2)
+        head.project.bias.fill_(1)
+    logits = head(torch.tensor([0.0, 3.0]).view(1, 1, 2, 1, 1))
+    torch.testing.assert_close(logits.flatten(), torch.tensor([1.0, 3, 5, 7]))
+    assert [name for name, _ in head.named_parameters()] == ["project.weight", "project.bias"]
+
+
+@pytest.mark.parametrize("scale", [(1, 1, 1), (16, 16, 16), (6, 4, 1)], ids=str)
+def test_trilinear_has_the_size_of_the_input_and_keeps_a_constant(scale):
+    head = SideHead(2, 3, scale, "trilinear")
+    logits = head(torch.ones(1, 2, 1, 2, 3))
+    assert logits.shape == (1, 3, *(n * s for n, s in zip((1, 2, 3), scale, strict=True)))
+    corner = logits[:, :, :1, :1, :1].expand_as(logits)
+    torch.testing.assert_close(logits, corner)

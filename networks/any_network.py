@@ -1,0 +1,129 @@
+"""DSD on any network: from the names of its levels to a LevelledNetwork."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import nn
+
+from .levels import LevelledNetwork
+from .probe import probe
+from .side_outputs import Level
+
+
+def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *,
+                encoder: Sequence[str], decoder: Sequence[str],
+                encoder_modules: Sequence[str] | None = None,
+                share_heads: bool = False) -> LevelledNetwork:
+    """Name the levels of a network; their channels and scales are measured by one forward pass.
+
+    A level is the output of a sub-module, by its dotted name as in `network.named_modules()`.
+    Where that output is a tuple or a list, a name that ends in "[i]" takes its item i. Each branch
+    is named along the data flow, so that its last level is the teacher; as published, the encoder
+    begins at full resolution and the decoder at the bottleneck.
+
+    Args:
+        network: images (B, C, H, W, D) -> logits (B, K, H, W, D), in evaluation and training.
+        img_size: (H, W, D) of training crops, voxels.
+        encoder_modules: sub-modules that `--init_part encoder` may write to; None: those of the
+            encoder's levels.
+        share_heads: levels of equal channels and scale share one head; otherwise each has its own.
+
+    Raises:
+        ValueError: all that is wrong with the names at once: unknown, never called or called
+            several times in a forward pass, an output that is not a feature map of one image or
+            whose size does not divide the image's; a branch without levels; or a network that
+            cannot take the image or does not return logits.
+    """
+    img_size = tuple(img_size)
+    branches = {"dec": tuple(decoder), "enc": tuple(encoder)}
+    known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
+    modules = {name: _split(name)[0] for names in branches.values() for name in names}
+    extra = tuple(encoder_modules) if encoder_modules is not None else ()
+    problems = []
+    for word, names in (("encoder", branches["enc"]), ("decoder", branches["dec"])):
+        problems += [] if names else [f"the {word} has no levels"]
+        problems += [f"{name!r} is named twice in the {word}" for name in dict.fromkeys(names)
+                     if names.count(name) > 1]
+    unknown = dict.fromkeys(name for name in (*modules.values(), *extra) if name not in known)
+    problems += [_unknown(name, known) for name in unknown]
+    listen = dict.fromkeys(name for name in modules.values() if name not in unknown)
+    num_classes, calls = None, {}
+    try:
+        num_classes, calls = probe(network, in_channels, img_size, listen)
+    except ValueError as error:
+        problems.append(str(error).rstrip("."))
+
+    shapes = {}
+    for name, module in modules.items():
+        if module in calls:
+            found = _feature_shape(name, calls[module], img_size)
+            if isinstance(found, str):
+                problems.append(found)
+            else:
+                shapes[name] = found
+    if problems:
+        raise ValueError(f"{type(network).__name__}: {'; '.join(problems)}.")
+
+    heads: dict[tuple, str] = {}
+
+    def level(branch: str, number: int, name: str) -> Level:
+        module, item = _split(name)
+        channels, *size = shapes[name]
+        scale = tuple(n // m for n, m in zip(img_size, size, strict=True))
+        own = f"{branch}{number}"
+        head = heads.setdefault((channels, scale), own) if share_heads else own
+        return Level(module, channels, scale, head, None if item is None else itemgetter(item))
+
+    return LevelledNetwork(
+        network,
+        decoder=tuple(level("dec", len(decoder) - i, name) for i, name in enumerate(decoder)),
+        encoder=tuple(level("enc", i + 1, name) for i, name in enumerate(encoder)),
+        encoder_modules=extra or tuple(dict.fromkeys(modules[name] for name in encoder)),
+        num_classes=num_classes)
+
+
+def _split(name: str) -> tuple[str, int | None]:
+    """"encoder[2]" to ("encoder", 2), "encoder" to ("encoder", None)."""
+    match = re.fullmatch(r"(.*)\[(-?\d+)\]", name)
+    return (match[1], int(match[2])) if match else (name, None)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"{name!r} is no sub-module; close to it are {', '.join(close)}"
+    top = dict.fromkeys(other.split(".")[0] for other in known)
+    return f"{name!r} is no sub-module; the outermost are {', '.join(top) or 'none'}"
+
+
+def _feature_shape(name: str, calls: list[Any], img_size: tuple[int, ...]) -> tuple | str:
+    """(C, h, w, d) of a level, or what is wrong with it."""
+    if not calls:
+        return f"{name!r} is not called in a forward pass"
+    if len(calls) > 1:
+        return (f"{name!r} is called {len(calls)} times in a forward pass, so that it is no one "
+                f"level; name a sub-module that is called once")
+    output, item = calls[0], _split(name)[1]
+    if item is not None:
+        if not isinstance(output, list):
+            return f"{name!r} asks for an item, but the output is not a tuple or list"
+        if not -len(output) <= item < len(output):
+            return f"{name!r} asks for an item that is not there, the output has {len(output)}"
+        output = output[item]
+    elif isinstance(output, list):
+        return (f"{name!r} returns {len(output)} things; name one of them, "
+                f"'{name}[0]' to '{name}[{len(output) - 1}]'")
+    if not isinstance(output, torch.Tensor) or output.ndim != 5:
+        what = (f"a tensor {tuple(output.shape)}" if isinstance(output, torch.Tensor)
+                else f"a {type(output).__name__}")
+        return f"{name!r} returns {what}, not a feature map (B, C, h, w, d)"
+    batch, channels, *size = output.shape
+    if batch != 1:
+        return f"{name!r} returns {batch} feature maps for one image"
+    if any(m == 0 or n % m for n, m in zip(img_size, size, strict=True)):
+        return f"{name!r} returns the size {tuple(size)}, which does not divide {img_size}"
+    return (channels, *size)

@@ -1,0 +1,72 @@
+"""What a network and its sub-modules return, measured by one forward pass."""
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def probe(network: nn.Module, in_channels: int, img_size: tuple[int, int, int],
+          modules: Iterable[str] = ()) -> tuple[int, dict[str, list[Any]]]:
+    """Run zeros (1, in_channels, *img_size) through a network, without gradient or side effect.
+
+    The pass is in evaluation mode, and every sub-module gets back the mode it was in.
+
+    Args:
+        modules: dotted names of sub-modules to listen to.
+
+    Returns:
+        K of the logits, and each module's outputs in the order of its calls: tensors on the meta
+        device, which have shapes only.
+
+    Raises:
+        ValueError: the network cannot take such an image, or does not return (1, K, *img_size).
+    """
+    calls: dict[str, list[Any]] = {name: [] for name in modules}
+    hooks = [network.get_submodule(name).register_forward_hook(
+        lambda _module, _inputs, output, name=name: calls[name].append(_shapes(output)))
+        for name in calls]
+    like = next(chain(network.parameters(), network.buffers()), torch.empty(0))
+    zeros = torch.zeros(1, in_channels, *img_size, device=like.device,
+                        dtype=like.dtype if like.is_floating_point() else torch.float32)
+    kind = type(network).__name__
+    try:
+        with _evaluation(network), torch.no_grad():
+            output = network(zeros)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{kind} cannot take an image {tuple(zeros.shape)}: {reason}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    want = f"(1, K, {', '.join(map(str, img_size))})"
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(f"{kind} returns a {type(output).__name__} in evaluation mode; it must "
+                         f"return one tensor of logits {want}.")
+    if output.ndim != 5 or output.shape[0] != 1 or tuple(output.shape[2:]) != tuple(img_size):
+        raise ValueError(f"{kind} returns {tuple(output.shape)} for an image "
+                         f"{tuple(zeros.shape)}; it must return logits {want}.")
+    return output.shape[1], calls
+
+
+def _shapes(output: Any) -> Any:
+    """Tensors to their shapes, so that a pass keeps no feature map; tuples and lists throughout."""
+    if isinstance(output, torch.Tensor):
+        return torch.empty(output.shape, device="meta")
+    if isinstance(output, tuple | list):
+        return [_shapes(item) for item in output]
+    return output
+
+
+@contextmanager
+def _evaluation(network: nn.Module):
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
