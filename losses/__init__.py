@@ -1,8 +1,11 @@
 """From logits to one scalar: pure functions, and the same as torchmanager losses."""
 
+from .boundary import boundary_loss, boundary_weight
 from .dice_ce import dice_ce
 from .distillation import pixelwise_kl
-from .dsd import dsd_loss
+from .dsd import DISTIL, dsd_loss
 from .managed import DiceCELoss, DSDLoss, RunningLoss
+from .shape_priors import shape_prior_loss
 
-__all__ = ["DSDLoss", "DiceCELoss", "RunningLoss", "dice_ce", "dsd_loss", "pixelwise_kl"]
+__all__ = ["DISTIL", "DSDLoss", "DiceCELoss", "RunningLoss", "boundary_loss", "boundary_weight",
+           "dice_ce", "dsd_loss", "pixelwise_kl", "shape_prior_loss"]

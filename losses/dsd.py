@@ -3,59 +3,106 @@
 from typing import Any
 
 import torch
+from torch.nn.functional import mse_loss
 
 from .dice_ce import dice_ce_one_hot, in_float32, one_hot
 from .distillation import mean_kl, tempered_log_probs
 
 Outputs = torch.Tensor | dict[str, Any]
 
+DISTIL = {"both": ("dec", "enc"), "decoder": ("dec",), "encoder": ("enc",), "none": ()}
+"""Which branches the KL runs over; "none" is deep supervision alone."""
+
 
 def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperature: float = 3.0,
-             include_background: bool = True) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+             include_background: bool = True, *, distil: str = "both",
+             detach_teacher: bool = False, supervise_encoder: bool = False,
+             hint_weight: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Dice-CE on the output and every decoder level, plus alpha times the KL of both branches.
 
     L = DiceCE(out, y) + sum_i DiceCE(dec_i, y)
         + alpha * T^2 * [ sum_s KL(dec_teacher || dec_s) + sum_s KL(enc_teacher || enc_s) ]
 
-    The teacher of a branch is its last entry, the deepest along the data flow; it is not
-    detached. A branch that is absent adds nothing, so {"out": logits} gives Dice-CE alone.
+    The teacher of a branch is its last entry, the deepest along the data flow; by default it
+    takes gradients too. A branch that is absent adds nothing, so {"out": logits} gives Dice-CE
+    alone.
 
     Differs from the authors' code: alpha has an effect (theirs is lost on its way to the loss),
-    and the KL has no NaN gradients.
+    and the KL has no NaN gradients. `detach_teacher` and `supervise_encoder` are ours.
 
     Args:
         outputs: {"out": logits, "dec": [logits, ...], "enc": [logits, ...]}, every entry
-            (B, K, H, W, D); in evaluation the logits alone.
+            (B, K, H, W, D); in evaluation the logits alone. With hints also "hints":
+            {"dec": [vector, ...], "enc": [vector, ...]}, pooled features (B, F), teacher last.
         label: (B, 1, H, W, D), integer values 0..K-1 of any dtype.
         alpha: weight of the KL terms.
         temperature: T of teacher and students.
         include_background: whether class 0 takes part in the KL terms.
+        distil: a key of DISTIL, the branches with a KL term.
+        detach_teacher: whether the KL and the hints leave the teachers without a gradient. An
+            encoder teacher then has none at all, unless `supervise_encoder` or a head shared
+            with the decoder gives it one.
+        supervise_encoder: whether the encoder outputs have a Dice-CE too.
+        hint_weight: weight of the hints: the mean squared error between each student's vector
+            and its teacher's, summed over the students of both branches, whatever `distil` is
+            (published: 1e-4). At 0 hints are not read.
 
     Returns:
         The total, and its terms as scalars still attached to the graph: "dice_ce_out",
-        "dice_ce_dec4" .. "dice_ce_dec1", "kl_dec" and "kl_enc" (with T^2, without alpha).
+        "dice_ce_dec4" .. "dice_ce_dec1", "dice_ce_enc1" .. "dice_ce_enc4", "kl_dec" and "kl_enc"
+        (with T^2, without alpha), "hint_dec" and "hint_enc" (without their weight).
+
+    Raises:
+        KeyError: `distil` is not a key of DISTIL.
+        ValueError: `hint_weight` is above 0 and a training dict has no hints.
     """
-    if isinstance(outputs, torch.Tensor):
+    training = isinstance(outputs, dict)
+    if not training:
         outputs = {"out": outputs}
-    out = in_float32(outputs["out"])
-    target = one_hot(label, out)
-    terms = {"dice_ce_out": dice_ce_one_hot(out, target)}
-    decoder = outputs.get("dec", [])
-    for number, logits in zip(range(len(decoder), 0, -1), decoder, strict=True):
-        terms[f"dice_ce_dec{number}"] = dice_ce_one_hot(in_float32(logits), target)
-    total = sum(terms.values())
-    for branch in ("dec", "enc"):
-        if outputs.get(branch):
-            kl = branch_kl(outputs[branch], temperature, include_background)
-            terms[f"kl_{branch}"] = kl
-            total = total + alpha * kl
-    return total, terms
+    supervised = supervision_terms(outputs, label, supervise_encoder)
+    kl = {f"kl_{branch}": branch_kl(outputs[branch], temperature, include_background,
+                                    detach_teacher)
+          for branch in DISTIL[distil] if outputs.get(branch)}
+    hints = hint_terms(outputs, detach_teacher) if training and hint_weight > 0 else {}
+    total = sum(supervised.values()) + alpha * sum(kl.values()) + hint_weight * sum(hints.values())
+    return total, supervised | kl | hints
 
 
-def branch_kl(branch: list[torch.Tensor], temperature: float,
-              include_background: bool = True) -> torch.Tensor:
+def supervision_terms(outputs: dict[str, Any], label: torch.Tensor,
+                      supervise_encoder: bool = False) -> dict[str, torch.Tensor]:
+    """Dice-CE of each output that sees the label, named after it."""
+    decoder, encoder = outputs.get("dec", []), outputs.get("enc", [])
+    heads = {"out": outputs["out"]}
+    heads |= {f"dec{len(decoder) - i}": logits for i, logits in enumerate(decoder)}
+    if supervise_encoder:
+        heads |= {f"enc{i}": logits for i, logits in enumerate(encoder, start=1)}
+    target = one_hot(label, in_float32(outputs["out"]))
+    return {f"dice_ce_{name}": dice_ce_one_hot(in_float32(logits), target)
+            for name, logits in heads.items()}
+
+
+def branch_kl(branch: list[torch.Tensor], temperature: float, include_background: bool = True,
+              detach_teacher: bool = False) -> torch.Tensor:
     """T^2 times the sum of KL(teacher || student) over one branch, the teacher its last entry."""
     *students, teacher = (tempered_log_probs(logits, temperature, include_background)
-                          for logits in branch)
+                          for logits in _with_teacher(branch, detach_teacher))
     return temperature**2 * sum((mean_kl(student, teacher) for student in students),
                                 start=teacher.new_zeros(()))
+
+
+def hint_terms(outputs: dict[str, Any], detach_teacher: bool = False) -> dict[str, torch.Tensor]:
+    """Per branch, the sum over students of the mean squared error to the teacher's vector."""
+    if "hints" not in outputs:
+        raise ValueError("hint_weight is above 0 but the network's outputs have no hints: "
+                         "build it with hints=True, or set hint_weight to 0.")
+    terms = {}
+    for branch, vectors in outputs["hints"].items():
+        *students, teacher = (in_float32(vector)
+                              for vector in _with_teacher(vectors, detach_teacher))
+        terms[f"hint_{branch}"] = sum((mse_loss(student, teacher) for student in students),
+                                      start=teacher.new_zeros(()))
+    return terms
+
+
+def _with_teacher(branch: list[torch.Tensor], detach_teacher: bool) -> list[torch.Tensor]:
+    return [*branch[:-1], branch[-1].detach()] if detach_teacher else branch

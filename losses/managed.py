@@ -1,9 +1,22 @@
 """The losses as torchmanager sees them: called as loss(outputs, label), with a running mean."""
 
+import math
+
 import torch
 from torchmanager.losses import Loss
 
-from .dsd import Outputs, dsd_loss
+from .boundary import boundary_sum
+from .dsd import DISTIL, Outputs, dsd_loss
+
+Target = torch.Tensor | dict[str, torch.Tensor]
+"""A label (B, 1, H, W, D), or {"label": ..., "dist_map": (B, K, H, W, D)}; the map is optional."""
+
+
+def split_target(target: Target) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The label and the distance maps, None where there are none."""
+    if isinstance(target, dict):
+        return target["label"], target.get("dist_map")
+    return target, None
 
 
 class RunningLoss(Loss):
@@ -18,12 +31,12 @@ class RunningLoss(Loss):
         self.reset()
 
     def terms(self, outputs: Outputs,
-              label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+              target: Target) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The total and its named terms; what a subclass implements."""
         raise NotImplementedError
 
-    def forward(self, input: Outputs, target: torch.Tensor) -> torch.Tensor:
-        """Total loss of `outputs` (dict in training, logits in evaluation) against the label."""
+    def forward(self, input: Outputs, target: Target) -> torch.Tensor:
+        """Total loss of `input` (dict in training, logits in evaluation) against the target."""
         total, terms = self.terms(input, target)
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
@@ -54,34 +67,83 @@ class RunningLoss(Loss):
 class DiceCELoss(RunningLoss):
     """Dice-CE on the main output alone: training without distillation."""
 
-    def terms(self, outputs, label):
-        """Dice-CE of "out"; see losses.dice_ce."""
+    def terms(self, outputs, target):
+        """Dice-CE of "out"; see losses.dice_ce. Distance maps are not read."""
         logits = outputs["out"] if isinstance(outputs, dict) else outputs
-        return dsd_loss(logits, label)
+        return dsd_loss(logits, split_target(target)[0])
 
 
 class DSDLoss(RunningLoss):
-    """The dual self-distillation loss; see losses.dsd_loss.
+    """The dual self-distillation loss, with shape priors on request; see losses.dsd_loss.
+
+    Shape priors add `boundary_weight` times the boundary losses of the main output and of every
+    decoder output but the last: main, dec4, dec3, dec2, as in SelfDistillSeg, which has no dec1.
+    In evaluation the term is that of the main output, or absent without distance maps.
+
+    Attributes:
+        boundary_weight: None without shape priors; otherwise to be set anew in each epoch, see
+            losses.boundary_weight.
 
     Args:
         alpha: weight of the KL terms, at least 0.
         temperature: T of teacher and students, above 0.
         include_background: whether class 0 takes part in the KL terms.
+        distil: a key of losses.DISTIL.
+        detach_teacher: whether teachers take no gradient from their students.
+        supervise_encoder: whether the encoder outputs have a Dice-CE too.
+        hint_weight: weight of the hints, at least 0; 0 leaves them out.
+        boundary_weight: at least 0; None leaves the shape priors out.
 
     Raises:
-        ValueError: alpha or temperature out of range.
+        ValueError: values out of range, all of them in one message.
     """
 
     def __init__(self, alpha: float = 1.0, temperature: float = 3.0,
-                 include_background: bool = True):
-        if not (alpha >= 0 and temperature > 0):
-            raise ValueError(f"DSD: alpha must be at least 0 and temperature above 0, "
-                             f"got {alpha} and {temperature}.")
+                 include_background: bool = True, *, distil: str = "both",
+                 detach_teacher: bool = False, supervise_encoder: bool = False,
+                 hint_weight: float = 0.0, boundary_weight: float | None = None):
+        checks = [
+            (0 <= alpha < math.inf, f"alpha must be at least 0, got {alpha}"),
+            (0 < temperature < math.inf, f"temperature must be above 0, got {temperature}"),
+            (distil in DISTIL, f"distil must be one of {', '.join(DISTIL)}, got {distil!r}"),
+            (0 <= hint_weight < math.inf, f"hint_weight must be at least 0, got {hint_weight}"),
+            (boundary_weight is None or 0 <= boundary_weight < math.inf,
+             f"boundary_weight must be None or at least 0, got {boundary_weight}"),
+        ]
+        problems = [problem for ok, problem in checks if not ok]
+        if problems:
+            raise ValueError(f"DSD: {'; '.join(problems)}.")
         super().__init__()
         self.alpha = alpha
         self.temperature = temperature
         self.include_background = include_background
+        self.distil = distil
+        self.detach_teacher = detach_teacher
+        self.supervise_encoder = supervise_encoder
+        self.hint_weight = hint_weight
+        self.boundary_weight = boundary_weight
 
-    def terms(self, outputs, label):
-        """Dice-CE per output and KL per branch; see losses.dsd_loss."""
-        return dsd_loss(outputs, label, self.alpha, self.temperature, self.include_background)
+    def terms(self, outputs, target):
+        """Dice-CE per output, KL and hint per branch, and "boundary" (without its weight).
+
+        Raises:
+            ValueError: in training, shape priors without distance maps, or hints that the
+                network does not give.
+        """
+        label, dist_map = split_target(target)
+        total, terms = dsd_loss(outputs, label, self.alpha, self.temperature,
+                                self.include_background, distil=self.distil,
+                                detach_teacher=self.detach_teacher,
+                                supervise_encoder=self.supervise_encoder,
+                                hint_weight=self.hint_weight)
+        if self.boundary_weight is None:
+            return total, terms
+        training = isinstance(outputs, dict)
+        if dist_map is not None:
+            heads = [outputs["out"], *outputs.get("dec", [])[:-1]] if training else [outputs]
+            terms["boundary"] = boundary_sum(heads, dist_map)
+            total = total + self.boundary_weight * terms["boundary"]
+        elif training:
+            raise ValueError("Shape priors need the target {\"label\": ..., \"dist_map\": ...} "
+                             "in training; got a label without distance maps.")
+        return total, terms

@@ -1,12 +1,9 @@
-"""How the terms of the DSD loss add up, and the same as torchmanager losses."""
-
-import math
+"""How the terms of the DSD loss add up."""
 
 import pytest
 import torch
-from torchmanager.losses import Loss
 
-from losses import DiceCELoss, DSDLoss, RunningLoss, dice_ce, dsd_loss, pixelwise_kl
+from losses import dice_ce, dsd_loss, pixelwise_kl
 
 TERMS = ["dice_ce_out", "dice_ce_dec4", "dice_ce_dec3", "dice_ce_dec2", "dice_ce_dec1",
          "kl_dec", "kl_enc"]
@@ -81,74 +78,3 @@ def test_half_precisions_give_float32(small, dtype):
     assert {value.dtype for value in (total, *terms.values())} == {torch.float32}
     exact, _ = dsd_loss(mapped(torch.Tensor.double, outputs), label)
     assert total.item() == pytest.approx(exact.item(), rel=1e-5)
-
-
-def test_managed_losses_are_the_functions(small):
-    outputs, label = small()
-    loss = DSDLoss(0.5, 2.0, include_background=False)
-    assert isinstance(loss, Loss) and not list(loss.parameters())
-    assert torch.equal(loss(outputs, label), dsd_loss(outputs, label, 0.5, 2.0, False)[0])
-    assert torch.equal(DSDLoss()(outputs, label), dsd_loss(outputs, label, 1.0, 3.0, True)[0])
-    for what in (outputs, {"out": outputs["out"]}, outputs["out"]):
-        assert torch.equal(DiceCELoss()(what, label), dice_ce(outputs["out"], label))
-
-
-def test_gradients_pass_through_the_managed_loss(small):
-    outputs, label = small()
-    leaves = [outputs["out"], *outputs["dec"], *outputs["enc"]]
-    for leaf in leaves:
-        leaf.requires_grad_()
-    ours = torch.autograd.grad(DSDLoss()(outputs, label), leaves)
-    functions = torch.autograd.grad(dsd_loss(outputs, label)[0], leaves)
-    assert all(torch.equal(a, b) and a.any() for a, b in zip(ours, functions, strict=True))
-
-
-class Counted(RunningLoss):
-    """Gives 1, 2, 3, ... with terms n and 10 n."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def terms(self, outputs, label):
-        self.calls += 1
-        n = outputs * self.calls
-        return n, {"small": n, "large": 10 * n}
-
-
-def test_running_means_and_reset():
-    loss, one = Counted(), torch.ones((), requires_grad=True)
-    assert math.isnan(loss.result) and loss.mean_terms == {}
-    for _ in range(3):
-        loss(one, one)
-    assert loss.calls == 3, "a call must evaluate the terms once"
-    assert loss.result.item() == 2 and loss.mean_terms == {"small": 2, "large": 20}
-    assert not loss.result.requires_grad, "the mean must not keep the steps' graphs"
-    loss.reset()
-    assert math.isnan(loss.result) and loss.mean_terms == {}
-    loss(one, one)
-    assert loss.result.item() == 4 and loss.mean_terms == {"small": 4, "large": 40}
-
-
-def test_mean_terms_of_dsd(small):
-    (outputs, label), loss = small(), DSDLoss()
-    doubled = mapped(lambda y: 2 * y, outputs)
-    values = [loss(batch, label).item() for batch in (outputs, doubled)]
-    first, second = (dsd_loss(batch, label)[1] for batch in (outputs, doubled))
-    assert loss.result.item() == pytest.approx(sum(values) / 2)
-    assert loss.mean_terms == pytest.approx(
-        {name: (first[name].item() + second[name].item()) / 2 for name in TERMS})
-
-
-def test_means_stay_on_the_device():
-    outputs = {"out": torch.zeros(1, 2, 2, 2, 2, device="meta")}
-    label, loss = torch.zeros(1, 1, 2, 2, 2, device="meta"), DSDLoss()
-    loss(outputs, label)
-    assert loss.result.device.type == "meta"
-
-
-@pytest.mark.parametrize(("alpha", "temperature"), [
-    (-0.1, 3.0), (1.0, 0.0), (1.0, -3.0), (math.nan, 3.0), (1.0, math.nan)])
-def test_values_out_of_range(alpha, temperature):
-    with pytest.raises(ValueError, match=f"{alpha} and {temperature}"):
-        DSDLoss(alpha, temperature)

@@ -101,15 +101,28 @@ def test_alpha_weighs_the_kl(golden_inputs, reference, section, temperature, inc
 
 @sections
 @combinations
-def test_a_teacher_detached_by_hand(golden_inputs, reference, section, temperature,
-                                    include_background):
+def test_detached_teacher(golden_inputs, reference, section, temperature, include_background):
     outputs, label, leaves = golden_inputs(section)
-    first_class = 0 if include_background else 1
-    total = dsd_loss(outputs, label, alpha=0.0)[0]
-    for branch in (outputs["dec"], outputs["enc"]):
-        *students, teacher = (logits[:, first_class:] for logits in branch)
-        total = total + sum(pixelwise_kl(student, teacher.detach(), temperature)
-                            for student in students)
+    total, _ = dsd_loss(outputs, label, 1.0, temperature, include_background, detach_teacher=True)
     derived = reference["derived_not_original__detached_teacher"]
     assert total.item() == close_to(derived["grand_total"], section)
     assert grad_norms(total, leaves) == close_to(derived["grad_norms"], section)
+
+
+@sections
+def test_no_distillation_is_deep_supervision(golden_inputs, section):
+    outputs, label, leaves = golden_inputs(section)
+    total, _ = dsd_loss(outputs, label, distil="none")
+    assert total.item() == close_to(GOLDEN[section]["deep_supervision_total"], section)
+    assert grad_norms(total, leaves) == close_to(
+        GOLDEN[section]["deep_supervision_grad_norms"], section)
+
+
+@sections
+@combinations
+def test_one_branch_distilled(golden_inputs, reference, section, temperature, include_background):
+    outputs, label, _ = golden_inputs(section)
+    for distil in ("decoder", "encoder"):
+        total, _ = dsd_loss(outputs, label, 1.0, temperature, include_background, distil=distil)
+        expected = GOLDEN[section]["deep_supervision_total"] + reference[f"{distil}_total"]
+        assert total.item() == close_to(expected, section)
