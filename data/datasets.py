@@ -1,14 +1,13 @@
 """What each dataset is: where its files are, what its labels mean, how its crops are made."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from .cases import Case, Layout, Problem, find_cases
-from .splits import Split, consecutive_folds, shuffled_split
-
-Intensity = Sequence[tuple[str, dict[str, Any]]]
+from .cases import Case, Layout, Listed, Problem, find_cases, find_listed
+from .intensities import WINDOW
+from .splits import Split, folds_alone, folds_with_test_set
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,15 @@ class Dataset:
         class_names: by class index, background first.
         label_values: value in the file -> class index; any other value is an error.
         layouts: where its files may lie below DATA, tried in order.
-        intensity: MONAI transforms of the image, by name with their arguments.
+        intensity: a key of data.INTENSITIES.
+        window: (low, high) of the intensity scheme "ct", in HU.
         spacing_mm: resampled to, along the file's axes; None to keep the file's.
         padding_mode: of training volumes that are smaller than the crop.
         augmentation: of training crops.
         foreign_prefix: case ids that begin so belong to another dataset.
-        split: (case ids, held-out size or None, validation size or None) -> folds.
+        listed: its cases, where they are listed; None to take all that the layouts hold.
+        split: (case ids, held-out size or None, validation size or None, number of folds or
+            None) -> folds.
     """
 
     name: str
@@ -45,12 +47,14 @@ class Dataset:
     class_names: tuple[str, ...]
     label_values: dict[int, int]
     layouts: tuple[Layout, ...]
-    intensity: Intensity
+    intensity: str
     padding_mode: str
     augmentation: Augmentation
-    split: Callable[[Sequence[str], int | None, int | None], list[Split]]
+    split: Callable[..., list[Split]]
+    window: tuple[float, float] = WINDOW
     spacing_mm: tuple[float, float, float] | None = None
     foreign_prefix: str | None = None
+    listed: tuple[Listed, ...] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -59,6 +63,8 @@ class Dataset:
 
     def find_cases(self, data_dir: str | Path) -> tuple[list[Case], list[Problem]]:
         """The dataset's cases below `data_dir` and what is wrong there; see data.find_cases."""
+        if self.listed is not None:
+            return find_listed(data_dir, self.listed)
         cases, problems = find_cases(data_dir, self.layouts)
         problems += [Problem(case.case_id, case.image, f"is not of {self.name}",
                              "give the folder or the --dataset that it belongs to")
@@ -67,23 +73,8 @@ class Dataset:
         return cases, problems
 
 
-def _mmwhs_split(case_ids, held_out, num_validation):
-    if num_validation is not None:
-        raise ValueError("--validation_split: MM-WHS folds have no test set, they validate on "
-                         "the held-out cases; use --training_split for their number.")
-    return consecutive_folds(case_ids, 4 if held_out is None else held_out)
-
-
-def _hippocampus_split(case_ids, held_out, num_validation):
-    num_testing = 60 if held_out is None else held_out
-    return [shuffled_split(case_ids, num_testing, num_validation, published_validation=30)]
-
-
 def _mmwhs(modality: str) -> Dataset:
     """MM-WHS 2017 (Zhuang and Shen, 2016), 20 labelled cases of one modality."""
-    window = ("ScaleIntensityRanged", {"a_min": -175, "a_max": 250, "b_min": 0.0, "b_max": 1.0,
-                                       "clip": True})
-    z_score = ("NormalizeIntensityd", {"nonzero": True, "channel_wise": True})
     folders, prefix = ("imagesTraining", "labelsTraining"), f"{modality}_"
     return Dataset(
         name=f"mmwhs-{modality}",
@@ -96,13 +87,29 @@ def _mmwhs(modality: str) -> Dataset:
                  Layout(*(f"{modality.upper()}/{folder}" for folder in folders)),
                  Layout(f"{modality}_train", f"{modality}_train", prefix),
                  Layout(".", ".", prefix)),
-        intensity=(window, z_score) if modality == "ct" else (z_score,),
+        intensity="ct" if modality == "ct" else "zscore",
         spacing_mm=(1.5, 1.5, 2.0),
         foreign_prefix="mr_" if modality == "ct" else "ct_",
         padding_mode="reflect",
         augmentation=Augmentation(num_crops=2),
-        split=_mmwhs_split)
+        split=partial(folds_alone, fold_size=4))
 
+
+# Differs from the authors' code: theirs reads channel-first files only and does not normalise
+# (--no_normalize), since its copy of the data was normalised already. Nothing is published on
+# volumes smaller than a crop, as there are none; mirrored tumours would be wrong, so edges repeat.
+_BRATS = Dataset(
+    name="msd-brats",
+    channels=("FLAIR", "T1w", "T1gd", "T2w"),
+    class_names=("background", "edema", "non-enhancing tumour", "enhancing tumour"),
+    label_values={0: 0, 1: 1, 2: 2, 3: 3},
+    layouts=(Layout("Images.Training", "Labels.Training", channel_first=True),
+             Layout("imagesTr", "labelsTr"),
+             Layout("Task01_BrainTumour/imagesTr", "Task01_BrainTumour/labelsTr")),
+    intensity="zscore",
+    padding_mode="edge",
+    augmentation=Augmentation(num_crops=2, flip_prob=0.5, shift_prob=1.0),
+    split=partial(folds_with_test_set, default_testing=24, published_validation=72))
 
 _HIPPOCAMPUS = Dataset(
     name="hippocampus",
@@ -111,13 +118,14 @@ _HIPPOCAMPUS = Dataset(
     label_values={0: 0, 1: 1, 2: 2},
     layouts=(Layout("imagesTr", "labelsTr"),
              Layout("Task04_Hippocampus/imagesTr", "Task04_Hippocampus/labelsTr")),
-    intensity=(("ScaleIntensityd", {}),),
+    intensity="minmax",
     padding_mode="edge",
     augmentation=Augmentation(num_crops=8, negative=0.1, flip_prob=0.5, shift_prob=1.0),
-    split=_hippocampus_split)
+    split=partial(folds_with_test_set, default_testing=60, published_validation=30))
 
 DATASETS: dict[str, Dataset] = {
     "mmwhs-ct": _mmwhs("ct"),
     "mmwhs-mr": _mmwhs("mr"),
+    "msd-brats": _BRATS,
     "hippocampus": _HIPPOCAMPUS,
 }

@@ -15,19 +15,32 @@ from tqdm import tqdm
 
 from .cases import Case
 from .datasets import Dataset
-from .transforms import augmentation, case_files, plain_tensors, prepare_crops, preprocessing
+from .distances import distance_maps
+from .transforms import (
+    DIST_MAP,
+    augmentation,
+    case_files,
+    plain_tensors,
+    prepare_crops,
+    preprocessing,
+)
 
 NUM_THREADS = 4
 Volume = dict[str, Any]
 
 
 def load_volumes(cases: Sequence[Case], dataset: Dataset,
-                 img_size: tuple[int, int, int] | None = None,
-                 progress: bool = False) -> list[Volume]:
+                 img_size: tuple[int, int, int] | None = None, progress: bool = False,
+                 distance_unit: str | None = None) -> list[Volume]:
     """All that is fixed about the cases, computed once and kept in memory.
+
+    A voxel takes 4 bytes for each channel and 1 for the label; with distance maps 4 more for each
+    class, so that with 8 classes and one channel they are most of it.
 
     Args:
         img_size: crop size to prepare for; None for evaluation, which neither pads nor crops.
+        distance_unit: "mm" or "voxel" adds "dist_map", (K, H, W, D) float32, of the label as it
+            is after padding; see data.distance_maps.
 
     Raises:
         RuntimeError: a case cannot be read or transformed; the message names it.
@@ -36,10 +49,21 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
     fixed = preprocessing(dataset)
     volumes = _in_threads(lambda case: _prepare(fixed, case), cases, len(cases), "loading",
                           progress)
-    if img_size is None:
+    if img_size is not None:
+        volumes = _in_threads(lambda volume: prepare_crops(volume, dataset, img_size), volumes,
+                              len(cases), "finding crops", progress)
+    if distance_unit is None:
         return volumes
-    return _in_threads(lambda volume: prepare_crops(volume, dataset, img_size), volumes,
-                       len(cases), "finding crops", progress)
+    return _in_threads(lambda volume: _with_distances(volume, dataset, distance_unit), volumes,
+                       len(cases), "measuring distances", progress)
+
+
+def _with_distances(volume: Volume, dataset: Dataset, unit: str) -> Volume:
+    """The volume with its distance maps."""
+    assert unit in ("mm", "voxel"), unit
+    spacing = volume["spacing_mm"].tolist() if unit == "mm" else (1.0, 1.0, 1.0)
+    maps = distance_maps(volume["label"][0].numpy(), dataset.num_classes, spacing)
+    return volume | {DIST_MAP: torch.from_numpy(maps)}
 
 
 def _prepare(fixed: Callable, case: Case) -> Volume:
@@ -121,8 +145,8 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
                     pin_memory: bool = False) -> DataLoader:
     """Batches of {"image": (B, C, H, W, D), "label": (B, 1, H, W, D), "case_id": [B]}.
 
-    B is batch_size volumes times the dataset's crops per volume. `loader.sampler.set_epoch`
-    chooses the epoch.
+    And "dist_map": (B, K, H, W, D), where the volumes have distance maps. B is batch_size volumes
+    times the dataset's crops per volume. `loader.sampler.set_epoch` chooses the epoch.
     """
     crops = CropDataset(volumes, augmentation(dataset, img_size), seed)
     return DataLoader(crops, batch_size=batch_size, sampler=EpochSampler(len(volumes), seed),

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from configs import EvaluationConfig, TrainingConfig
 
 from .cases import Case, DataError
-from .datasets import DATASETS, Dataset
-from .splits import Split, choose_fold, read_splits
+from .datasets import Dataset
+from .definitions import dataset_of
+from .split_files import read_splits
+from .splits import Split, choose_fold
 from .verification import verify_cases
 
 
@@ -31,7 +33,7 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
         ValueError: what is wrong with the split, before any file is read, or whatever is wrong
             with the files, all in one message.
     """
-    dataset = DATASETS[config.dataset]
+    dataset = dataset_of(config)
     found, problems = dataset.find_cases(config.data_dir)
     cases = {case.case_id: case for case in found}
     folds = [] if problems else _folds(config, dataset, list(cases))
@@ -44,7 +46,8 @@ def _folds(config: TrainingConfig, dataset: Dataset, case_ids: list[str]) -> lis
     if config.splits is not None:
         folds = read_splits(config.splits, case_ids)
     else:
-        folds = dataset.split(case_ids, config.training_split, config.validation_split)
+        folds = dataset.split(case_ids, config.training_split, config.validation_split,
+                              config.num_folds)
     choose_fold(folds, config.fold)
     return folds
 
@@ -57,7 +60,7 @@ def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
         ValueError: the group is empty, cases are not in the data, files cannot be trusted, or
             the run was trained on some of the cases and that was not asked for.
     """
-    dataset = DATASETS[run.dataset]
+    dataset = dataset_of(run)
     wanted = list(config.cases or getattr(split, config.mode))
     if not wanted:
         groups = {name: len(getattr(split, name)) for name in ("training", "validation", "testing")}

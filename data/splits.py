@@ -3,10 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from configs.files import read_json
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,33 @@ def consecutive_folds(case_ids: Sequence[str], fold_size: int) -> list[Split]:
             for start in range(0, len(cases) - fold_size + 1, fold_size)]
 
 
+def equal_folds(case_ids: Sequence[str], num_folds: int,
+                testing: Sequence[str] = ()) -> list[Split]:
+    """Fold k validates on the k-th of `num_folds` runs of the cases and trains on all others.
+
+    The cases are taken in the order given, and the runs differ by at most one case.
+
+    Args:
+        testing: held out for the test in every fold.
+
+    Raises:
+        ValueError: less than two folds, or a fold without a validation case.
+    """
+    cases = tuple(case_ids)
+    if not 2 <= num_folds <= len(cases):
+        left = f" that {len(testing)} for the test leave" if testing else ""
+        most = (f"be between 2 and {len(cases)}" if len(cases) >= 2
+                else "not be given for so few cases")
+        raise ValueError(f"--num_folds {num_folds}: the {len(cases)} case(s){left} cannot be split "
+                         f"into {num_folds} folds, each of which validates and trains on at least "
+                         f"one; the number must {most}.")
+    bounds = [fold * len(cases) // num_folds for fold in range(num_folds + 1)]
+    return [Split(cases[:start] + cases[end:], cases[start:end], tuple(testing))
+            for start, end in pairwise(bounds)]
+
+
 def shuffled_split(case_ids: Sequence[str], num_testing: int, num_validation: int | None,
-                   published_validation: int) -> Split:
+                   published_validation: int | None) -> Split:
     """Hold out the last sorted cases for the test, shuffle the rest, validate on its last ones.
 
     The shuffle is Python's `random.Random(0)`, as published.
@@ -58,7 +80,7 @@ def shuffled_split(case_ids: Sequence[str], num_testing: int, num_validation: in
         num_testing: cases held out for the test.
         num_validation: None for the published number where at least twice as many cases remain
             after the test set, else 15 % of what remains, at least one.
-        published_validation: the dataset's published number.
+        published_validation: the dataset's published number, or None.
 
     Raises:
         ValueError: a group would be empty; the message states the numbers.
@@ -66,59 +88,80 @@ def shuffled_split(case_ids: Sequence[str], num_testing: int, num_validation: in
     cases = sorted(case_ids)
     remaining = len(cases) - num_testing
     if num_validation is None:
-        num_validation = (published_validation if remaining >= 2 * published_validation
-                          else max(round(0.15 * remaining), 1))
+        published = published_validation is not None and remaining >= 2 * published_validation
+        num_validation = published_validation if published else max(round(0.15 * remaining), 1)
     num_training = remaining - num_validation
     if min(num_training, num_validation, num_testing) < 1:
         raise ValueError(f"{len(cases)} cases cannot be split into {num_testing} for the test, "
                          f"{num_validation} for validation and {num_training} for training: no "
                          f"group may be empty. Give --training_split (test cases) and "
                          f"--validation_split that leave some for training.")
-    rest = cases[:remaining]
-    random.Random(0).shuffle(rest)
+    rest = _shuffled(cases[:remaining])
     return Split(training=tuple(rest[:num_training]), validation=tuple(rest[num_training:]),
                  testing=tuple(cases[remaining:]))
 
 
-def read_splits(path: str | Path, case_ids: Sequence[str]) -> list[Split]:
-    """Read folds from a file of nnU-Net's splits_final.json structure.
+def _shuffled(cases: list[str]) -> list[str]:
+    shuffled = list(cases)
+    random.Random(0).shuffle(shuffled)
+    return shuffled
 
-    The file is a list of {"train": [ids], "val": [ids]}, one per fold, "test" optional.
+
+def folds_alone(case_ids: Sequence[str], held_out: int | None, num_validation: int | None,
+                num_folds: int | None = None, *, fold_size: int) -> list[Split]:
+    """The folds of a dataset without a test set: they validate on the cases held out.
+
+    Args:
+        held_out: cases per fold; None for the published `fold_size`.
+        num_validation: None; there is no other group to give a size to.
+        num_folds: so many folds of sorted cases instead, as equal as can be.
 
     Raises:
-        ValueError: another structure, ids that are not in the data, an empty group, or a case
-            in two groups of one fold.
+        ValueError: settings that exclude each other or that leave a group empty.
     """
-    folds = read_json(path)
-    if not isinstance(folds, list) or not folds:
-        raise ValueError(f'{path}: must be a list of folds, each {{"train": [...], "val": [...]}}.')
-    problems: list[str] = []
-    splits = [_read_fold(fold, number, set(case_ids), problems)
-              for number, fold in enumerate(folds, start=1)]
-    if problems:
-        raise ValueError(f"{path}: cannot be used:\n" + "\n".join(problems))
-    return splits
+    if num_validation is not None:
+        raise ValueError(f"--validation_split {num_validation}: these folds have no test set, "
+                         f"they validate on the held-out cases; use --training_split for their "
+                         f"number.")
+    if num_folds is None:
+        return consecutive_folds(case_ids, fold_size if held_out is None else held_out)
+    if held_out is not None:
+        raise ValueError(f"--num_folds {num_folds} and --training_split {held_out}: the number "
+                         f"of folds and their size exclude each other; give one.")
+    return equal_folds(sorted(case_ids), num_folds)
 
 
-def _read_fold(fold: Any, number: int, known: set[str], problems: list[str]) -> Split:
-    groups = {key: fold.get(key, []) if isinstance(fold, dict) else None
-              for key in ("train", "val", "test")}
-    if not all(isinstance(ids, list) and all(isinstance(i, str) for i in ids)
-               for ids in groups.values()):
-        problems.append(f'  fold {number}: must be {{"train": [ids], "val": [ids]}}.')
-        return Split((), ())
-    every = [case_id for ids in groups.values() for case_id in ids]
-    unknown = sorted(set(every) - known)
-    twice = sorted({case_id for case_id in every if every.count(case_id) > 1})
-    if unknown:
-        problems.append(f"  fold {number}: not in the data: {', '.join(unknown[:10])}"
-                        f"{' ...' if len(unknown) > 10 else ''}.")
-    if twice:
-        problems.append(f"  fold {number}: listed more than once: {', '.join(twice[:10])}.")
-    if not groups["train"] or not groups["val"]:
-        problems.append(f"  fold {number}: {len(groups['train'])} cases train and "
-                        f"{len(groups['val'])} validate; neither may be 0.")
-    return Split(*(tuple(groups[key]) for key in ("train", "val", "test")))
+def folds_with_test_set(case_ids: Sequence[str], held_out: int | None, num_validation: int | None,
+                        num_folds: int | None = None, *, default_testing: int | None,
+                        published_validation: int | None) -> list[Split]:
+    """The one published split, or folds of all but its test set.
+
+    Args:
+        held_out: cases held out for the test; None for `default_testing`.
+        num_validation: as in shuffled_split.
+        num_folds: so many folds of what the test set leaves, shuffled as for the one split.
+        default_testing: None for a fifth of the cases, at least one.
+        published_validation: as in shuffled_split.
+
+    Raises:
+        ValueError: settings that exclude each other or that leave a group empty.
+    """
+    num_testing = default_testing if held_out is None else held_out
+    if num_testing is None:
+        num_testing = max(round(0.2 * len(case_ids)), 1)
+    if num_folds is None:
+        return [shuffled_split(case_ids, num_testing, num_validation, published_validation)]
+    if num_validation is not None:
+        raise ValueError(f"--num_folds {num_folds} and --validation_split {num_validation}: the "
+                         f"number of folds and the size of the validation group exclude each "
+                         f"other; give one.")
+    cases = sorted(case_ids)
+    remaining = len(cases) - num_testing
+    if num_testing < 1 or remaining < 2:
+        raise ValueError(f"{len(cases)} cases cannot be split into {num_testing} for the test and "
+                         f"{num_folds} folds of the others; give a --training_split (test cases) "
+                         f"between 1 and {max(len(cases) - 2, 1)}.")
+    return equal_folds(_shuffled(cases[:remaining]), num_folds, cases[remaining:])
 
 
 def choose_fold(splits: list[Split], fold: int) -> Split:

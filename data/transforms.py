@@ -1,6 +1,6 @@
 """MONAI transforms: the fixed part that is computed once, and the random part of each crop."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,36 +13,71 @@ from monai.transforms.utils import map_binary_to_indices
 
 from .cases import Case
 from .datasets import Dataset
+from .images import read_volume
+from .intensities import INTENSITIES
 
 KEYS = ("image", "label")
+DIST_MAP = "dist_map"
 RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 FOREGROUND, BACKGROUND = "foreground_indices", "background_indices"
+INTERPOLATION = {"image": "bilinear", "label": "nearest"}
 
 
-def case_files(case: Case) -> dict[str, str]:
-    """What `preprocessing` starts from."""
-    return {"image": str(case.image), "label": str(case.label), "case_id": case.case_id}
+def case_files(case: Case) -> dict[str, Any]:
+    """What `preprocessing` starts from; without "label" where the case has none."""
+    files = {"image": str(case.image), "case_id": case.case_id,
+             "channel_first": case.channel_first}
+    return files if case.label is None else files | {"label": str(case.label)}
 
 
-def preprocessing(dataset: Dataset) -> mt.Compose:
+def preprocessing(dataset: Dataset, keys: Sequence[str] = KEYS) -> mt.Compose:
     """Files -> volumes on the grid that networks see; for training and evaluation alike.
 
     Gives {"image": (C, H, W, D) float32, "label": (1, H, W, D) uint8 classes, "affine": (4, 4)
     float64 in mm, "spacing_mm": (3,) float64, "case_id"}, all in RAS orientation, so that the
     spatial axes run to the patient's right, front and head. Resampling comes before
     reorientation: the spacing is along the file's own axes (as in the authors' code).
+
+    Args:
+        keys: ("image",) for images without a label.
     """
-    steps: list[mt.Transform] = [
-        mt.LoadImaged(KEYS, image_only=True, ensure_channel_first=True, dtype=np.float32)]
-    if any(value != index for value, index in dataset.label_values.items()):
+    keys = tuple(keys)
+    steps: list[mt.Transform] = [ReadVolumesd({key: 1 if key == "label" else len(dataset.channels)
+                                               for key in keys})]
+    if "label" in keys and any(value != index for value, index in dataset.label_values.items()):
         steps.append(mt.MapLabelValued("label", list(dataset.label_values),
                                        list(dataset.label_values.values()), dtype=np.float32))
     if dataset.spacing_mm is not None:
-        steps.append(mt.Spacingd(KEYS, pixdim=dataset.spacing_mm, mode=("bilinear", "nearest")))
-    steps.append(mt.Orientationd(KEYS, axcodes="RAS", labels=RAS_LABELS))
-    steps += [getattr(mt, name)("image", **arguments) for name, arguments in dataset.intensity]
+        steps.append(mt.Spacingd(keys, pixdim=dataset.spacing_mm,
+                                 mode=[INTERPOLATION[key] for key in keys]))
+    steps.append(mt.Orientationd(keys, axcodes="RAS", labels=RAS_LABELS))
+    steps += [getattr(mt, name)("image", **arguments)
+              for name, arguments in INTENSITIES[dataset.intensity](dataset.window)]
     steps.append(PlainTensorsd())
     return mt.Compose(steps)
+
+
+class ReadVolumesd(mt.Transform):
+    """Paths to volumes (C, X, Y, Z) float32 with their affine.
+
+    Differs from MONAI's LoadImaged: the channels of a file may lie first, and the affine is
+    always the header's, which MONAI changes where its voxel sizes say something else.
+
+    Args:
+        num_channels: by key.
+    """
+
+    def __init__(self, num_channels: Mapping[str, int]):
+        self.num_channels = dict(num_channels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the paths; take "channel_first" out."""
+        data = dict(data)
+        channel_first = data.pop("channel_first", False)
+        for key, number in self.num_channels.items():
+            array, affine = read_volume(data[key], number, channel_first)
+            data[key] = MetaTensor(array, affine=torch.from_numpy(affine))
+        return data
 
 
 class PlainTensorsd(mt.Transform):
@@ -52,9 +87,11 @@ class PlainTensorsd(mt.Transform):
         """Replace image and label; add "affine" (4, 4) and "spacing_mm" (3,)."""
         image: MetaTensor = data["image"]
         affine = image.affine.to(torch.float64)
-        return dict(data, image=image.as_tensor().to(torch.float32).contiguous(),
-                    label=data["label"].as_tensor().round().to(torch.uint8).contiguous(),
-                    affine=affine, spacing_mm=affine[:3, :3].square().sum(0).sqrt())
+        plain = {"image": image.as_tensor().to(torch.float32).contiguous(), "affine": affine,
+                 "spacing_mm": affine[:3, :3].square().sum(0).sqrt()}
+        if "label" in data:
+            plain["label"] = data["label"].as_tensor().round().to(torch.uint8).contiguous()
+        return dict(data) | plain
 
 
 def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
@@ -86,17 +123,23 @@ def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose
     """Random crops of a prepared volume and their augmentation; a list of crops per volume.
 
     Rotations by 90 degrees need a plane of equal sides; a crop that has none is not rotated.
+    Image, label and, where the volume has them, distance maps move as one. A turned crop keeps
+    the distances it had, although its voxels need not be as wide as long.
     """
-    how = dataset.augmentation
+    how, keys = dataset.augmentation, (*KEYS, DIST_MAP)
+    present = {"allow_missing_keys": True}  # of which only the distance maps ever are
     steps: list[mt.Transform] = [mt.RandCropByPosNegLabeld(
-        KEYS, label_key="label", spatial_size=img_size, pos=how.positive, neg=how.negative,
-        num_samples=how.num_crops, fg_indices_key=FOREGROUND, bg_indices_key=BACKGROUND)]
-    steps += [mt.RandFlipd(KEYS, prob=how.flip_prob, spatial_axis=axis) for axis in range(3)]
+        keys, label_key="label", spatial_size=img_size, pos=how.positive, neg=how.negative,
+        num_samples=how.num_crops, fg_indices_key=FOREGROUND, bg_indices_key=BACKGROUND,
+        **present)]
+    steps += [mt.RandFlipd(keys, prob=how.flip_prob, spatial_axis=axis, **present)
+              for axis in range(3)]
     plane = next(((a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if img_size[a] == img_size[b]), None)
     if plane is not None:
-        steps.append(mt.RandRotate90d(KEYS, prob=how.rotate_prob, max_k=3, spatial_axes=plane))
+        steps.append(mt.RandRotate90d(keys, prob=how.rotate_prob, max_k=3, spatial_axes=plane,
+                                      **present))
     steps.append(mt.RandShiftIntensityd("image", offsets=0.1, prob=how.shift_prob))
-    steps.append(mt.SelectItemsd((*KEYS, "case_id")))
+    steps.append(mt.SelectItemsd((*keys, "case_id"), **present))
     return mt.Compose(steps)
 
 

@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 from .cases import Case, DataError, Problem
 from .datasets import Dataset
+from .images import channel_axis, spatial_grid
 
+Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
 NUM_THREADS = 4
 READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError,
                nibabel.spatialimages.HeaderDataError)
@@ -40,17 +42,44 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
 
 
 def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
-    """The problems of one case; empty when it can be trusted."""
-    problems: list[Problem] = []
-    image, image_array = _read(case, case.image, problems)
-    label, label_array = _read(case, case.label, problems)
-    if image is not None:
-        problems += _image_problems(case, image_array, len(dataset.channels))
+    """The problems of one case, with its label if it has one; empty when it can be trusted."""
+    problems, grid = _checked_image(case, dataset)
+    if case.label is None:
+        return problems
+    label, array = _read(case, case.label, problems)
     if label is not None:
-        problems += _label_problems(case, label_array, dataset.label_values)
-    if image is not None and label is not None:
-        problems += _geometry_problems(case, image, label)
+        problems += _label_problems(case, array, dataset.label_values)
+    if label is not None and grid is not None:
+        problems += _geometry_problems(case, grid, label)
     return problems
+
+
+def image_problems(case: Case, dataset: Dataset) -> list[Problem]:
+    """The problems of a case's image alone: unreadable, wrong channels, no grid, not finite."""
+    return _checked_image(case, dataset)[0]
+
+
+def _checked_image(case: Case, dataset: Dataset) -> tuple[list[Problem], Grid | None]:
+    """The image's problems, and its grid if that can be trusted."""
+    problems: list[Problem] = []
+    image, array = _read(case, case.image, problems)
+    if image is None:
+        return problems, None
+    try:
+        axis = channel_axis(image.shape, len(dataset.channels), case.channel_first)
+    except ValueError:
+        expected = f"expected a volume of {len(dataset.channels)} channel(s)"
+        return [Problem(case.case_id, case.image, f"has shape {image.shape}", expected)], None
+    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+    if bad:
+        problems.append(Problem(case.case_id, case.image, f"{bad} voxels are NaN or infinite",
+                                "replace them or leave the case out"))
+    grid = spatial_grid(image, axis)
+    if not np.isfinite(grid[1]).all() or np.linalg.det(grid[1][:3, :3]) == 0:
+        problems.append(Problem(case.case_id, case.image, "its affine is not that of a grid of "
+                                "voxels", "correct the header or export the image again"))
+        return problems, None
+    return problems, grid
 
 
 def _read(case: Case, path: Path, problems: list[Problem]):
@@ -71,18 +100,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _image_problems(case, array, num_channels):
-    have = array.shape[3] if array.ndim == 4 else 1
-    if array.ndim not in (3, 4) or have != num_channels:
-        return [Problem(case.case_id, case.image, f"has shape {array.shape}",
-                        f"expected a volume of {num_channels} channel(s)")]
-    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
-    if bad:
-        return [Problem(case.case_id, case.image, f"{bad} voxels are NaN or infinite",
-                        "replace them or leave the case out")]
-    return []
-
-
 def _label_problems(case, array, label_values):
     values, counts = np.unique(array, return_counts=True)
     wrong = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True)
@@ -99,13 +116,19 @@ def _label_problems(case, array, label_values):
                     f"the dataset it belongs to")]
 
 
-def _geometry_problems(case, image, label):
-    if image.shape[:3] != label.shape[:3] or len(label.shape) != 3:
+def _geometry_problems(case, image_grid, label):
+    shape, affine = image_grid
+    try:
+        axis = channel_axis(label.shape, 1, case.channel_first)
+        label_shape, label_affine = spatial_grid(label, axis)
+    except ValueError:
+        label_shape = None
+    if label_shape != shape:
         return [Problem(case.case_id, case.label,
-                        f"shape {label.shape} differs from the image's {image.shape[:3]}",
+                        f"shape {label.shape} differs from the image's {shape}",
                         "label and image must lie on one grid; export the label again")]
-    shift = grid_shift_mm(image.affine, label.affine, image.shape[:3])
-    tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(image.affine)))
+    shift = grid_shift_mm(affine, label_affine, shape)
+    tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(affine)))
     if not shift <= tolerance:  # also when the affine holds NaN
         return [Problem(case.case_id, case.label, f"its affine moves voxels by up to "
                         f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm)",

@@ -92,6 +92,44 @@ def test_hippocampus_and_its_parent(tmp_path):
     assert ids_of(found[0]) == ["hippocampus_001", "hippocampus_003"]
 
 
+@pytest.mark.parametrize(("images", "labels"), [
+    ("Images.Training", "Labels.Training"), ("imagesTr", "labelsTr"),
+    ("Task01_BrainTumour/imagesTr", "Task01_BrainTumour/labelsTr")])
+def test_brains_in_every_layout(images, labels, tmp_path):
+    pairs(tmp_path, ["BRATS_002", "BRATS_001"], images + "/{}.nii.gz", labels + "/{}.nii.gz")
+    cases = DATASETS["msd-brats"].find_cases(tmp_path)[0]
+    assert ids_of(cases) == ["BRATS_001", "BRATS_002"]
+    assert cases[0].image == tmp_path / images / "BRATS_001.nii.gz"
+    assert cases[0].label == tmp_path / labels / "BRATS_001.nii.gz"
+
+
+def test_channel_numbers_of_nnunet_are_no_part_of_the_case_id(tmp_path):
+    pairs(tmp_path, ["a", "b_0000", "c_1234"], image="imagesTr/{}_0000.nii.gz")
+    cases = find_cases(tmp_path, TWO_FOLDERS)
+    assert ids_of(cases) == ["a", "b_0000", "c_1234"]
+    assert cases[0].image.name == "a_0000.nii.gz"
+
+
+def test_cases_may_be_numbered_by_four_digits(tmp_path):
+    pairs(tmp_path, ["liver_0000", "liver_0001"])
+    assert ids_of(find_cases(tmp_path, TWO_FOLDERS)) == ["liver_0000", "liver_0001"]
+
+
+def test_a_numbered_image_without_any_label_keeps_its_name(tmp_path):
+    pairs(tmp_path, ["a"])
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz")
+    first, second = find_problems(tmp_path, TWO_FOLDERS)
+    assert "a_0000: " in first and "b_0000: " in second
+    assert "without its label" in first and "without its label" in second
+
+
+def test_channels_in_files_of_their_own_are_refused_with_the_remedy(tmp_path):
+    pairs(tmp_path, ["a"], image="imagesTr/{}_0000.nii.gz")
+    touch(tmp_path, "imagesTr/a_0001.nii.gz")
+    with pytest.raises(DataError, match=r"\(a_0000.nii.gz, a_0001.nii.gz\).*Join them"):
+        find(tmp_path, TWO_FOLDERS)
+
+
 def test_hidden_and_other_files_are_passed_over(tmp_path):
     pairs(tmp_path, ["a"])
     touch(tmp_path, "imagesTr/._a.nii.gz", "imagesTr/.a.nii.gz.part", "labelsTr/notes.txt",

@@ -16,7 +16,7 @@ from data import DATASETS, preprocessing
 from data.transforms import case_files
 
 CT = DATASETS["mmwhs-ct"]
-RAW_CT = dataclasses.replace(CT, intensity=())
+RAW_CT = dataclasses.replace(CT, intensity="none")
 LPS = np.diag([-0.75, -0.75, 1.0, 1.0])
 LPS[:3, 3] = 40, -25, 10
 SHAPE = (15, 13, 11)
@@ -106,7 +106,8 @@ def test_any_geometry_keeps_every_position(order, signs, spacing_mm, degrees, wr
         write_case(ramp_image(affine), corner_label(), affine)))
     new = volume["affine"].numpy()
     assert nibabel.aff2axcodes(new) == ("R", "A", "S")
-    assert sorted(volume["spacing_mm"].tolist()) == pytest.approx([1.5, 1.5, 2.0], rel=1e-4)
+    # MONAI leaves a volume alone whose affine is within 1e-3 of the wanted one.
+    assert sorted(volume["spacing_mm"].tolist()) == pytest.approx([1.5, 1.5, 2.0], abs=1e-3)
     world = apply_affine(new, grid_of(volume["image"].shape[1:]))
     in_file = apply_affine(np.linalg.inv(affine), world)
     inside = ((in_file >= 0) & (in_file <= np.array(SHAPE) - 1)).all(-1)

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
-from configs import EvaluationConfig, training_config
+from configs import training_config
 from data import Split, cases_to_score, select_cases
 
 SIZE = (20, 18, 16)
@@ -25,11 +26,9 @@ def run_of(folder, *flags, dataset="mmwhs-ct"):
 
 
 def evaluation(**changes):
-    """The settings of an evaluation."""
-    values = dict(experiment="A.exp", data=None, mode="validation", cases=(), saved_model="best",
-                  device="cpu", paper_metrics=False, include_training_cases=False,
-                  save_predictions=False, show_verbose=False)
-    return EvaluationConfig(**values | changes)
+    """What cases_to_score reads of the settings of an evaluation."""
+    values = dict(data=None, mode="validation", cases=(), include_training_cases=False)
+    return SimpleNamespace(**values | changes)
 
 
 def ids_of(cases):
@@ -67,6 +66,20 @@ def test_a_file_of_splits_overrides_the_sizes(hearts, tmp_path):
     selection = select_cases(run_of(hearts, "--splits", path, "--fold", 2, "--training_split", 99))
     assert selection.split == Split((IDS[4],), (IDS[3],), tuple(IDS[:2]))
     assert ids_of(selection.group("testing")) == IDS[:2]
+
+
+def test_folds_by_their_number(hearts):
+    selection = select_cases(run_of(hearts, "--num_folds", 2, "--fold", 2))
+    assert [fold.validation for fold in selection.folds] == [tuple(IDS[:2]), tuple(IDS[2:])]
+    assert ids_of(selection.group("validation")) == IDS[2:]
+    with pytest.raises(ValueError, match="--fold 3: there are 2 fold"):
+        select_cases(run_of(hearts, "--num_folds", 2, "--fold", 3))
+
+
+def test_the_run_s_own_intensities_are_those_of_its_dataset(hearts):
+    run = run_of(hearts, "--training_split", 1, "--intensity", "minmax")
+    assert select_cases(run).dataset.intensity == "minmax"
+    assert cases_to_score(evaluation(cases=(IDS[3],)), run, SPLIT)[0].intensity == "minmax"
 
 
 def test_the_published_fold_size_needs_more_than_four_hearts(phantoms):

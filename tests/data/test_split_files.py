@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from configs.files import write_json
-from data import Split, consecutive_folds, read_splits
+from data import Split, consecutive_folds, read_splits, write_splits
 
 KNOWN = ["a", "b", "c", "d"]
 
@@ -25,7 +24,10 @@ def test_folds_are_read_in_the_file_s_order(tmp_path):
 
 def test_what_is_written_is_read_back(tmp_path):
     folds = consecutive_folds(KNOWN, 2)
-    write_json(tmp_path / "splits.json", [fold.to_dict() for fold in folds])
+    folds.append(Split(("a",), ("b",), ("d", "c")))
+    write_splits(tmp_path / "splits.json", folds)
+    assert json.loads((tmp_path / "splits.json").read_text())[-1] == {
+        "train": ["a"], "val": ["b"], "test": ["d", "c"]}
     assert read_splits(tmp_path / "splits.json", KNOWN) == folds
 
 

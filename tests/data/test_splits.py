@@ -6,7 +6,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from data import DATASETS, Split, choose_fold, consecutive_folds, shuffled_split
+from data import (
+    DATASETS,
+    Split,
+    choose_fold,
+    consecutive_folds,
+    equal_folds,
+    shuffled_split,
+)
 
 HEARTS = [f"ct_train_{1001 + n}" for n in range(20)]
 PUBLISHED_NAMES = ("training", "validation", "testing")
@@ -114,6 +121,86 @@ def test_an_empty_group_states_the_numbers_and_the_flags(number, testing, valida
 def test_sizes_reach_the_hippocampus_split():
     (split,) = DATASETS["hippocampus"].split(ids(12), 2, 3)
     assert [len(getattr(split, name)) for name in PUBLISHED_NAMES] == [7, 3, 2]
+
+
+def test_the_published_brain_split():
+    cases = [f"BRATS_{n:03d}" for n in range(1, 485)]
+    (split,) = DATASETS["msd-brats"].split(cases[::-1], None, None)
+    assert [len(getattr(split, name)) for name in PUBLISHED_NAMES] == [388, 72, 24]
+    assert split.testing == tuple(cases[-24:])
+    (small,) = DATASETS["msd-brats"].split(cases[:167], None, None)
+    assert len(small.validation) == round(0.15 * 143)
+
+
+def test_a_split_without_a_published_number_validates_on_15_percent():
+    split = shuffled_split(ids(500), 100, None, published_validation=None)
+    assert [len(getattr(split, name)) for name in PUBLISHED_NAMES] == [340, 60, 100]
+
+
+def test_folds_by_their_number_by_hand():
+    folds = equal_folds("abcde", 2, testing="xy")
+    assert folds == [Split(("c", "d", "e"), ("a", "b"), ("x", "y")),
+                     Split(("a", "b"), ("c", "d", "e"), ("x", "y"))]
+
+
+def test_five_folds_of_hearts_are_the_published_ones():
+    hearts = DATASETS["mmwhs-mr"]
+    assert hearts.split(HEARTS[::-1], None, None, 5) == hearts.split(HEARTS, None, None)
+
+
+def assert_folds(folds, cases, number):
+    """So many folds that partition the cases into groups as equal as can be, without a leak."""
+    assert len(folds) == number
+    validated = [case for fold in folds for case in fold.validation]
+    assert sorted(validated) == sorted(cases)
+    sizes = {len(fold.validation) for fold in folds}
+    assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
+    for fold in folds:
+        assert fold.training and not set(fold.training) & set(fold.validation)
+        assert sorted(fold.training + fold.validation) == sorted(cases)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 60), st.integers(2, 60), st.randoms(use_true_random=False))
+def test_any_number_of_heart_folds(number, num_folds, random):
+    assume(num_folds <= number)
+    shuffled = ids(number)
+    random.shuffle(shuffled)
+    folds = DATASETS["mmwhs-ct"].split(shuffled, None, None, num_folds)
+    assert_folds(folds, shuffled, num_folds)
+    assert [case for fold in folds for case in fold.validation] == ids(number)
+    assert not any(fold.testing for fold in folds)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(4, 120), st.integers(2, 10), st.integers(1, 60),
+       st.sampled_from(["hippocampus", "msd-brats"]), st.randoms(use_true_random=False))
+def test_folds_of_a_dataset_with_a_test_set_never_see_it(number, num_folds, held_out, name, random):
+    assume(number - held_out >= num_folds)
+    shuffled = ids(number)
+    random.shuffle(shuffled)
+    folds = DATASETS[name].split(shuffled, held_out, None, num_folds)
+    (published,) = DATASETS[name].split(ids(number), held_out, None)
+    assert {fold.testing for fold in folds} == {published.testing}
+    rest = published.training + published.validation  # in the shuffled order
+    assert_folds(folds, rest, num_folds)
+    assert tuple(case for fold in folds for case in fold.validation) == rest
+
+
+@pytest.mark.parametrize(("name", "number", "held_out", "validation", "num_folds", "words"), [
+    ("mmwhs-ct", 20, 4, None, 5, "--num_folds 5 and --training_split 4.*exclude"),
+    ("mmwhs-ct", 20, None, 3, 5, "--validation_split 3.*--training_split"),
+    ("mmwhs-ct", 20, None, None, 1, "--num_folds 1: the 20 case.*between 2 and 20"),
+    ("mmwhs-ct", 3, None, None, 5, "--num_folds 5: the 3 case.*between 2 and 3"),
+    ("mmwhs-ct", 1, None, None, 2, "--num_folds 2: the 1 case.*not be given"),
+    ("hippocampus", 80, None, 3, 5, "--num_folds 5 and --validation_split 3.*exclude"),
+    ("hippocampus", 63, None, None, 5, "the 3 case.* 60 for the test leave.*between 2 and 3"),
+    ("msd-brats", 25, None, None, 5, "25 cases .* 24 for the test and 5 folds.*between 1 and 23"),
+    ("msd-brats", 10, None, None, 5, "10 cases .* 24 for the test and 5 folds.*between 1 and 8"),
+])
+def test_folds_that_cannot_be_say_why(name, number, held_out, validation, num_folds, words):
+    with pytest.raises(ValueError, match=words):
+        DATASETS[name].split(ids(number), held_out, validation, num_folds)
 
 
 @pytest.mark.parametrize("fold", [0, -1, 6])

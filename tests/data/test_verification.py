@@ -31,7 +31,7 @@ def test_a_clean_set_passes(write_case):
     assert verify_cases(cases, CT) is None
 
 
-@pytest.mark.parametrize("dataset", ["mmwhs-ct", "mmwhs-mr", "hippocampus"])
+@pytest.mark.parametrize("dataset", list(DATASETS))
 def test_phantoms_pass(dataset, phantoms):
     cases = DATASETS[dataset].find_cases(phantoms(dataset, 3, (20, 18, 16)))[0]
     assert verify_cases(cases, DATASETS[dataset]) is None

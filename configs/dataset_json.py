@@ -1,0 +1,171 @@
+"""A dataset of one's own: dataset.json as the Decathlon and nnU-Net write it.
+
+What is read becomes the `dataset_definition` of a run, plain JSON values from which the dataset is
+built again without the file:
+
+    {"name": "Spleen",
+     "channels": ["CT"],
+     "labels": {"0": "background", "1": "spleen"},     value in the files -> name, by value
+     "cases": [{"case_id": "spleen_2", "image": "imagesTr/spleen_2.nii.gz",
+                "label": "labelsTr/spleen_2.nii.gz"}, ...]}
+
+"cases" is null where the file lists none: then all of imagesTr/ and labelsTr/ is used.
+"""
+
+import re
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from .files import read_json
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+MAX_CLASSES = 256  # class indices are kept as uint8
+
+
+def read_dataset_json(path: str | Path) -> dict[str, Any]:
+    """The checked definition of a dataset.json (see the module's docstring).
+
+    Labels may be {"0": "background", ...} as in the Decathlon or {"background": 0, ...} as in
+    nnU-Net 2; channels are named by "modality" or "channel_names".
+
+    Raises:
+        ValueError: the file cannot be read, or every problem that it has.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f'{path}: must be one object with "labels" and "modality" or '
+                         f'"channel_names".')
+    problems: list[str] = []
+    definition = {"name": _name(content, Path(path), problems),
+                  "channels": _channels(content, problems),
+                  "labels": _labels(content.get("labels"), problems),
+                  "cases": _cases(content.get("training"), problems)}
+    ending = content.get("file_ending", NIFTI_SUFFIXES[0])
+    if ending not in NIFTI_SUFFIXES:
+        problems.append(f"file_ending {ending!r}: only {' and '.join(NIFTI_SUFFIXES)} are read; "
+                        f"convert the files.")
+    if problems:
+        raise ValueError("\n".join([f"{path}: cannot be used:", *(f"  {p}" for p in problems)]))
+    return definition
+
+
+def _name(content: dict[str, Any], path: Path, problems: list[str]) -> str:
+    name = content.get("name", path.resolve().parent.name)
+    if isinstance(name, str) and name.strip():
+        return name
+    problems.append(f"name {name!r}: must be a text that is not empty.")
+    return ""
+
+
+def _channels(content: dict[str, Any], problems: list[str]) -> list[str]:
+    """Names of the channels, by number."""
+    names = content.get("channel_names", content.get("modality"))
+    if names is None:
+        problems.append('modality: missing; name the channels, e.g. {"0": "CT"} (nnU-Net calls it '
+                        'channel_names).')
+    elif (not isinstance(names, dict) or not names
+          or set(names) != {str(number) for number in range(len(names))}
+          or not all(isinstance(name, str) for name in names.values())):
+        problems.append(f'modality {names!r}: must name the channels by their numbers from 0 on, '
+                        f'e.g. {{"0": "FLAIR", "1": "T1w"}}.')
+    else:
+        return [names[str(number)] for number in range(len(names))]
+    return []
+
+
+def _labels(labels: Any, problems: list[str]) -> dict[str, str]:
+    """Value in the files -> name, by value."""
+    if not isinstance(labels, dict) or not labels:
+        problems.append('labels: missing or empty; name every value, e.g. {"0": "background", '
+                        '"1": "spleen"}.')
+        return {}
+    by_value = all(_number(key) is not None for key in labels)
+    pairs = [(key, name) if by_value else (name, key) for key, name in labels.items()]
+    numbered = [(_number(value), name) for value, name in pairs]
+    found = [f"labels {name!r}: {value!r} must be one whole number from 0 on (regions of several "
+             f"values are not supported)."
+             for (value, name), (number, _) in zip(pairs, numbered, strict=True) if number is None]
+    found += [f"labels {value!r}: its name {name!r} must be a text that is not empty."
+              for value, name in numbered if not isinstance(name, str) or not name.strip()]
+    if any(name == "ignore" for _, name in numbered):
+        found.append("labels: regions to ignore are not supported; relabel them or leave the "
+                     "cases out.")
+    if not found:
+        found = _problems_of_values([number for number, _ in numbered],
+                                    [name for _, name in numbered])
+    problems += found
+    return {} if found else {str(value): name for value, name in sorted(numbered)}
+
+
+def _problems_of_values(values: list[int], names: list[str]) -> list[str]:
+    problems = [f"labels: {what} {one!r} occurs more than once."
+                for what, all_of_them in (("value", values), ("name", names))
+                for one in sorted({one for one in all_of_them if all_of_them.count(one) > 1})]
+    background = [name for value, name in zip(values, names, strict=True) if value == 0]
+    if [name.strip().lower() for name in background[:1]] != ["background"]:
+        said = f"is {background[0]!r}" if background else "is missing"
+        problems.append(f"labels: the value 0 {said}; it must be the background.")
+    if not 2 <= len(values) <= MAX_CLASSES:
+        problems.append(f"labels: {len(values)} classes with the background; there must be 2 to "
+                        f"{MAX_CLASSES}.")
+    return problems
+
+
+def _number(value: Any) -> int | None:
+    """A whole number from 0 on, also as text; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        return int(value)
+    return value if type(value) is int and value >= 0 else None
+
+
+def _cases(training: Any, problems: list[str]) -> list[dict[str, str]] | None:
+    """The listed cases, by case id."""
+    if training is None:
+        return None
+    if not isinstance(training, list) or not training:
+        problems.append('training: must be a list of {"image": ..., "label": ...} that is not '
+                        'empty; without the key all of imagesTr/ and labelsTr/ is used.')
+        return None
+    cases: dict[str, dict[str, str]] = {}
+    for number, entry in enumerate(training, start=1):
+        where = f"training, entry {number}"
+        if not isinstance(entry, dict):
+            problems.append(f'{where}: {entry!r} must be {{"image": ..., "label": ...}}.')
+            continue
+        files = {role: _file(entry.get(role), f"{where}, {role}", problems)
+                 for role in ("image", "label")}
+        if None in files.values():
+            continue
+        case_id = _case_id(files["image"], files["label"])
+        if case_id in cases:
+            problems.append(f"{where}: case {case_id} is listed more than once.")
+        cases[case_id] = {"case_id": case_id, **files}
+    return [cases[case_id] for case_id in sorted(cases)]
+
+
+def _file(path: Any, where: str, problems: list[str]) -> str | None:
+    """A path below the data folder, in its plain form."""
+    if isinstance(path, list) and len(path) == 1:
+        path = path[0]
+    if isinstance(path, list) and path:
+        problems.append(f"{where}: is split over {len(path)} files; join its channels to one file "
+                        f"with the channels on its fourth axis.")
+        return None
+    if not isinstance(path, str) or not path.endswith(NIFTI_SUFFIXES):
+        problems.append(f"{where}: {path!r} must be the path of a .nii.gz or .nii file.")
+        return None
+    parts = PureWindowsPath(path)  # knows both kinds of separators
+    if parts.anchor or ".." in parts.parts:
+        problems.append(f"{where}: {path!r} leaves the folder of the dataset; paths must be "
+                        f"relative to it.")
+        return None
+    return parts.as_posix()
+
+
+def _case_id(image: str, label: str) -> str:
+    """The image's name less its suffix; less _0000 or _image where its label has none either."""
+    stems = []
+    for path in (image, label):
+        name = path.rsplit("/", 1)[-1]
+        stems.append(next(name.removesuffix(s) for s in NIFTI_SUFFIXES if name.endswith(s)))
+    return stems[1] if stems[0] == f"{stems[1]}_0000" else stems[0].removesuffix("_image")

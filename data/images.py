@@ -1,0 +1,55 @@
+"""NIfTI files as arrays with their channels first, whichever axis the file keeps them on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.volumeutils import shape_zoom_affine
+
+
+def channel_axis(shape: Sequence[int], num_channels: int,
+                 channel_first: bool = False) -> int | None:
+    """The axis of the channels in a file: 0 or 3, or None where it has three axes only.
+
+    The axis is the one as long as there are channels. Where both ends are, `channel_first`
+    decides, which is what the dataset's layout says.
+
+    Raises:
+        ValueError: the shape is not that of a volume of so many channels.
+    """
+    if len(shape) == 3 and num_channels == 1:
+        return None
+    ends = [axis for axis in (0, 3) if len(shape) == 4 and shape[axis] == num_channels]
+    if not ends:
+        raise ValueError(f"shape {tuple(shape)} is no volume of {num_channels} channel(s)")
+    return ends[0 if channel_first else -1]
+
+
+def spatial_grid(file: nibabel.Nifti1Image, axis: int | None) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape (3,) and affine (4, 4), float64 in mm, of a file whose channels lie on `axis`.
+
+    The affine is the header's, which speaks of the spatial axes wherever the channels are; the
+    header's voxel sizes speak of the file's first three axes, whatever they are. So only a header
+    without an affine needs care: its voxel sizes are then those of the spatial axes.
+    """
+    if axis != 0:
+        return file.shape[:3], file.affine
+    header, shape = file.header, file.shape[1:]
+    if header["sform_code"] or header["qform_code"]:
+        return shape, file.affine
+    return shape, shape_zoom_affine(shape, header.get_zooms()[1:], header.default_x_flip)
+
+
+def read_volume(path: str | Path, num_channels: int,
+                channel_first: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (C, X, Y, Z), float32, and affine (4, 4), float64 in mm.
+
+    Raises:
+        ValueError: the file has not `num_channels` channels.
+    """
+    file = nibabel.load(path)
+    axis = channel_axis(file.shape, num_channels, channel_first)
+    array = np.asanyarray(file.dataobj)
+    array = array[None] if axis is None else np.moveaxis(array, axis, 0)
+    return np.ascontiguousarray(array, np.float32), spatial_grid(file, axis)[1]

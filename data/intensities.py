@@ -1,0 +1,29 @@
+"""What is done to the intensities of an image: each scheme as MONAI transforms by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+WINDOW = (-175.0, 250.0)  # of "ct", in HU: that of the published MM-WHS CT runs
+
+Window = tuple[float, float]
+Steps = tuple[tuple[str, dict[str, Any]], ...]
+
+# Over the voxels that are not 0: air and skull-stripped surroundings stay out of the statistics.
+_Z_SCORE = ("NormalizeIntensityd", {"nonzero": True, "channel_wise": True})
+_MIN_MAX = ("ScaleIntensityd", {"channel_wise": True})
+
+
+def _ct(window: Window) -> Steps:
+    """The window to [0, 1], clipped, and then the z-score."""
+    low, high = window
+    return ("ScaleIntensityRanged", {"a_min": low, "a_max": high, "b_min": 0.0, "b_max": 1.0,
+                                     "clip": True}), _Z_SCORE
+
+
+# Scheme -> (window -> transforms with their arguments); only "ct" looks at the window.
+INTENSITIES: dict[str, Callable[[Window], Steps]] = {
+    "none": lambda window: (),
+    "zscore": lambda window: (_Z_SCORE,),
+    "minmax": lambda window: (_MIN_MAX,),
+    "ct": _ct,
+}
