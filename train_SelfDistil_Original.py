@@ -24,6 +24,7 @@ def main() -> None:
         choose_device,
         export_weights,
         fit_devices,
+        initialise,
         network_of,
         open_run,
         restore,
@@ -38,18 +39,25 @@ def main() -> None:
     checkpoint = resume_point(config)
 
     network = network_of(config)
+    transferred = initialise(network, config, checkpoint)
     optimizer = adamw(network, config)
-    loss = DSDLoss(config.alpha, config.temperature, config.include_background)
+    loss = DSDLoss(config.alpha, config.temperature, config.include_background,
+                   distil=config.distil, detach_teacher=config.detach_teacher,
+                   supervise_encoder=config.supervise_encoder, hint_weight=config.hint_weight,
+                   boundary_weight=config.beta_start if config.shape_priors else None)
 
     selection = select_cases(config, progress=config.show_verbose)
     dataset, verbose = selection.dataset, config.show_verbose
-    train_volumes = load_volumes(selection.group("training"), dataset, config.img_size, verbose)
+    train_volumes = load_volumes(selection.group("training"), dataset, config.img_size, verbose,
+                                 config.distance_unit if config.shape_priors else None)
     val_volumes = load_volumes(selection.group("validation"), dataset, progress=verbose)
     loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
                              config.seed, config.num_workers, device.type == "cuda")
 
     folder = open_run(config, selection.folds, device, checkpoint)
     history = restore(checkpoint, network, optimizer)
+    if transferred:
+        log.info(f"weights from {config.init_from}:\n{transferred}")
     log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "
              f"{len(train_volumes)} training and {len(val_volumes)} validation cases, "
              f"epochs {len(history) + 1} to {config.epochs}, {device}")

@@ -24,6 +24,7 @@ def main() -> None:
         choose_device,
         export_weights,
         fit_devices,
+        initialise,
         network_of,
         open_run,
         restore,
@@ -38,6 +39,7 @@ def main() -> None:
     checkpoint = resume_point(config)
 
     network = network_of(config)
+    transferred = initialise(network, config, checkpoint)
     optimizer = adamw(network, config)
     loss = DiceCELoss()
 
@@ -50,6 +52,8 @@ def main() -> None:
 
     folder = open_run(config, selection.folds, device, checkpoint)
     history = restore(checkpoint, network, optimizer)
+    if transferred:
+        log.info(f"weights from {config.init_from}:\n{transferred}")
     log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "
              f"{len(train_volumes)} training and {len(val_volumes)} validation cases, "
              f"epochs {len(history) + 1} to {config.epochs}, {device}")

@@ -15,6 +15,13 @@ NETWORK_TOKENS = {
     "nnunet": r"nn[_-]?unet(?!r)",
     "vnet": r"(?<![a-z])v[_-]?net",
 }
+# The methods, and the settings of the DSD script that make the papers' variants of it.
+METHOD_TOKENS = {"basic": r"(?<![a-z])basic(?![a-z])",
+                 "dsd": r"self[_-]?dist|(?<![a-z])dsd(?![a-z])"}
+VARIANT_TOKENS = {
+    r"deep[_-]?super": {"distil": "none"},
+    r"dist[_-]?maps?(?![a-z])|shape[_-]?priors?": {"shape_priors": True},
+}
 FOLD_TOKEN = r"fold[_-]?(\d{1,9})"
 
 
@@ -25,13 +32,24 @@ class NameHints:
     dataset: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
     fold: tuple[int, ...] = ()
+    method: tuple[str, ...] = ()
+    variants: tuple[tuple[str, object], ...] = ()  # settings of the DSD script
 
 
 def read_experiment_name(name: str) -> NameHints:
-    """Read dataset, network and fold from a name such as CT_MMWHS_UNETR_SelfDist_Fold3.exp."""
+    """Read a name such as CT_MMWHS_UNETR_SelfDist_Original_Fold3.exp.
+
+    Besides dataset, network and fold it says the method (Basic, SelfDist) and the variant:
+    DeepSuperOnly is deep supervision without distillation, DistMaps adds the shape priors.
+    """
     text = name.lower().removesuffix(".exp")
+
+    def found(tokens):
+        return tuple(key for key, token in tokens.items() if re.search(token, text))
+
+    variants = {field: value for token in found({token: token for token in VARIANT_TOKENS})
+                for field, value in VARIANT_TOKENS[token].items()}
     return NameHints(
-        dataset=tuple(key for key, token in DATASET_TOKENS.items() if re.search(token, text)),
-        network=tuple(key for key, token in NETWORK_TOKENS.items() if re.search(token, text)),
+        dataset=found(DATASET_TOKENS), network=found(NETWORK_TOKENS),
         fold=tuple(sorted({int(number) for number in re.findall(FOLD_TOKEN, text)})),
-    )
+        method=found(METHOD_TOKENS), variants=tuple(variants.items()))

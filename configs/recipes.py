@@ -1,11 +1,10 @@
 """The papers' hyper-parameters as data: one recipe per dataset and network.
 
-Source: the two DSD papers and the authors' training scripts. MM-WHS: AdamW 1e-3, weight decay
-1e-5, learning rate halved six times, 96^3 crops, 600 epochs. Hippocampus has no published
-training script; its recipe is this project's choice.
+Source: the two DSD papers and the authors' training scripts. Hippocampus has no published
+training script, and a dataset of one's own none at all: those recipes are this project's choice.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -24,20 +23,44 @@ class Recipe:
 _WIDE = {"filters": (32, 64, 128, 256, 320)}
 _NARROW = {"filters": (16, 32, 64, 128, 256)}
 
+_MMWHS = {
+    "unetr": Recipe(600, (96, 96, 96), {"feature_size": 32}),
+    "swinunetr": Recipe(600, (96, 96, 96), {"feature_size": 36}),
+    "nnunet": Recipe(600, (96, 96, 96), _WIDE),
+    "vnet": Recipe(300, (96, 96, 96)),
+}
+_BRATS = {
+    "unetr": Recipe(325, (128, 128, 128), {"feature_size": 16}, lr=1e-4, lr_schedule="constant"),
+    "swinunetr": Recipe(325, (128, 128, 128), {"feature_size": 12}, lr=1e-4,
+                        lr_schedule="constant"),
+    "nnunet": Recipe(300, (128, 128, 128), _NARROW),
+    "vnet": Recipe(300, (128, 128, 128)),
+}
+_HIPPOCAMPUS = {
+    "unetr": Recipe(100, (32, 32, 32), {"feature_size": 16}),
+    # At 32^3 its bottleneck would be a single voxel.
+    "swinunetr": Recipe(100, (64, 64, 64), {"feature_size": 12}),
+    "nnunet": Recipe(100, (32, 32, 32), _NARROW),
+    "vnet": Recipe(100, (32, 32, 32)),
+}
+
 RECIPES: dict[str, dict[str, Recipe]] = {
-    "mmwhs-ct": {
-        "unetr": Recipe(600, (96, 96, 96), {"feature_size": 32}),
-        "nnunet": Recipe(600, (96, 96, 96), _WIDE),
-    },
-    "mmwhs-mr": {
-        "unetr": Recipe(600, (96, 96, 96), {"feature_size": 32}),
-        "nnunet": Recipe(600, (96, 96, 96), _WIDE),
-    },
-    "hippocampus": {
-        "unetr": Recipe(100, (32, 32, 32), {"feature_size": 16}),
-        "nnunet": Recipe(100, (32, 32, 32), _NARROW),
-    },
+    "mmwhs-ct": _MMWHS,
+    "mmwhs-mr": _MMWHS,
+    "msd-brats": _BRATS,
+    "hippocampus": _HIPPOCAMPUS,
 }
 
 DATASETS = tuple(RECIPES)
-NETWORKS = tuple(dict.fromkeys(network for recipes in RECIPES.values() for network in recipes))
+NETWORKS = tuple(_MMWHS)
+INTENSITIES = ("none", "zscore", "minmax", "ct")  # what is done to them: data.INTENSITIES
+
+
+def recipe_of(dataset: str, network: str) -> Recipe:
+    """The published recipe; for a dataset or a network of one's own the nearest to it.
+
+    A dataset that is not in RECIPES is trained as MM-WHS is, a network that is not as nnU-Net is
+    on the same dataset, without its filters.
+    """
+    recipes = RECIPES.get(dataset, _MMWHS)
+    return recipes.get(network) or replace(recipes["nnunet"], network_options={})

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from configs.cli import LOGGER_NAME
 from configs.files import write_text
+from losses import DSDLoss, boundary_weight
 from reports import progress_picture
 
 log = logging.getLogger(LOGGER_NAME)
@@ -33,6 +34,19 @@ class LearningRate(Callback):
         """Set the rate of the 0-based epoch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate_of(epoch)
+
+
+class BoundaryWeight(Callback):
+    """Sets the weight of the boundary loss for each epoch: from its number, so that it resumes."""
+
+    def __init__(self, loss: DSDLoss, start: float, step: float):
+        self.loss = loss
+        self.start = start
+        self.step = step
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Set the weight of the 0-based epoch."""
+        self.loss.boundary_weight = boundary_weight(epoch, self.start, self.step)
 
 
 class EpochOrder(Callback):

@@ -18,8 +18,8 @@ from torch import nn
 from configs import TrainingConfig, experiment_dir, read_config
 from configs.cli import LOGGER_NAME
 from configs.files import read_json, write_json
-from data import DATASETS, Split, choose_fold
-from networks import build_network
+from data import Split, choose_fold, dataset_of, write_splits
+from networks import TransferReport, build_network, read_weights, transfer_weights
 
 from .checkpoints import load_checkpoint
 from .segmentation import SegmentationManager
@@ -72,7 +72,8 @@ def _refuse_to_replace(folder: Path, config: TrainingConfig) -> None:
 
 
 # What a checkpoint's weights depend on, and what says nothing about how a run goes on.
-SHAPES = ("method", "dataset", "network", "network_options", "img_size")
+SHAPES = ("method", "dataset", "dataset_definition", "network", "network_options", "img_size",
+          "upsampling", "hint_weight")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device",
                "show_verbose", "use_multi_gpus", "resume", "overwrite")
 
@@ -114,7 +115,7 @@ def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
         first = read_json(folder / "environment.json")
         here = first | {"resumed": [*first.get("resumed", []), here]}
     write_json(folder / "environment.json", here)
-    write_json(folder / "splits.json", splits)
+    write_splits(folder / "splits.json", folds)
     write_json(folder / "config.json", config.to_dict())
     _log_to_file(folder / f"{folder.stem}.log")
     return folder
@@ -164,10 +165,23 @@ def network_of(config: TrainingConfig) -> nn.Module:
     Raises:
         ValueError: options or an image size that it cannot take.
     """
-    dataset = DATASETS[config.dataset]
+    dataset = dataset_of(config)
     return build_network(config.network, len(dataset.channels), dataset.num_classes,
                          config.img_size, self_distillation=config.method == "dsd",
+                         upsampling=config.upsampling, hints=config.hint_weight > 0,
                          **config.network_options)
+
+
+def initialise(network: nn.Module, config: TrainingConfig,
+               checkpoint: dict[str, Any] | None) -> TransferReport | None:
+    """Give a new run's network the weights of --init_from; None when there are none to give.
+
+    Raises:
+        ValueError: the file cannot be read, or nothing in it fits.
+    """
+    if config.init_from is None or checkpoint is not None:
+        return None
+    return transfer_weights(network, read_weights(config.init_from), config.init_part)
 
 
 def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
@@ -199,5 +213,5 @@ def load_manager(folder: Path, config: TrainingConfig, saved_model: str) -> Segm
         network.load_state_dict(load_checkpoint(path)["network"])
     except RuntimeError as error:
         raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
-    return SegmentationManager(network, None, None, DATASETS[config.dataset].class_names,
+    return SegmentationManager(network, None, None, dataset_of(config).class_names,
                                config.img_size, config.overlap, config.window_batch)

@@ -14,6 +14,9 @@ from losses import RunningLoss
 
 from .validation_dice import ValidationDice
 
+Target = torch.Tensor | dict[str, torch.Tensor]
+TARGETS = ("label", "dist_map")
+
 
 class TrainingError(RuntimeError):
     """Training stopped on an error; its cause is the exception's cause."""
@@ -59,11 +62,16 @@ class SegmentationManager(Manager):
             state.update({name: value.to(device) for name, value in state.items()
                           if name != "step" and isinstance(value, torch.Tensor)})
 
-    def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """A batch to (images, label), on their way to the device without waiting for it."""
-        return tuple(data[key].to(self._device, non_blocking=True) for key in ("image", "label"))
+    def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, Target]:
+        """A batch to (images, target), on their way to the device without waiting for it.
 
-    def train_step(self, x_train: torch.Tensor, y_train: torch.Tensor) -> dict[str, float]:
+        The target is the label, or {"label", "dist_map"} where crops come with distance maps.
+        """
+        image, *target = (data[key].to(self._device, non_blocking=True)
+                          for key in ("image", "label", "dist_map") if key in data)
+        return image, dict(zip(TARGETS, target, strict=True)) if len(target) > 1 else target[0]
+
+    def train_step(self, x_train: torch.Tensor, y_train: Target) -> dict[str, float]:
         """One optimiser step; returns {} since reading a value would wait for the device."""
         loss = self.compiled_losses(self.model(x_train), y_train)
         self.compiled_optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from torchmanager.callbacks import Callback
 from configs import TrainingConfig
 from configs.cli import LOGGER_NAME
 
-from .callbacks import EpochOrder, LearningRate, Progress, Record
+from .callbacks import BoundaryWeight, EpochOrder, LearningRate, Progress, Record
 from .checkpoints import SaveCheckpoints, load_checkpoint
 from .evaluation import draw_cases, score, write_scores
 from .schedules import LR_SCHEDULES
@@ -42,6 +42,8 @@ def training_callbacks(folder: Path, config: TrainingConfig, manager: Segmentati
         Record(folder, optimizer, config.epochs, history),
         SaveCheckpoints(folder, manager, history, config.to_dict()),
     ]
+    if config.shape_priors:
+        callbacks.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
     return callbacks + ([Progress(manager, len(loader))] if config.show_verbose else [])
 
 

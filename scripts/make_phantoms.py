@@ -11,10 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from configs.cli import exit_with  # noqa: E402 - needs the line above
 from data.phantoms import MIN_SIZE, PHANTOMS, make_phantoms  # noqa: E402
 
-HEART_FLAGS = "--img_size 64 64 64 --filters 8 16 32 64 128 --epochs 10"
+SMALLER = "--img_size 64 64 64 --filters 8 16 32 64 128 --epochs 10"
 TRAINING = {  # an experiment's name, which says dataset, network and fold, and other flags
-    "mmwhs-ct": ("CT_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", HEART_FLAGS),
-    "mmwhs-mr": ("MR_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", HEART_FLAGS),
+    "mmwhs-ct": ("CT_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", SMALLER),
+    "mmwhs-mr": ("MR_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", SMALLER),
+    "msd-brats": ("multimodalMR_MSD_BraTS_nnUnet_SelfDist_Phantoms.exp", SMALLER),
     "hippocampus": ("Hippocampus_nnUnet_SelfDist_Phantoms.exp",
                     "--img_size 32 32 32 --epochs 5"),
 }
@@ -40,7 +41,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def training_command(dataset: str, output: str, num_cases: int) -> str | None:
     """Return a command that trains on the cases, a quarter held out; None if none can."""
-    if dataset not in TRAINING or num_cases < MIN_TRAINING_CASES:
+    if num_cases < MIN_TRAINING_CASES:
         return None
     experiment, flags = TRAINING[dataset]
     return (f"python train_SelfDistil_Original.py {shlex.quote(output)} _"

@@ -3,10 +3,13 @@
 import pytest
 
 import data
+import losses
+import managers.schedules
 import networks
-from configs import DATASETS, NETWORKS, RECIPES
-from configs.training import OPTION_NETWORK
-from configs.training_parser import LR_SCHEDULES
+from configs import DATASETS, NETWORKS, RECIPES, recipe_of
+from configs.recipes import INTENSITIES
+from configs.settings import OPTION_NETWORKS
+from configs.training_parser import BRANCHES, LR_SCHEDULES
 
 WIDE, NARROW = (32, 64, 128, 256, 320), (16, 32, 64, 128, 256)
 
@@ -14,6 +17,15 @@ WIDE, NARROW = (32, 64, 128, 256, 320), (16, 32, 64, 128, 256)
 def test_every_registry_has_the_same_datasets():
     assert set(DATASETS) == set(data.DATASETS) == set(RECIPES)
     assert len(DATASETS) == len(set(DATASETS))
+
+
+def test_every_intensity_scheme_is_known_to_the_data():
+    assert set(INTENSITIES) == set(data.INTENSITIES)
+
+
+def test_the_flags_offer_what_the_rooms_know():
+    assert BRANCHES == tuple(losses.DISTIL)
+    assert tuple(managers.schedules.LR_SCHEDULES) == LR_SCHEDULES
 
 
 def test_every_registry_has_the_same_networks():
@@ -30,35 +42,53 @@ def test_a_dataset_knows_its_own_name():
         name: name for name in DATASETS}
 
 
-@pytest.mark.parametrize(("dataset", "network", "epochs", "side", "options"), [
-    ("mmwhs-ct", "unetr", 600, 96, {"feature_size": 32}),
-    ("mmwhs-mr", "unetr", 600, 96, {"feature_size": 32}),
-    ("mmwhs-ct", "nnunet", 600, 96, {"filters": WIDE}),
-    ("mmwhs-mr", "nnunet", 600, 96, {"filters": WIDE}),
-    ("hippocampus", "unetr", 100, 32, {"feature_size": 16}),
-    ("hippocampus", "nnunet", 100, 32, {"filters": NARROW}),
+STEP, CONSTANT = (1e-3, "step"), (1e-4, "constant")
+
+
+@pytest.mark.parametrize(("dataset", "network", "epochs", "side", "options", "rate"), [
+    ("mmwhs-ct", "unetr", 600, 96, {"feature_size": 32}, STEP),
+    ("mmwhs-mr", "unetr", 600, 96, {"feature_size": 32}, STEP),
+    ("mmwhs-ct", "swinunetr", 600, 96, {"feature_size": 36}, STEP),
+    ("mmwhs-ct", "nnunet", 600, 96, {"filters": WIDE}, STEP),
+    ("mmwhs-mr", "nnunet", 600, 96, {"filters": WIDE}, STEP),
+    ("mmwhs-ct", "vnet", 300, 96, {}, STEP),
+    ("msd-brats", "unetr", 325, 128, {"feature_size": 16}, CONSTANT),
+    ("msd-brats", "swinunetr", 325, 128, {"feature_size": 12}, CONSTANT),
+    ("msd-brats", "nnunet", 300, 128, {"filters": NARROW}, STEP),
+    ("msd-brats", "vnet", 300, 128, {}, STEP),
+    ("hippocampus", "unetr", 100, 32, {"feature_size": 16}, STEP),
+    ("hippocampus", "swinunetr", 100, 64, {"feature_size": 12}, STEP),
+    ("hippocampus", "nnunet", 100, 32, {"filters": NARROW}, STEP),
+    ("hippocampus", "vnet", 100, 32, {}, STEP),
 ])
-def test_recipes_are_the_published_ones(dataset, network, epochs, side, options):
+def test_recipes_are_the_published_ones(dataset, network, epochs, side, options, rate):
     recipe = RECIPES[dataset][network]
     assert (recipe.epochs, recipe.img_size) == (epochs, (side,) * 3)
     assert recipe.network_options == options
-    assert (recipe.lr, recipe.weight_decay, recipe.lr_schedule) == (1e-3, 1e-5, "step")
+    assert (recipe.lr, recipe.lr_schedule) == rate
+    assert recipe.weight_decay == 1e-5
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_recipe_speaks_of_its_own_network_only(dataset, network):
     recipe = RECIPES[dataset][network]
-    assert {OPTION_NETWORK[name] for name in recipe.network_options} == {network}
+    assert all(network in OPTION_NETWORKS[name] for name in recipe.network_options)
     assert recipe.lr_schedule in LR_SCHEDULES
+
+
+def test_what_has_no_recipe_is_trained_as_the_nearest_that_has_one():
+    assert recipe_of("dataset.json", "nnunet") == RECIPES["mmwhs-ct"]["nnunet"]
+    own = recipe_of("msd-brats", "my.nets:small")
+    assert (own.epochs, own.img_size, own.network_options) == (300, (128, 128, 128), {})
 
 
 @pytest.mark.parametrize(("dataset", "num_classes", "num_crops", "spacing_mm"), [
     ("mmwhs-ct", 8, 2, (1.5, 1.5, 2.0)), ("mmwhs-mr", 8, 2, (1.5, 1.5, 2.0)),
-    ("hippocampus", 3, 8, None)])
+    ("msd-brats", 4, 2, None), ("hippocampus", 3, 8, None)])
 def test_datasets_are_as_published(dataset, num_classes, num_crops, spacing_mm):
     one = data.DATASETS[dataset]
-    assert (one.num_classes, len(one.channels)) == (num_classes, 1)
+    assert (one.num_classes, len(one.channels)) == (num_classes, 4 if dataset == "msd-brats" else 1)
     assert set(one.label_values.values()) == set(range(num_classes))
     assert (one.augmentation.num_crops, one.spacing_mm) == (num_crops, spacing_mm)
 
@@ -74,7 +104,7 @@ def test_heart_labels_become_the_published_classes():
 
 @pytest.mark.parametrize(("dataset", "flip", "rotate", "shift", "positive", "negative"), [
     ("mmwhs-ct", 0.1, 0.1, 0.5, 1.0, 0.0), ("mmwhs-mr", 0.1, 0.1, 0.5, 1.0, 0.0),
-    ("hippocampus", 0.5, 0.1, 1.0, 1.0, 0.1)])
+    ("msd-brats", 0.5, 0.1, 1.0, 1.0, 0.0), ("hippocampus", 0.5, 0.1, 1.0, 1.0, 0.1)])
 def test_augmentation_is_as_published(dataset, flip, rotate, shift, positive, negative):
     how = data.DATASETS[dataset].augmentation
     assert (how.flip_prob, how.rotate_prob, how.shift_prob) == (flip, rotate, shift)

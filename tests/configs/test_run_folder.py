@@ -68,11 +68,12 @@ def test_with_no_run_beside_the_error_says_so(tmp_path):
 
 def test_missing_and_unknown_keys_are_named_with_the_file(tmp_path):
     values = settings_of().to_dict()
-    del values["alpha"], values["fold"]
+    del values["dataset"], values["network"]
     write_json(tmp_path / "A.exp" / "config.json", values | {"beta": 1})
     with pytest.raises(ValueError) as raised:
         read_config(tmp_path / "A.exp")
-    for word in (str(tmp_path / "A.exp" / "config.json"), "missing ['alpha', 'fold']", "['beta']"):
+    for word in (str(tmp_path / "A.exp" / "config.json"), "missing ['dataset', 'network']",
+                 "['beta']"):
         assert word in str(raised.value)
 
 

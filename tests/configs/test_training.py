@@ -1,5 +1,6 @@
 """Training settings: a flag beats the experiment's name, the name chooses, the recipe fills in."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import RECIPES, training_config
+from configs import RECIPES, TrainingConfig, training_config
 
 PUBLISHED = "CT_MMWHS_nnUnet_SelfDist_Original_Fold3.exp"
 
@@ -85,7 +86,7 @@ def test_only_the_last_part_of_a_path_is_the_name():
 
 @pytest.mark.parametrize(("flags", "words"), [
     ((), ("--dataset", "--network", "neither a flag nor", "mmwhs-ct", "unetr")),
-    (("--dataset", "hippocampus"), ("--network", "one of unetr, nnunet")),
+    (("--dataset", "hippocampus"), ("--network", "one of unetr, swinunetr, nnunet, vnet")),
 ])
 def test_silence_is_an_error_that_lists_the_choices(flags, words):
     with pytest.raises(ValueError) as raised:
@@ -98,8 +99,6 @@ def test_silence_is_an_error_that_lists_the_choices(flags, words):
     ("CT_MMWHS_MR_MMWHS_UNETR", "--dataset: the name .* says mmwhs-ct and mmwhs-mr"),
     ("Hippocampus_nnUnet_VNET", "--network: the name .* says nnunet and vnet"),
     ("Hippocampus_nnUnet_Fold1_Fold2", "--fold: the name .* says 1 and 2"),
-    ("Hippocampus_SwinUNETR", "--network: the name .* says swinunetr"),
-    ("MSD_BraTS_UNETR", "--dataset: the name .* says msd-brats"),
 ])
 def test_a_name_that_cannot_be_followed_is_an_error(name, words):
     with pytest.raises(ValueError, match=words):
@@ -116,9 +115,77 @@ def test_every_problem_is_in_one_message():
     assert len(message.splitlines()) == 6
 
 
+@pytest.mark.parametrize(("name", "method", "fields"), [
+    ("CT_MMWHS_UNETR_DeepSuperOnly_Fold1", "dsd", {"distil": "none"}),
+    ("CT_MMWHS_UNETR_SelfDistil_DistMaps_Fold1", "dsd", {"shape_priors": True}),
+    ("CT_MMWHS_UNETR_SelfDist_Original_Fold1", "dsd", {"distil": "both", "shape_priors": False}),
+    ("CT_MMWHS_UNETR_Basic_Fold1", "basic", {"distil": "both", "shape_priors": False}),
+])
+def test_the_name_says_the_variant(name, method, fields):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = config(experiment=name, method=method)
+    assert {field: getattr(run, field) for field in fields} == fields
+
+
+def test_a_flag_beats_the_variant_of_the_name():
+    assert config("--distil", "decoder", experiment="Hippocampus_VNET_DeepSuperOnly").distil == (
+        "decoder")
+
+
+@pytest.mark.parametrize(("name", "method", "script"), [
+    ("Hippocampus_UNETR_Basic", "dsd", "train_basic.py trains with it"),
+    ("Hippocampus_UNETR_SelfDist_Original", "basic", "train_SelfDistil_Original.py trains with"),
+    ("Hippocampus_UNETR_DeepSuperOnly", "basic", "train_SelfDistil_Original.py trains with"),
+])
+def test_the_wrong_script_for_a_name_is_warned_of(name, method, script):
+    with pytest.warns(UserWarning, match=script):
+        assert config(experiment=name, method=method).method == method
+
+
+def test_an_older_run_has_the_defaults_of_settings_it_does_not_know():
+    run = config()
+    old = {name: value for name, value in run.to_dict().items() if name != "upsampling"}
+    assert TrainingConfig.from_dict(old) == run
+
+
+def test_settings_survive_json_with_nested_strides():
+    run = config("--filters", 4, 8, 16, "--strides", 1, "1,2,2", 2, "--kernel_size", 3, "1,3,3", 3)
+    assert run.network_options == {"filters": (4, 8, 16), "strides": (1, (1, 2, 2), 2),
+                                   "kernel_size": (3, (1, 3, 3), 3)}
+    assert TrainingConfig.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+
+
+def test_a_network_of_ones_own_takes_any_option():
+    run = config("--dataset", "hippocampus", "--network", "my.nets:small", "--network_options",
+                 "width=8", "norm=batch", "blocks=[1, 2]", experiment=None)
+    assert (run.network, run.network_options) == (
+        "my.nets:small", {"width": 8, "norm": "batch", "blocks": (1, 2)})
+    assert (run.img_size, run.experiment) == ((32, 32, 32), "hippocampus_small_dsd_Fold1.exp")
+
+
+def test_no_normalize_is_the_intensity_none():
+    assert config("--no_normalize").intensity == config("--intensity", "none").intensity == "none"
+    assert config().intensity is None
+
+
+def test_show_settings_prints_each_value_with_its_source_and_stops(capsys):
+    with pytest.raises(SystemExit) as stop:
+        config("--epochs", 7, "--show_settings", method="basic",
+               experiment="multimodalMR_MSD_BraTS_SwinUNETR_Basic")
+    assert stop.value.code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows["epochs"] == ["7", "flag"]
+    assert rows["dataset"] == ["msd-brats", "name"]
+    assert rows["network_options"] == ["feature_size=12", "recipe"]
+    assert rows["lr"] == ["0.0001", "recipe"]
+    assert rows["seed"] == ["100", "default"]
+    assert set(rows) == set(TrainingConfig.__dataclass_fields__)
+
+
 @pytest.mark.parametrize("method", ["basic", "dsd"])
 def test_an_underscore_means_no_export(method):
-    argv = ["DATA", "_", "--experiment", PUBLISHED]
+    argv = ["DATA", "_", "--dataset", "mmwhs-ct", "--network", "nnunet"]
     assert training_config(method, argv).output_model is None
 
 

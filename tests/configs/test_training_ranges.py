@@ -20,7 +20,9 @@ def config(*flags, method="dsd"):
     ("img_size", (32, 32, -1)), ("lr", (0,)), ("lr", (-1e-3,)), ("lr", ("nan",)),
     ("lr", ("inf",)), ("weight_decay", (-0.5,)), ("weight_decay", ("nan",)), ("alpha", (-0.1,)),
     ("alpha", ("inf",)), ("temperature", (0,)), ("temperature", (-1,)), ("num_workers", (-1,)),
-    ("seed", (-1,)), ("overlap", (1,)), ("overlap", (-0.1,)), ("overlap", ("nan",)),
+    ("hint_weight", (-1,)), ("beta_step", ("nan",)), ("num_folds", (0,)), ("window", (3, 3)),
+    ("spacing", (1, 0, 1)), ("spacing", (1, 1, "nan")), ("seed", (-1,)),
+    ("overlap", (1,)), ("overlap", (-0.1,)), ("overlap", ("nan",)),
 ])
 def test_values_out_of_range_are_refused_by_name(flag, values):
     with pytest.raises(ValueError, match=rf"--{flag}\b.*must be"):
@@ -48,7 +50,7 @@ def test_the_ends_of_the_ranges_are_allowed(flag, values, kept):
 
 @pytest.mark.parametrize(("network", "flag"), [(NNUNET, "feature_size"), (UNETR, "filters")])
 def test_an_option_of_the_other_network_is_refused(network, flag):
-    with pytest.raises(ValueError, match=rf"--{flag}: is an option of \w+, but the network is"):
+    with pytest.raises(ValueError, match=rf"--{flag}: is an option of [\w ]+, but the network is"):
         config(*network, f"--{flag}", 16)
 
 
@@ -62,7 +64,18 @@ def test_distillation_flags_reach_the_settings():
     assert (run.alpha, run.temperature, run.include_background) == (0.5, 2.0, False)
 
 
-@pytest.mark.parametrize("flags", [("--alpha", 2), ("--temperature", 2), ("--exclude_background",)])
+def test_methods_reach_the_settings():
+    run = config(*NNUNET, "--distil", "encoder", "--detach_teacher", "--supervise_encoder",
+                 "--upsampling", "trilinear", "--hint_weight", 1e-4, "--shape_priors",
+                 "--distance_unit", "voxel", "--beta_start", 0, "--beta_step", 0.01)
+    assert (run.distil, run.detach_teacher, run.supervise_encoder) == ("encoder", True, True)
+    assert (run.upsampling, run.hint_weight) == ("trilinear", 1e-4)
+    assert (run.shape_priors, run.distance_unit) == (True, "voxel")
+    assert (run.beta_start, run.beta_step) == (0.0, 0.01)
+
+
+@pytest.mark.parametrize("flags", [("--alpha", 2), ("--temperature", 2), ("--exclude_background",),
+                                   ("--distil", "none"), ("--shape_priors",)])
 def test_the_basic_command_has_no_distillation_flags(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         config(*NNUNET, *flags, method="basic")
@@ -75,6 +88,9 @@ def test_the_basic_command_has_no_distillation_flags(flags, capsys):
     (["DATA", "_", "--img_size", "32", "32", "3.2"], "invalid int value"),
     (["DATA", "_", "--dataset", "liver"], "invalid choice: 'liver'"),
     (["DATA", "_", "--network", "unet"], "invalid choice: 'unet'"),
+    (["DATA", "_", "--network", "os.path"], "package.module:factory"),
+    (["DATA", "_", "--strides", "1,2"], "must be one number, or three"),
+    (["DATA", "_", "--network_options", "8"], "must be NAME=VALUE"),
     (["DATA", "_", "--epochs", "two"], "invalid int value"),
     (["DATA", "_", "--lr_schedule", "cosine"], "invalid choice"),
     (["DATA", "_", "--no_such_flag"], "unrecognized arguments"),
