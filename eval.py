@@ -16,6 +16,7 @@ SETTINGS = {
     "cases": None,                    # only these case ids, from any group
     "saved_model": "best",            # best or last
     "device": "auto",                 # cuda:0, cpu, ...
+    "native_space": False,            # on the label files' own grid, not the resampled one
     "paper_metrics": False,           # distances in voxels, as in the papers
     "include_training_cases": False,  # score cases that the run was trained on
     "save_predictions": False,        # label maps to predictions/
@@ -28,6 +29,7 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
     from managers import choose_device, draw_cases, load_manager, read_run, score, write_scores
+    from managers.evaluation import score_native
 
     log = log_to_console()
     device = choose_device(config.device)
@@ -35,18 +37,24 @@ def main() -> None:
     dataset, cases = cases_to_score(config, run, split)
     manager = load_manager(folder, run, config.saved_model)
 
-    scores = score(manager, stream_volumes(cases.values(), dataset), len(cases),
-                   dataset.class_names, device, config.paper_metrics,
-                   folder / "predictions" if config.save_predictions else None,
-                   config.show_verbose)
+    volumes = stream_volumes(cases.values(), dataset)
+    predictions_dir = folder / "predictions" if config.save_predictions else None
+    if config.native_space:
+        scores = score_native(manager, volumes, cases, dataset, device, predictions_dir,
+                              config.show_verbose)
+    else:
+        scores = score(manager, volumes, len(cases), dataset.class_names, device,
+                       config.paper_metrics, predictions_dir, config.show_verbose)
     group = "chosen" if config.cases else config.mode
     write_scores(folder, scores, {"group": group, "saved_model": config.saved_model,
+                                  "space": "native" if config.native_space else "resampled",
                                   "paper_metrics": config.paper_metrics})
     pictures = draw_cases(folder, manager, scores,
                           lambda case_id: next(stream_volumes([cases[case_id]], dataset)),
                           dataset.class_names, group, device)
 
-    log.info(f"\n{folder}, {config.saved_model}.model on {len(cases)} {group} cases:\n"
+    space = ", in native space" if config.native_space else ""
+    log.info(f"\n{folder}, {config.saved_model}.model on {len(cases)} {group} cases{space}:\n"
              f"{scores.table}\n")
     for path in [folder / "per_case.csv", folder / "summary.json", *pictures]:
         log.info(str(path))

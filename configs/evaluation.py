@@ -18,6 +18,7 @@ class EvaluationConfig:
     cases: tuple[str, ...]        # only these case ids, from any group; empty: the mode's
     saved_model: str
     device: str
+    native_space: bool            # on the label files' own grid, not the resampled one
     paper_metrics: bool           # the authors' convention: voxels, undefined values left out
     include_training_cases: bool
     save_predictions: bool
@@ -46,10 +47,13 @@ def evaluation_parser(settings: dict[str, Any]) -> argparse.ArgumentParser:
                         help=f"which weights {default('saved_model')}")
     parser.add_argument("--device", help=f"cuda:0, cpu, auto, ... {default('device')}")
     for name, text in (
+            ("native_space", "score on the label files' own grid instead of the resampled one"),
             ("paper_metrics", "distances in voxels of the resampled grid, undefined values "
                               "left out: for comparison with the papers"),
             ("include_training_cases", "score cases that the run was trained on"),
-            ("save_predictions", "write label maps (RAS, resampled grid) to predictions/"),
+            ("save_predictions", "write label maps to predictions/: classes on the RAS, "
+                                 "resampled grid, or with --native_space the dataset's label "
+                                 "values on the files' own"),
             ("show_verbose", "progress bar")):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction,
                             help=f"{text} {default(name)}")
@@ -73,4 +77,7 @@ def evaluation_config(settings: dict[str, Any], argv: list[str] | None = None) -
         if values[name] not in choices:
             raise ValueError(f"SETTINGS of eval.py: {name} is {values[name]!r}, "
                              f"must be one of {', '.join(choices)}.")
+    if values["native_space"] and values["paper_metrics"]:
+        raise ValueError("--paper_metrics are voxels of the resampled grid, --native_space is the "
+                         "files' own in mm; choose one.")
     return EvaluationConfig(**values | {"cases": tuple(values["cases"] or ())})

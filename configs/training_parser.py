@@ -136,8 +136,8 @@ def _distillation(group):
     group.add_argument("--exclude_background", dest="include_background", action="store_false",
                        help="leave class 0 out of the KL terms")
     group.add_argument("--detach_teacher", action="store_true",
-                       help="no gradient through the teacher of a branch; the last encoder head then "
-                            "learns from --supervise_encoder alone")
+                       help="no gradient through the teacher of a branch; the last encoder head "
+                            "then learns from --supervise_encoder alone")
     group.add_argument("--supervise_encoder", action="store_true",
                        help="Dice-CE on the encoder outputs too")
     group.add_argument("--upsampling", choices=UPSAMPLINGS,

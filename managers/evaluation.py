@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ import torch
 from tqdm import tqdm
 
 from configs.files import write_bytes, write_json, write_text
+from data import Case, Dataset
+from data.native_files import label_on_its_grid, values_of_classes, write_label_map
 from metrics import case_metrics, summarise
 from reports import case_picture, per_case_csv, summary_table
 
+from .inference import SlidingWindow, native_label_map
 from .segmentation import SegmentationManager
 
 Row = dict[str, Any]
@@ -54,6 +57,39 @@ def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_v
             save_label_map(predictions_dir / f"{volume['case_id']}.nii.gz", label_map.numpy(),
                            volume["affine"].numpy())
     return Scores(rows, summarise(rows, class_names))
+
+
+def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]],
+                 cases: Mapping[str, Case], dataset: Dataset, device: torch.device,
+                 predictions_dir: Path | None = None, progress: bool = False) -> Scores:
+    """As `score`, but on the label files' own grid, against their own voxels, in mm.
+
+    Args:
+        volumes: as data.preprocessing gives them.
+        cases: by case id.
+        predictions_dir: where label maps are written on the files' grid, with the dataset's own
+            label values; None for no.
+
+    Raises:
+        ValueError: a file has no way back from the resampled grid (a sheared affine).
+    """
+    window = SlidingWindow(manager.raw_model.eval().to(device), manager.roi_size, manager.overlap,
+                           manager.window_batch, device)
+    rows: list[Row] = []
+    for volume in tqdm(volumes, total=len(cases), desc="scoring", unit="case",
+                       disable=not progress):
+        case_id = volume["case_id"]
+        label, grid = label_on_its_grid(cases[case_id], dataset.label_values)
+        try:
+            label_map = native_label_map(volume, grid, window)
+        except ValueError as error:
+            raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
+        found = case_metrics(label_map, label, grid.spacing_mm, dataset.class_names)
+        rows += [{"case_id": case_id} | row for row in found]
+        if predictions_dir is not None:
+            write_label_map(predictions_dir / f"{case_id}.nii.gz",
+                            values_of_classes(dataset.label_values)[label_map], grid)
+    return Scores(rows, summarise(rows, dataset.class_names))
 
 
 def save_label_map(path: Path, label_map: np.ndarray, affine: np.ndarray) -> None:

@@ -207,11 +207,22 @@ def load_manager(folder: Path, config: TrainingConfig, saved_model: str) -> Segm
     Raises:
         ValueError: the checkpoint is absent, damaged, or of another network.
     """
-    path = folder / f"{saved_model}.model"
-    network = network_of(config)
-    try:
-        network.load_state_dict(load_checkpoint(path)["network"])
-    except RuntimeError as error:
-        raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
+    network, _ = load_network(folder, config, saved_model)
     return SegmentationManager(network, None, None, dataset_of(config).class_names,
                                config.img_size, config.overlap, config.window_batch)
+
+
+def load_network(folder: Path, config: TrainingConfig,
+                 saved_model: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The run's network with its "best" or "last" weights, and the checkpoint they are from.
+
+    Raises:
+        ValueError: the checkpoint is absent, damaged, or of another network.
+    """
+    path = folder / f"{saved_model}.model"
+    checkpoint, network = load_checkpoint(path), network_of(config)
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
+    return network, checkpoint

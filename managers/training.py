@@ -56,6 +56,7 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     scores = score(manager, volumes, len(volumes), class_names, device,
                    progress=config.show_verbose)
     write_scores(folder, scores, {"group": "validation", "saved_model": "best",
+                                  "space": "resampled",
                                   "epoch": best["history"][-1]["epoch"]})
     by_id = {volume["case_id"]: volume for volume in volumes}
     pictures = draw_cases(folder, manager, scores, by_id.__getitem__, class_names, "validation",

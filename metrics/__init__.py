@@ -1,6 +1,16 @@
 """Segmentation metrics with a stated meaning for empty masks; importing this loads numpy only."""
 
 from .case import METRICS_MM, METRICS_VOXELS, case_metrics
+from .comparison import (
+    PairedValues,
+    bootstrap_interval,
+    compare,
+    higher_is_better,
+    holm,
+    paired_values,
+    shared_metrics,
+    signed_rank_p,
+)
 from .overlap import OverlapCounts, dice, overlap_counts
 from .statistics import summarise
 from .surface import (
@@ -16,13 +26,21 @@ __all__ = [
     "METRICS_MM",
     "METRICS_VOXELS",
     "OverlapCounts",
+    "PairedValues",
     "SurfaceMetrics",
     "assd_mm",
+    "bootstrap_interval",
     "case_metrics",
+    "compare",
     "dice",
     "hd95_mm",
+    "higher_is_better",
+    "holm",
     "msd_mm",
     "overlap_counts",
+    "paired_values",
+    "shared_metrics",
+    "signed_rank_p",
     "summarise",
     "surface_distances",
     "surface_metrics",

@@ -33,6 +33,7 @@ def case_picture(
     spacing_mm: Sequence[float],
     class_names: Sequence[str],
     title: str,
+    headings: tuple[str, str] = ("label", "prediction"),
 ) -> None:
     """Write a 1000 x 1300 PNG with the outlines of label (left) and prediction (right).
 
@@ -44,6 +45,7 @@ def case_picture(
         spacing_mm: voxel size along H, W, D in mm.
         class_names: names of the labels 1, 2, ...; a first name "background" is skipped.
         title: one line on top, such as the case id and its Dice.
+        headings: of the two columns.
 
     Raises:
         ValueError: if the shapes differ, the spacing is not positive or a label has no name.
@@ -69,7 +71,7 @@ def case_picture(
     figure = new_figure(_WIDTH, _HEIGHT, _GROUND)
     write_at(figure, _WIDTH / 2, _HEIGHT - 30, title, size=min(15, 1300 / max(1, len(title))),
              weight="bold", color=_INK)
-    for x, text in zip(centres, ("label", "prediction"), strict=True):
+    for x, text in zip(centres, headings, strict=True):
         write_at(figure, x, top + 14, text, size=12, color=_INK)
     window = _window(image)
     for plane, normal, across, ends, up, rise in _PLANES:

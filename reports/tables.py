@@ -63,7 +63,7 @@ def _cells(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     names = list(summary["metrics"])
     rows = [*summary["per_class"].items(), ("mean", summary["metrics"])]
     body = [[str(row), *(_value(name, stats.get(name)) for name in names)] for row, stats in rows]
-    return ["class", *map(_title, names)], body
+    return ["class", *map(metric_title, names)], body
 
 
 def _unit(name: str) -> str:
@@ -71,7 +71,7 @@ def _unit(name: str) -> str:
     return tail if tail in _UNITS else ""
 
 
-def _title(name: str) -> str:
+def metric_title(name: str) -> str:
     unit = _unit(name)
     bare = name.removesuffix(f"_{unit}") if unit else name
     title = _TITLES.get(bare, bare.upper())

@@ -1,4 +1,4 @@
-"""Write the README's tables of flags from the parsers, between their marker comments.
+"""Write the README's tables from the parsers and the recipes, between their marker comments.
 
 python scripts/update_readme.py           writes
 python scripts/update_readme.py --check   exits 1 when the README is not up to date
@@ -13,8 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(ROOT))
 
-from configs import evaluation_parser, training_parser  # noqa: E402 - needs the line above
+from configs import RECIPES, evaluation_parser, training_parser  # noqa: E402 - the line above
+from configs.cross_validation import cross_validation_parser  # noqa: E402
 from configs.files import write_text  # noqa: E402
+from configs.prediction import prediction_parser  # noqa: E402
 from eval import SETTINGS  # noqa: E402
 
 
@@ -42,13 +44,39 @@ def _value(action: argparse.Action) -> str:
     return f"{metavar} ..." if action.nargs == "+" else metavar
 
 
+def recipe_table() -> str:
+    """One Markdown row per recipe; datasets that share theirs share a row."""
+    rows = ["| dataset | network | options | crop | epochs | AdamW learning rate | schedule |",
+            "|---|---|---|---|---|---|---|"]
+    done = []
+    for dataset, recipes in RECIPES.items():
+        if dataset in done:
+            continue
+        same = [name for name, other in RECIPES.items() if other == recipes]
+        done += same
+        for network, recipe in recipes.items():
+            options = ", ".join(f"{name} {_plain(value)}"
+                                for name, value in recipe.network_options.items())
+            rows.append(f"| {', '.join(same)} | {network} | {options or 'MONAI defaults'} | "
+                        f"{_plain(recipe.img_size, ' x ')} | {recipe.epochs} | {recipe.lr:g} | "
+                        f"{recipe.lr_schedule} |")
+    return "\n".join(rows)
+
+
+def _plain(value: object, between: str = " ") -> str:
+    return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def updated(readme: str) -> str:
-    """The README with both tables as the parsers are now."""
-    tables = {"training": flag_table(training_parser("dsd")),
-              "evaluation": flag_table(evaluation_parser(SETTINGS))}
+    """The README with every table as the code is now."""
+    tables = {"flags:training": flag_table(training_parser("dsd")),
+              "flags:evaluation": flag_table(evaluation_parser(SETTINGS)),
+              "flags:prediction": flag_table(prediction_parser()),
+              "flags:cross_validation": flag_table(cross_validation_parser()),
+              "recipes": recipe_table()}
     for name, table in tables.items():
-        block = re.compile(rf"(<!-- flags:{name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        assert block.search(readme), f"README.md has no place for the {name} flags"
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        assert block.search(readme), f"README.md has no place for the table {name}"
         readme = block.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", readme)
     return readme
 

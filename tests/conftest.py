@@ -1,11 +1,14 @@
 """What several rooms' tests share."""
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from configs.cli import LOGGER_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +25,16 @@ def hippocampus_dir() -> Path:
     if not (folder / "imagesTr").is_dir():
         pytest.skip(f"the MSD Hippocampus set is not at {folder} (set HIPPOCAMPUS_DIR)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_log_file_stays_open():
+    """A run's log is closed after the test that opened it."""
+    yield
+    log = logging.getLogger(LOGGER_NAME)
+    for handler in [one for one in log.handlers if isinstance(one, logging.FileHandler)]:
+        log.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ def test_every_method_at_once_and_resumed(train, run_script, data):
     name = "Hippocampus_nnUnet_SelfDist_Everything.exp"
     line, _ = train(DSD, name, *flags, "--epochs", 1)
     assert terms_of(line) == DECODER | {
-        "dice_ce_dec3", "dice_ce_enc1", "dice_ce_enc2", "dice_ce_enc3", "kl_enc", "hint_dec", "hint_enc", "boundary"}
+        "dice_ce_dec3", "dice_ce_enc1", "dice_ce_enc2", "dice_ce_enc3", "kl_enc", "hint_dec",
+        "hint_enc", "boundary"}
     total = sum(value for term, value in line.items() if term.startswith(("dice_ce", "kl")))
     total += 1e-4 * (line["hint_dec"] + line["hint_enc"]) + 0.5 * line["boundary"]
     assert line["loss"] == pytest.approx(total, rel=1e-4)

@@ -1,9 +1,17 @@
 """The README against the project it describes."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import torch
+
+from configs import DATASETS, evaluation_config, training_config
+from configs.cross_validation import cross_validation_config
+from configs.prediction import prediction_parser
+from eval import SETTINGS
+from networks import build_network
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,15 +33,42 @@ def test_every_file_the_readme_names_exists():
         assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("line", re.findall(r"^python (train_\w+\.py (?:.|\\\n)*?[^\\])$", README,
+@pytest.fixture
+def spleen(tmp_path, monkeypatch):
+    """A folder to run in, with the dataset.json that the README trains on."""
+    (tmp_path / "Task09_Spleen").mkdir()
+    (tmp_path / "Task09_Spleen" / "dataset.json").write_text(json.dumps({
+        "name": "Spleen", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "spleen"},
+        "training": [{"image": "./imagesTr/spleen_2.nii.gz",
+                      "label": "./labelsTr/spleen_2.nii.gz"}]}))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python (\w+\.py (?:.|\\\n)*?[^\\])$", README,
                                             re.MULTILINE))
-def test_every_training_command_is_accepted(line):
-    from configs import training_config
-
+def test_every_command_is_accepted(line, spleen):
     script, *arguments = line.replace("\\\n", " ").split()
-    config = training_config("basic" if script == "train_basic.py" else "dsd", arguments)
-    assert config.dataset in ("hippocampus", "mmwhs-ct", "mmwhs-mr")
+    if script == "eval.py":
+        assert evaluation_config(SETTINGS, arguments).experiment.endswith(".exp")
+    elif script == "predict.py":
+        assert prediction_parser().parse_args(arguments).output == "predictions"
+    elif script == "cross_validate.py":
+        assert len(cross_validation_config(arguments).folds) == 5
+    else:
+        config = training_config("basic" if script == "train_basic.py" else "dsd", arguments)
+        assert config.dataset in (*DATASETS, "dataset.json")
 
 
-def test_there_are_training_commands_to_check():
-    assert len(re.findall(r"^python train_", README, re.MULTILINE)) >= 4
+def test_there_are_commands_of_every_script_to_check():
+    for script in ("train_basic", "train_SelfDistil_Original", "eval", "predict", "cross_validate"):
+        assert re.search(rf"^python {script}\.py", README, re.MULTILINE), script
+
+
+def test_the_network_of_ones_own_trains_as_it_stands(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(# my_nets\.py.*?)```", README, re.DOTALL)[1]
+    (tmp_path / "my_nets.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    network = build_network("my_nets:segresnet", 1, 3, (32, 32, 32), True, width=8)
+    outputs = network.train()(torch.randn(1, 1, 32, 32, 32))
+    side = [outputs["out"], *outputs["dec"], *outputs["enc"]]
+    assert [tuple(logits.shape) for logits in side] == [(1, 3, 32, 32, 32)] * 7

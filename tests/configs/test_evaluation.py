@@ -5,7 +5,8 @@ import pytest
 from configs import evaluation_config, evaluation_parser
 
 SETTINGS = {"experiment": "A.exp", "data": None, "mode": "validation", "cases": None,
-            "saved_model": "best", "device": "auto", "paper_metrics": False,
+            "saved_model": "best", "device": "auto", "native_space": False,
+            "paper_metrics": False,
             "include_training_cases": False, "save_predictions": False, "show_verbose": True}
 
 
@@ -29,8 +30,8 @@ def test_flags_leave_the_block_as_it_is():
     assert edited == SETTINGS
 
 
-@pytest.mark.parametrize("name", ["paper_metrics", "include_training_cases", "save_predictions",
-                                  "show_verbose"])
+@pytest.mark.parametrize("name", ["native_space", "paper_metrics", "include_training_cases",
+                                  "save_predictions", "show_verbose"])
 @pytest.mark.parametrize("edited", [True, False])
 def test_a_switch_can_be_thrown_both_ways(name, edited):
     block = SETTINGS | {name: edited}
@@ -53,6 +54,11 @@ def test_one_case_given_as_a_string_is_not_spelled_out():
 def test_a_bad_value_in_the_block_is_an_error(name, value):
     with pytest.raises(ValueError, match=rf"SETTINGS.*{name} is {value!r}.*one of"):
         evaluation_config(SETTINGS | {name: value}, [])
+
+
+def test_the_papers_convention_is_of_the_resampled_grid():
+    with pytest.raises(ValueError, match="--paper_metrics.*--native_space.*choose one"):
+        evaluation_config(SETTINGS | {"native_space": True}, ["--paper_metrics"])
 
 
 def test_an_unknown_name_in_the_block_is_an_error():

@@ -24,7 +24,7 @@ def test_every_intensity_scheme_is_known_to_the_data():
 
 
 def test_the_flags_offer_what_the_rooms_know():
-    assert BRANCHES == tuple(losses.DISTIL)
+    assert tuple(losses.DISTIL) == BRANCHES
     assert tuple(managers.schedules.LR_SCHEDULES) == LR_SCHEDULES
 
 

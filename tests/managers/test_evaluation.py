@@ -1,5 +1,6 @@
 """Scoring volumes whose prediction is known."""
 
+import dataclasses
 import json
 import math
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from data import DATASETS, Case, stream_volumes
 from managers import SegmentationManager, draw_cases, score, write_scores
-from managers.evaluation import best_median_worst, save_label_map
+from managers.evaluation import best_median_worst, save_label_map, score_native
 
 CPU = torch.device("cpu")
 NAMES = ("background", "anterior", "posterior")
@@ -74,6 +76,58 @@ def test_predictions_are_written_on_the_volumes_grid(manager, tmp_path):
     image = nibabel.load(tmp_path / "poor.nii.gz")
     assert np.array_equal(image.get_fdata(), VOLUMES[1]["image"][0].numpy())
     np.testing.assert_allclose(image.affine, AFFINE)
+
+
+def native_case(folder, label, affine=AFFINE):
+    """A case of two files, whose image says the class to be predicted."""
+    for name, array in (("image", label.astype(np.float32)), ("label", label)):
+        nibabel.save(nibabel.Nifti1Image(array, affine), folder / f"{name}.nii.gz")
+    return {"one": Case("one", folder / "image.nii.gz", folder / "label.nii.gz")}
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (1.0, 2.0, 2.0)])
+def test_native_space_is_the_label_files_own(manager, tmp_path, spacing_mm):
+    """A prediction that is right, on an oblique grid of 1.5 x 2 x 2.5 mm, resampled or not."""
+    label = np.zeros((20, 16, 14), np.uint8)
+    label[4:9, 3:12, 3:11], label[11:16, 3:12, 3:11] = 1, 2
+    turned = AFFINE.copy()
+    turned[:3, :3] = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]] @ AFFINE[:3, :3]
+    dataset = dataclasses.replace(DATASETS["hippocampus"], intensity="none", spacing_mm=spacing_mm,
+                                  label_values={0: 0, 5: 1, 300: 2})
+    cases = native_case(tmp_path, np.array([0, 5, 300], np.int16)[label], turned)
+    cases["one"].image.unlink()
+    nibabel.save(nibabel.Nifti1Image(label.astype(np.float32), turned), cases["one"].image)
+    scores = score_native(manager, stream_volumes(cases.values(), dataset), cases, dataset, CPU,
+                          predictions_dir=tmp_path / "predictions")
+    written = nibabel.load(tmp_path / "predictions" / "one.nii.gz")
+    assert written.shape == label.shape and set(np.unique(written.dataobj)) == {0, 5, 300}
+    np.testing.assert_allclose(written.affine, turned, atol=1e-6)
+    for row in scores.rows:
+        assert row["dice"] == 1 if spacing_mm is None else row["dice"] > 0.85
+
+
+def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
+    """The prediction lacks the last layer, 2.5 mm away; resampled voxels would be 1 mm."""
+    label = np.zeros((10, 6, 9), np.uint8)
+    label[:, :, :4] = 1
+    cases = native_case(tmp_path, label)
+    predicted = label.copy()
+    predicted[:, :, 3] = 0
+    nibabel.save(nibabel.Nifti1Image(predicted.astype(np.float32), AFFINE), cases["one"].image)
+    dataset = dataclasses.replace(DATASETS["hippocampus"], intensity="none")
+    rows = score_native(manager, stream_volumes(cases.values(), dataset), cases, dataset, CPU).rows
+    steps_mm = nibabel.affines.voxel_sizes(AFFINE)
+    assert rows[0]["hd95_mm"] == pytest.approx(steps_mm[2])
+    assert rows[0]["dice"] == pytest.approx(6 / 7)
+
+
+def test_a_case_without_a_way_back_is_named(manager, tmp_path):
+    sheared = np.diag([1.0, 1.0, 1.0, 1.0])
+    sheared[0, 1] = 0.4
+    cases = native_case(tmp_path, np.ones((9, 9, 9), np.uint8), sheared)
+    dataset = dataclasses.replace(DATASETS["hippocampus"], spacing_mm=(2.0, 2.0, 2.0))
+    with pytest.raises(ValueError, match="one: the axes of its affine are sheared"):
+        score_native(manager, stream_volumes(cases.values(), dataset), cases, dataset, CPU)
 
 
 @pytest.mark.parametrize("name", ["map.nii", "map.nii.gz"])

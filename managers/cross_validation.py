@@ -1,0 +1,161 @@
+"""A cross-validation on disk: its folder, the rows of all its folds, its tables, comparisons."""
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from configs import experiment_dir
+from configs.cli import LOGGER_NAME
+from configs.cross_validation import CrossValidationConfig, cross_validation_dir
+from configs.files import read_json, write_json, write_text
+from metrics import compare, paired_values
+from reports import (
+    comparison_csv,
+    comparison_picture,
+    comparison_table,
+    differences_csv,
+    fold_table,
+    folds_picture,
+    per_case_csv,
+    read_per_case,
+    summarise_folds,
+)
+
+from .folds import read_about
+
+log = logging.getLogger(LOGGER_NAME)
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def opened(config: CrossValidationConfig) -> Iterator[Path]:
+    """The folder of the cross-validation, made and locked, with its log.
+
+    Raises:
+        ValueError: another process works on it.
+    """
+    folder = config.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{folder}: another cross_validate.py is at work on it.") from error
+        handler = logging.FileHandler(folder / "cross_validation.log", encoding="utf-8")
+        handler.setLevel(logging.DEBUG)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        yield folder
+
+
+def gathered_rows(config: CrossValidationConfig, folder: Path) -> list[Row]:
+    """The rows of all folds, each with its "fold" first.
+
+    Raises:
+        ValueError: the folds are not of one split, or a case is in several of them.
+    """
+    splits = {fold: read_json(experiment_dir(run.experiment) / "splits.json")
+              for fold, run in config.folds.items()}
+    first = min(splits)
+    other = [fold for fold in splits if splits[fold] != splits[first]]
+    if other:
+        raise ValueError(f"{folder}: folds {', '.join(map(str, other))} have another split of the "
+                         f"cases than fold {first} (splits.json): the data have changed between "
+                         f"them. Give --overwrite to train all folds on the same cases.")
+    rows, fold_of = [], {}
+    for fold in config.folds:
+        for row in read_per_case(folder / f"fold{fold}.csv"):
+            if fold_of.setdefault(row["case_id"], fold) != fold:
+                raise ValueError(f"{folder}: case {row['case_id']} is validated in folds "
+                                 f"{fold_of[row['case_id']]} and {fold}; for a table over all "
+                                 f"cases the folds of --splits must not share any.")
+            rows.append({"fold": fold, **row})
+    return rows
+
+
+def read_cross_validation(name: str) -> tuple[Path, dict[str, Any], list[Row]]:
+    """Folder, cv.json and rows of a finished cross-validation.
+
+    Raises:
+        ValueError: there is none of that name, or it is not finished.
+    """
+    folder = cross_validation_dir(name)
+    if not (folder / "cv.json").is_file():
+        beside = sorted(path.parent.name for path in folder.parent.glob("*.cv/cv.json"))
+        raise ValueError(f"{folder}: no cross-validation here (cv.json is absent). Those in "
+                         f"{folder.parent}: {', '.join(beside) or 'none'}.")
+    about = read_about(folder)
+    if not about.get("complete") or not (folder / "per_case.csv").is_file():
+        raise ValueError(f"{folder}: is not finished; run cross_validate.py for it again first.")
+    return folder, about, read_per_case(folder / "per_case.csv")
+
+
+def check_comparable(config: CrossValidationConfig) -> None:
+    """Before anything is trained: the baseline is there, finished and of the same data.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if config.compare_with is None:
+        return
+    folder, about, _ = read_cross_validation(config.compare_with)
+    if folder.resolve() == config.folder.resolve():
+        raise ValueError(f"--compare_with {config.compare_with}: is this cross-validation itself.")
+    first = next(iter(config.folds.values()))
+    if about["dataset"] != first.dataset:
+        raise ValueError(f"--compare_with {config.compare_with}: is on {about['dataset']}, this "
+                         f"one on {first.dataset}.")
+    if about["folds"] != list(config.folds):
+        raise ValueError(f"--compare_with {config.compare_with}: has the folds {about['folds']}, "
+                         f"this one {list(config.folds)}; a paired comparison needs the same "
+                         f"cases.")
+
+
+def write_results(config: CrossValidationConfig, folder: Path, rows: list[Row]) -> str:
+    """per_case.csv, summary.json, table.txt and folds.png over all folds; returns the table."""
+    experiments = [run.experiment for run in config.folds.values()]
+    summary = summarise_folds(rows)
+    table = fold_table(summary, experiments)
+    per_case_csv(folder / "per_case.csv", rows)
+    write_json(folder / "summary.json",
+               {"group": "validation", "saved_model": "best", "experiments": experiments} | summary)
+    write_text(folder / "table.txt", table + "\n")
+    folds_picture(folder / "folds.png", rows,
+                  f"{folder.stem}: validation cases of {len(config.folds)} folds")
+    return table
+
+
+PICTURED = ("dice", "hd95_mm", "assd_mm")
+
+
+def write_comparison(config: CrossValidationConfig, folder: Path, rows: list[Row]) -> str:
+    """Compare with the baseline: comparison_with_OTHER.txt, .csv, .json, .png, _cases.csv.
+
+    Returns the text.
+
+    Raises:
+        ValueError: the baseline is not finished, or has other cases or classes.
+    """
+    other, about, baseline = read_cross_validation(config.compare_with)
+    fold_of = {row["case_id"]: row["fold"] for row in rows}
+    moved = {row["case_id"] for row in baseline
+             if fold_of.get(row["case_id"], row["fold"]) != row["fold"]}
+    if moved:
+        log.warning(f"{len(moved)} cases are in another fold of {other.stem}: there the training "
+                    f"cases differ as well.")
+    results = compare(baseline, rows)
+    pairs = {metric: paired_values(baseline, rows, metric) for metric in PICTURED}
+    table = comparison_table(results, other.stem, folder.stem)
+    path = folder / f"comparison_with_{other.stem}"
+    write_text(f"{path}.txt", table + "\n")
+    comparison_csv(f"{path}.csv", results)
+    differences_csv(f"{path}_cases.csv", baseline, rows)
+    write_json(f"{path}.json", {"a": other.stem, "b": folder.stem,
+                                "a_experiments": about["experiments"], "results": results})
+    comparison_picture(f"{path}.png", pairs, results,
+                       f"A {other.stem}, B {folder.stem}: {len(pairs['dice'].case_ids)} cases")
+    return table

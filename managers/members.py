@@ -1,0 +1,105 @@
+"""Several trained runs as one predictor."""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs import TrainingConfig
+from configs.prediction import PATIENT_AXES, PredictionConfig
+from data import Case, Split, dataset_of
+
+from .inference import MeanLogits, SlidingWindow
+from .runs import load_network, read_run
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained run of those whose logits are averaged.
+
+    Attributes:
+        about: experiment, checkpoint, its sha256 and epoch, as prediction.json has them.
+    """
+
+    config: TrainingConfig
+    split: Split
+    network: nn.Module
+    about: dict[str, Any]
+
+
+def load_members(experiments: Sequence[str], saved_model: str) -> list[Member]:
+    """The runs' networks with their "best" or "last" weights.
+
+    Raises:
+        ValueError: a run or its checkpoint cannot be read, or the runs' volumes or classes differ.
+    """
+    runs = [read_run(experiment) for experiment in experiments]
+    _check_agreement([config for _, config, _ in runs])
+    return [Member(config, split, *_load(folder, config, saved_model))
+            for folder, config, split in runs]
+
+
+def _check_agreement(configs: Sequence[TrainingConfig]) -> None:
+    """Logits can be averaged only where they speak of the same voxels and classes."""
+    traits = []
+    for config in configs:
+        dataset = dataset_of(config)
+        traits.append({name: getattr(dataset, name) for name in (
+            "channels", "class_names", "label_values", "intensity", "window", "spacing_mm")}
+            | {"img_size": config.img_size})
+    differences = [f"  {config.experiment}: {name} {trait[name]}, but {traits[0][name]} in "
+                   f"{configs[0].experiment}."
+                   for config, trait in zip(configs[1:], traits[1:], strict=True)
+                   for name in trait if trait[name] != traits[0][name]]
+    if differences:
+        raise ValueError("\n".join(["These experiments cannot be averaged:", *differences]))
+
+
+def _load(folder: Path, config: TrainingConfig,
+          saved_model: str) -> tuple[nn.Module, dict[str, Any]]:
+    network, checkpoint = load_network(folder, config, saved_model)
+    path = folder / f"{saved_model}.model"
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return network, {"experiment": str(folder), "checkpoint": path.name, "sha256": sha256,
+                     "epoch": checkpoint["history"][-1]["epoch"]}
+
+
+def window_of(members: Sequence[Member], config: PredictionConfig,
+              device: torch.device) -> SlidingWindow:
+    """The members' mean over the flips asked for, led over volumes as in their training.
+
+    Raises:
+        ValueError: the members' overlaps differ and none is given.
+    """
+    runs = [member.config for member in members]
+    overlaps = {run.overlap for run in runs}
+    if config.overlap is None and len(overlaps) > 1:
+        raise ValueError(f"--overlap: the experiments have {sorted(overlaps)}; give one of them.")
+    sided = [name for name in dataset_of(runs[0]).class_names
+             if re.search(r"\b(left|right)\b", name.replace("_", " "), re.IGNORECASE)]
+    if "R" in config.tta_axes and sided:
+        warnings.warn(f"--tta_axes R: flips left and right, which {', '.join(sided)} depend on.",
+                      stacklevel=2)
+    mean = MeanLogits([member.network for member in members],
+                      [PATIENT_AXES.index(axis) for axis in config.tta_axes])
+    return SlidingWindow(mean.to(device), tuple(runs[0].img_size),
+                         runs[0].overlap if config.overlap is None else config.overlap,
+                         config.window_batch or runs[0].window_batch, device)
+
+
+def warn_of_training_cases(cases: Sequence[Case], members: Sequence[Member]) -> None:
+    """Scores of cases that a member was trained on say nothing about new patients."""
+    for member in members:
+        known = [case.case_id for case in cases if case.case_id in member.split.training]
+        if known:
+            warnings.warn(f"{member.about['experiment']} was trained on cases of these names "
+                          f"({', '.join(known[:5])}{' ...' if len(known) > 5 else ''}): if they "
+                          f"are the same, their scores say nothing about new patients.",
+                          stacklevel=2)

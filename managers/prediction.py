@@ -1,0 +1,94 @@
+"""Segmenting new volumes: what is written for each, and how it scores."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from configs.prediction import PredictionConfig
+from data import Case, Dataset, case_files, preprocessing, read_volume
+from data.inputs import find_inputs, verify_inputs
+from data.native_files import (
+    NativeGrid,
+    ProbabilityFile,
+    image_grid,
+    label_on_its_grid,
+    values_of_classes,
+    write_label_map,
+)
+from metrics import case_metrics, summarise
+from reports import case_picture
+
+from .evaluation import Scores
+from .inference import SlidingWindow, native_label_map
+from .prediction_folder import PredictionFolder
+
+
+def cases_to_predict(config: PredictionConfig, dataset: Dataset,
+                     output: PredictionFolder) -> tuple[list[Case], list[Case]]:
+    """All cases of the inputs, and those that are pending, verified.
+
+    Raises:
+        ValueError: whatever is wrong with the inputs, in one message, or with the output folder.
+    """
+    cases, problems = find_inputs(config.inputs, config.labels)
+    problems += output.clashes(cases)
+    pending = cases if problems else output.pending(cases)
+    verify_inputs(pending if config.labels is None else cases, dataset, problems,
+                  config.show_verbose)
+    if not cases:
+        raise ValueError(f"--input {' '.join(config.inputs)}: lists no images.")
+    return cases, pending
+
+
+def predict_case(case: Case, dataset: Dataset, window: SlidingWindow,
+                 output: PredictionFolder) -> float:
+    """Write the case's label map, with the dataset's own label values, and what else is asked for.
+
+    Returns:
+        Seconds it took.
+    """
+    start = time.perf_counter()
+    config = output.config
+    grid = image_grid(case, len(dataset.channels))
+    volume = preprocessing(dataset, ("image",))(case_files(Case(
+        case.case_id, case.image, None, case.channel_first)))
+    probabilities = (ProbabilityFile(output.probabilities(case), grid, dataset.num_classes)
+                     if config.save_probabilities else None)
+    classes = native_label_map(volume, grid, window, probabilities, config.show_verbose)
+    del volume
+    if probabilities is not None:
+        probabilities.close()
+    if config.preview:
+        _draw(output.preview(case), case, dataset, classes, grid)
+    # Last, since it is what says that the case is done.
+    write_label_map(output.label_map(case), values_of_classes(dataset.label_values)[classes], grid)
+    return time.perf_counter() - start
+
+
+def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: NativeGrid) -> None:
+    """Outlines of the prediction, beside those of the label or else the bare image."""
+    image = read_volume(case.image, len(dataset.channels), case.channel_first)[0][0]
+    label = (np.zeros_like(classes) if case.label is None
+             else label_on_its_grid(case, dataset.label_values)[0])
+    image, label, prediction = (
+        nibabel.as_closest_canonical(nibabel.Nifti1Image(array, grid.affine))
+        for array in (image, label, classes))
+    case_picture(path, *(np.asanyarray(each.dataobj) for each in (image, label, prediction)),
+                 nibabel.affines.voxel_sizes(image.affine), dataset.class_names,
+                 title=case.case_id,
+                 headings=("label" if case.label else "image", "prediction"))
+
+
+def score_files(cases: Sequence[Case], dataset: Dataset, output: PredictionFolder) -> Scores:
+    """Score the written label maps against the label files, on their own grid, in mm."""
+    rows = []
+    for case in cases:
+        label, grid = label_on_its_grid(case, dataset.label_values)
+        written = Case(case.case_id, case.image, output.label_map(case))
+        found = case_metrics(label_on_its_grid(written, dataset.label_values)[0], label,
+                             grid.spacing_mm, dataset.class_names)
+        rows += [{"case_id": case.case_id} | row for row in found]
+    return Scores(rows, summarise(rows, dataset.class_names))

@@ -1,0 +1,50 @@
+"""Segment new volumes with one or more trained runs.
+
+python predict.py --experiment CT_MMWHS_UNETR.exp --input patients/ --output segmented/
+python predict.py --experiment CT_MMWHS_UNETR.cv --input scan.nii.gz --output segmented/
+
+Each input gives OUTPUT/CASE_ID.nii.gz: the dataset's label values on the input's own grid, with its
+header. What is there already is skipped, so an interrupted call goes on where it stopped.
+"""
+
+from configs.cli import exit_with, log_to_console
+from configs.prediction import prediction_config
+
+
+def main() -> None:
+    config = prediction_config()
+    # Only now, so that --help and a mistyped flag answer at once.
+    from data import dataset_of
+    from managers import choose_device, write_scores
+    from managers.members import load_members, warn_of_training_cases, window_of
+    from managers.prediction import cases_to_predict, predict_case, score_files
+    from managers.prediction_folder import PredictionFolder
+
+    log = log_to_console()
+    device = choose_device(config.device)
+    members = load_members(config.experiments, config.saved_model)
+    dataset = dataset_of(members[0].config)
+    window = window_of(members, config, device)
+    output = PredictionFolder(config, members, window)
+    cases, pending = cases_to_predict(config, dataset, output)
+    if config.labels is not None:
+        warn_of_training_cases(cases, members)
+
+    output.open()
+    for number, case in enumerate(pending, start=1):
+        seconds = predict_case(case, dataset, window, output)
+        output.add(case, seconds)
+        log.info(f"{number}/{len(pending)}  {output.label_map(case)}  {seconds:.1f} s")
+    there = f", {len(cases) - len(pending)} were there already" if len(cases) > len(pending) else ""
+    log.info(f"{len(pending)} predicted by {len(members)} network(s){there}")
+
+    if config.labels is not None:
+        scores = score_files(cases, dataset, output)
+        write_scores(output.folder, scores, {"group": "labels", "space": "native",
+                                             "saved_model": config.saved_model})
+        log.info(f"\nagainst {config.labels}, in native space:\n{scores.table}\n")
+        log.info(f"{output.folder / 'per_case.csv'}\n{output.folder / 'summary.json'}")
+
+
+if __name__ == "__main__":
+    exit_with(main)

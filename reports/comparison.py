@@ -1,0 +1,149 @@
+"""A paired comparison of two experiments as text, CSV and picture; B - A, A the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metrics import PairedValues, higher_is_better, paired_values, shared_metrics
+
+from .canvas import PALETTE, new_figure, save_png, write_at
+from .folds import style_axes
+from .tables import metric_title, per_case_csv
+
+_INK, _FAINT, _BETTER = "#202428", "#70767C", "#00B384"
+_DOT = PALETTE[6]
+_LINE, _HEAD, _FOOT = 34, 58, 50  # pixels: of a class, above and below a panel's classes
+
+Result = Mapping[str, Any]
+NOTE = """\
+Differences are B - A of the same case: a positive Dice difference means that B is better, and so
+does a negative distance. "overall" is the mean over a case's classes. 95 % CI: percentile
+bootstrap over cases. p: Wilcoxon signed-rank, two-sided; p Holm: corrected over the classes of
+the metric ("overall" is one test per metric and is not corrected; metrics are not corrected for
+each other). The folds' training sets overlap, so cases are not quite independent: read a p near
+a threshold with care."""
+
+
+def comparison_table(results: Sequence[Result], name_a: str, name_b: str) -> str:
+    """The text: per metric a line for "overall" and each class.
+
+    Args:
+        results: of `metrics.compare`.
+        name_a: the baseline.
+    """
+    lines = [f"A (baseline)  {name_a}", f"B             {name_b}", ""]
+    for metric in dict.fromkeys(result["metric"] for result in results):
+        better = "higher" if higher_is_better(metric) else "lower"
+        header = [f"{metric_title(metric)}, {better} is better", "A", "B", "B - A", "95 % CI",
+                  "median", "B wins/ties/losses", "p", "p Holm"]
+        digits = 3 if metric == "dice" else 2
+        rows = [_cells(result, digits) for result in results if result["metric"] == metric]
+        widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+        for row in (header, None, *rows):
+            if row is None:
+                lines.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
+                continue
+            rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append("  ".join([row[0].ljust(widths[0]), *rest]).rstrip())
+        lines.append("")
+    sizes = sorted({result["n"] for result in results})
+    lines.append(f"{sizes[-1]} cases" if len(sizes) == 1 else
+                 f"{sizes[0]} to {sizes[-1]} cases; pairs with an undefined value are left out "
+                 f"(n and n_dropped in the CSV)")
+    return "\n".join([*lines, NOTE])
+
+
+def comparison_csv(path: str | Path, results: Sequence[Result]) -> None:
+    """A line per metric and class, "overall" included; p-values with four significant digits."""
+    per_case_csv(path, [dict(result) | {key: "" if result[key] is None else f"{result[key]:.4g}"
+                                        for key in ("p", "p_holm")} for result in results])
+
+
+def differences_csv(path: str | Path, rows_a: Sequence[Result], rows_b: Sequence[Result]) -> None:
+    """A line per metric, case and class: both values and their difference B - A."""
+    lines = []
+    for metric in shared_metrics(rows_a, rows_b):
+        pairs = paired_values(rows_a, rows_b, metric)
+        for row, case_id in enumerate(pairs.case_ids):
+            for column, class_name in enumerate(pairs.class_names):
+                lines.append({"metric": metric, "case_id": case_id, "class_name": class_name,
+                              "a": float(pairs.a[row, column]), "b": float(pairs.b[row, column]),
+                              "difference": float(pairs.differences[row, column])})
+    per_case_csv(path, lines)
+
+
+def comparison_picture(path: str | Path, pairs: Mapping[str, PairedValues],
+                       results: Sequence[Result], title: str) -> None:
+    """Write a PNG, 1000 pixels wide: a panel per metric, a dot per case, mean and its 95 % CI.
+
+    The side where B is better is tinted.
+
+    Args:
+        pairs: `metrics.paired_values` of each metric to be shown.
+        results: of `metrics.compare`.
+    """
+    of = {(result["metric"], result["class_name"]): result for result in results}
+    panel_heights = [_LINE * len(one.class_names) for one in pairs.values()]
+    height = 46 + sum(panel_heights) + len(pairs) * (_HEAD + _FOOT) + 14
+    figure = new_figure(1000, height, "white")
+    write_at(figure, 500, height - 24, title, size=min(14, 1200 / max(1, len(title))), color=_INK)
+    top = height - 46
+    for (metric, one), tall in zip(pairs.items(), panel_heights, strict=True):
+        bottom = top - _HEAD - tall
+        axes = figure.add_axes((0.17, bottom / height, 0.79, tall / height))
+        write_at(figure, 565, top - _HEAD / 2 + 8,
+                 f"{metric_title(metric)}: difference B - A of each case", size=11, color=_INK)
+        _draw(axes, metric, one, of)
+        top = bottom - _FOOT
+    write_at(figure, 565, 16, "dots: cases; diamond and bar: mean difference and its 95 % interval",
+             size=9, color=_FAINT)
+    save_png(path, figure)
+
+
+def _draw(axes: Any, metric: str, pairs: PairedValues, of: Mapping[Any, Result]) -> None:
+    differences = pairs.differences
+    known = differences[np.isfinite(differences)]
+    reach = 1.08 * float(np.abs(known).max()) if known.size and np.abs(known).max() > 0 else 1.0
+    better = (0, reach) if higher_is_better(metric) else (-reach, 0)
+    axes.axvspan(*better, color=_BETTER, alpha=0.10, linewidth=0)
+    axes.axvline(0, color=_FAINT, linewidth=1)
+    spread = np.random.default_rng(0)  # so that equal differences do not hide each other
+    for line, class_name in enumerate(pairs.class_names):
+        values = differences[np.isfinite(differences[:, line]), line]
+        axes.plot(values, line + spread.uniform(-0.22, 0.22, values.size), "o", color=_DOT,
+                  markersize=4, alpha=0.55, markeredgewidth=0)
+        result = of[metric, class_name]
+        if result["ci_low"] is not None:
+            axes.plot([result["ci_low"], result["ci_high"]], [line, line], color=_INK,
+                      linewidth=2.2, solid_capstyle="butt")
+        if result["mean_difference"] is not None:
+            axes.plot([result["mean_difference"]], [line], "D", color="white", markersize=6.5,
+                      markeredgecolor=_INK, markeredgewidth=1.6, zorder=4)
+    axes.set_yticks(range(len(pairs.class_names)), pairs.class_names, parse_math=False)
+    axes.set(xlim=(-reach, reach), ylim=(len(pairs.class_names) - 0.5, -0.5))
+    axes.axhline(0.5, color=_FAINT, linewidth=0.8)
+    at = 0.985 if higher_is_better(metric) else 0.015
+    axes.text(at, 1.03, "B better", transform=axes.transAxes, color="#00795A", fontsize=9,
+              ha="right" if higher_is_better(metric) else "left")
+    style_axes(axes)
+
+
+def _cells(result: Result, digits: int) -> list[str]:
+    def number(value, sign=""):
+        return "-" if value is None else f"{value:{sign}.{digits}f}"
+
+    interval = ("-" if result["ci_low"] is None else
+                f"{number(result['ci_low'], '+')} to {number(result['ci_high'], '+')}")
+    return [result["class_name"], number(result["mean_a"]), number(result["mean_b"]),
+            number(result["mean_difference"], "+"), interval,
+            number(result["median_difference"], "+"),
+            f"{result['wins']}/{result['ties']}/{result['losses']}",
+            _p_value(result["p"]), _p_value(result["p_holm"])]
+
+
+def _p_value(p: float | None) -> str:
+    return "" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"

@@ -1,0 +1,147 @@
+"""The folds of one experiment as numbers, text and picture."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metrics import METRICS_MM, METRICS_VOXELS, summarise
+
+from .canvas import PALETTE, new_figure, save_png, write_at
+from .tables import summary_table
+
+_INK, _FAINT = "#202428", "#70767C"
+_NUMBERS = {"fold": int, "class": int, **dict.fromkeys((*METRICS_MM, *METRICS_VOXELS), float)}
+
+Row = dict[str, Any]
+
+
+def read_per_case(path: str | Path) -> list[Row]:
+    """Read what `per_case_csv` wrote: the rows of case_metrics with "case_id", perhaps "fold".
+
+    Raises:
+        ValueError: the file cannot be read, has no rows or no such columns; the message names it.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read ({error}).") from error
+    if not rows or not {"case_id", "class", "class_name", "dice", "empty"} <= set(rows[0]):
+        raise ValueError(f"{path}: is not a table of cases and classes; evaluate the run again.")
+    try:
+        return [{key: _NUMBERS[key](value or "nan") if key in _NUMBERS else value
+                 for key, value in row.items()} for row in rows]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is damaged ({error}); evaluate the run again.") from error
+
+
+def class_names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Background and the rows' classes, by their index."""
+    return ["background", *dict(sorted((row["class"], row["class_name"]) for row in rows)).values()]
+
+
+def summarise_folds(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`metrics.summarise` over all cases of all folds, and of each fold.
+
+    Args:
+        rows: of case_metrics, with "case_id" and "fold".
+
+    Returns:
+        the summary over all cases; "folds": a list of {"fold", "num_cases",
+        "mean_foreground_dice", "metrics", "per_class"}; "between_folds": mean and population
+        standard deviation of the folds' mean foreground Dice.
+
+    Raises:
+        ValueError: see `metrics.summarise`.
+    """
+    names = class_names_of(rows)
+    folds = []
+    for fold in sorted({row["fold"] for row in rows}):
+        part = summarise([row for row in rows if row["fold"] == fold], names)
+        folds.append({"fold": fold} | {key: part[key] for key in (
+            "num_cases", "mean_foreground_dice", "metrics", "per_class")})
+    dice = [fold["mean_foreground_dice"] for fold in folds
+            if fold["mean_foreground_dice"] is not None]
+    between = {"mean": float(np.mean(dice)) if dice else None,
+               "std": float(np.std(dice)) if dice else None, "n": len(dice)}
+    return summarise(rows, names) | {"folds": folds, "between_folds": between}
+
+
+def fold_table(summary: Mapping[str, Any], experiments: Sequence[str] = ()) -> str:
+    """The text: classes over all cases of all folds, then a line per fold.
+
+    Args:
+        summary: of `summarise_folds`.
+        experiments: names of the folds' runs, in the folds' order; empty for none.
+    """
+    lines = [summary_table(summary), "", "mean +- standard deviation over all cases of all folds",
+             "", "fold  cases   Dice"]
+    names = list(experiments) or [""] * len(summary["folds"])
+    for fold, name in zip(summary["folds"], names, strict=True):
+        dice = _dice(fold["mean_foreground_dice"])
+        lines.append(f"{fold['fold']:>4}  {fold['num_cases']:>5}  {dice}  {name}".rstrip())
+    between = summary["between_folds"]
+    if between["n"]:
+        lines.append(f"mean Dice of the {between['n']} folds: {between['mean']:.3f} +- "
+                     f"{between['std']:.3f} (standard deviation between folds)")
+    lines.append("The validation cases also chose each fold's best.model, so these numbers flatter "
+                 "it a little.")
+    return "\n".join(lines)
+
+
+def folds_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Write a PNG, 1000 pixels wide: Dice of every case and the mean of each fold, by class.
+
+    Args:
+        rows: of case_metrics, with "fold".
+    """
+    from matplotlib.lines import Line2D
+
+    names = class_names_of(rows)[1:]
+    folds = sorted({row["fold"] for row in rows})
+    height = 150 + 62 * len(names)
+    figure = new_figure(1000, height, "white")
+    write_at(figure, 500, height - 26, title, size=min(14, 1200 / max(1, len(title))), color=_INK)
+    left, bottom = 0.17, 74 / height
+    axes = figure.add_axes((left, bottom, 0.97 - left, 1 - bottom - 52 / height))
+    for line, class_name in enumerate(names):
+        for rank, fold in enumerate(folds):
+            dice = np.array([row["dice"] for row in rows
+                             if row["class_name"] == class_name and row["fold"] == fold])
+            dice = dice[np.isfinite(dice)]
+            at = line + 0.6 * ((rank + 0.5) / len(folds) - 0.5)
+            colour = PALETTE[rank % len(PALETTE)]
+            axes.plot(dice, np.full(dice.size, at), "o", color=colour, markersize=4, alpha=0.5,
+                      markeredgewidth=0)
+            if dice.size:
+                axes.plot([dice.mean()], [at], "D", color=colour, markersize=7,
+                          markeredgecolor=_INK)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="Dice (dots: cases; diamonds: mean of the fold)")
+    low = min((row["dice"] for row in rows if math.isfinite(row["dice"])), default=0.0)
+    axes.set_xlim(max(-0.02, math.floor(low * 10) / 10 - 0.02), 1.02)
+    style_axes(axes)
+    keys = [Line2D([], [], marker="D", linestyle="", color=PALETTE[rank % len(PALETTE)],
+                   markeredgecolor=_INK) for rank in range(len(folds))]
+    figure.legend(keys, [f"fold {fold}" for fold in folds], loc="lower center", frameon=False,
+                  ncols=min(10, len(folds)), fontsize=9, bbox_to_anchor=(0.5, 0.0))
+    save_png(path, figure)
+
+
+def style_axes(axes: Any) -> None:
+    """A faint grid and two faint spines."""
+    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.tick_params(axis="y", length=0)
+
+
+def _dice(value: float | None) -> str:
+    return "    -" if value is None else f"{value:.3f}"
