@@ -16,6 +16,9 @@ OPTION_NETWORKS = {"feature_size": ("unetr", "swinunetr"), "filters": ("nnunet",
                    "kernel_size": ("nnunet",), "strides": ("nnunet",),
                    "legacy_patch_merging": ("swinunetr",)}
 OWN_DATASET = "dataset.json"
+LEFT_TO_DATASET = ("intensity", "window", "spacing_mm", "training_split", "validation_split")
+NEEDS = {"init_part": "init_from", "distance_unit": "shape_priors", "beta_start": "shape_priors",
+         "beta_step": "shape_priors"}
 
 
 def training_config(method: str, argv: list[str] | None = None) -> TrainingConfig:
@@ -35,7 +38,10 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
 
 
 def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Every setting's value, and what said it: "flag", "name", "recipe", "dataset" or "default".
+    """Every setting's value, and what said it.
+
+    That is "flag", "name", "recipe", "default", "script" for the method, or "dataset" for what is
+    left to the dataset (None).
 
     Args:
         flags: those that were given, by name.
@@ -55,6 +61,7 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         chosen["dataset"] = flags["dataset"]
     said = dict(hints.variants) if method == "dsd" else {}
     said |= {kind: value for kind, value in chosen.items() if value is not None}
+    _warn_of_idle(flags, said)
     recipe = recipe_of(chosen["dataset"], chosen["network"])
     problems += _range_problems(flags, chosen["fold"])
     options, option_source = _network_options(chosen["network"], flags, recipe, problems)
@@ -78,6 +85,7 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
                "output_model": None if flags["output_model"] == "_" else flags["output_model"]}
     values.setdefault("experiment", _experiment_name(values))
     sources |= {"method": "script", "network_options": option_source}
+    sources |= {name: "dataset" for name in LEFT_TO_DATASET if values[name] is None}
     return values, {name: sources.get(name, "default") for name in values}
 
 
@@ -107,6 +115,13 @@ def _warn_of_method(method: str, flags: dict[str, Any], hints: NameHints) -> Non
         other = next(iter(said))
         warnings.warn(f"{script[method]} trains without the method that the experiment's name "
                       f"{flags['experiment']} says; {script[other]} trains with it.", stacklevel=4)
+
+
+def _warn_of_idle(flags: dict[str, Any], said: dict[str, Any]) -> None:
+    for name, switch in NEEDS.items():
+        if name in flags and not (flags.get(switch) or said.get(switch)):
+            warnings.warn(f"--{name} {flags[name]}: has no effect without --{switch}.",
+                          stacklevel=4)
 
 
 def _own_dataset(path: str, problems: list[str]) -> tuple[str, dict[str, Any] | None]:
@@ -153,8 +168,6 @@ def _network_options(network: str | None, flags: dict[str, Any], recipe: Recipe,
         if network is not None and network not in OPTION_NETWORKS[name]:
             problems.append(f"  --{name}: is an option of {' and '.join(OPTION_NETWORKS[name])}, "
                             f"but the network is {network}.")
-    if len(given.get("kernel_size", ())) == 1:
-        given["kernel_size"] = given["kernel_size"][0]
     given |= dict(flags.get("network_options", ()))
     options = recipe.network_options | {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}

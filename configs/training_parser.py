@@ -194,9 +194,10 @@ def _network_name(text: str) -> str:
 
 def _step(text: str) -> int | tuple[int, ...]:
     """3 -> 3, and 1,3,3 -> (1, 3, 3)."""
-    numbers = tuple(int(number) for number in text.split(","))
-    if len(numbers) not in (1, 3):
+    parts = text.split(",")
+    if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: must be one number, or three as in 1,2,2")
+    numbers = tuple(map(int, parts))
     return numbers[0] if len(numbers) == 1 else numbers
 
 

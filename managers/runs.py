@@ -73,7 +73,7 @@ def _refuse_to_replace(folder: Path, config: TrainingConfig) -> None:
 
 # What a checkpoint's weights depend on, and what says nothing about how a run goes on.
 SHAPES = ("method", "dataset", "dataset_definition", "network", "network_options", "img_size",
-          "upsampling", "hint_weight")
+          "upsampling")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device",
                "show_verbose", "use_multi_gpus", "resume", "overwrite")
 
@@ -83,7 +83,8 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     old, new = before.to_dict(), now.to_dict()
     changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
                if old[name] != new[name] and name not in INDIFFERENT}
-    breaking = [text for name, text in changed.items() if name in SHAPES]
+    switched = {"hint_weight"} if 0 in (old["hint_weight"], new["hint_weight"]) else set()
+    breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
     if breaking:
         raise ValueError(f"{folder}: cannot be resumed, its weights are for other settings: "
                          f"{'; '.join(breaking)}.")
@@ -181,7 +182,10 @@ def initialise(network: nn.Module, config: TrainingConfig,
     """
     if config.init_from is None or checkpoint is not None:
         return None
-    return transfer_weights(network, read_weights(config.init_from), config.init_part)
+    path = Path(config.init_from)
+    if path.suffix == ".exp" and not path.exists():
+        path = experiment_dir(config.init_from)  # NAME.exp, as for --experiment
+    return transfer_weights(network, read_weights(path), config.init_part)
 
 
 def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:

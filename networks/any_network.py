@@ -36,8 +36,11 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
         ValueError: all that is wrong with the names at once: unknown, never called or called
             several times in a forward pass, an output that is not a feature map of one image or
             whose size does not divide the image's; a branch without levels; or a network that
-            cannot take the image or does not return logits.
+            cannot take the image or does not return logits. A text instead of a list of names.
     """
+    if isinstance(encoder, str) or isinstance(decoder, str):
+        raise ValueError(f"encoder {encoder!r} and decoder {decoder!r} must each be a list of "
+                         f"names.")
     img_size = tuple(img_size)
     branches = {"dec": tuple(decoder), "enc": tuple(encoder)}
     known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]

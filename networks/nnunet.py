@@ -29,7 +29,8 @@ def build_nnunet(in_channels: int, num_classes: int, img_size: tuple[int, int, i
 
     Args:
         filters: channels per level, bottleneck last; at least three.
-        kernel_size: one odd number for all levels, or one entry per level, a number or three.
+        kernel_size: of odd numbers: one for all levels, or a sequence of one entry for all or of
+            one per level, each a number or three; ((1, 3, 3),) is 1x3x3 in every level.
         strides: per level, a number or three, each up to the level's kernel plus one, the first
             1; default 1, 2, 2, ...
 
@@ -40,8 +41,10 @@ def build_nnunet(in_channels: int, num_classes: int, img_size: tuple[int, int, i
     filters = tuple(filters)
     num_levels = len(filters)
     strides = [_triple(s) for s in (strides or (1,) + (2,) * (num_levels - 1))]
-    kernels = [_triple(k) for k in ([kernel_size] * num_levels if isinstance(kernel_size, int)
+    kernels = [_triple(k) for k in ([kernel_size] if isinstance(kernel_size, int)
                                     else kernel_size)]
+    if len(kernels) == 1:
+        kernels *= num_levels
     _check_levels(filters, kernels, strides)
     scales = list(accumulate(strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True))))
     check_size("nnunet", img_size, divisor=scales[-1], normed_bottleneck=True)

@@ -71,6 +71,7 @@ class SideOutputs(nn.Module):
                  encoder_modules: Sequence[str] = ()):
         super().__init__()
         self.network = network
+        self.num_classes = num_classes
         self.encoder_modules = tuple(encoder_modules)
         self.levels = {"dec": tuple(decoder), "enc": tuple(encoder)}
         levels = [level for branch in self.levels.values() for level in branch]
@@ -94,12 +95,17 @@ class SideOutputs(nn.Module):
             network.get_submodule(name).register_forward_hook(_hand_over)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | dict[str, Any]:
-        """Images (B, C, H, W, D) to the training dict, or to logits in evaluation mode."""
+        """Images (B, C, H, W, D) to the training dict, or to logits in evaluation mode.
+
+        Raises:
+            ValueError: in training, the network returns something else than (B, K, H, W, D), or
+                does not call the module of a level.
+        """
         if not self.training:
             return self.network(images)
         with _requested(self.network, self.levels) as features:
             outputs = {"out": self.network(images)}
-            _check_logits(outputs["out"])
+            _check_logits(outputs["out"], (len(images), self.num_classes, *images.shape[2:]))
             for branch, levels in self.levels.items():
                 if levels:
                     outputs[branch] = [self.heads[level.head](features(level)) for level in levels]
@@ -127,6 +133,9 @@ def _requested(network: nn.Module, branches: dict[str, tuple[Level, ...]]):
 
     def feature(level: Level) -> torch.Tensor:
         output = modules[level.module].__dict__[_FEATURE]
+        if output is None:
+            raise ValueError(f"In training mode the network does not call {level.module}, so that "
+                             f"it is no level.")
         return output if level.read is None else level.read(output)
 
     for module in modules.values():
@@ -151,11 +160,13 @@ def _hint_key(level: Level) -> str:
     return f"channels{level.channels}_scale" + "x".join(map(str, level.scale))
 
 
-def _check_logits(output: Any) -> None:
-    if not isinstance(output, torch.Tensor):
-        raise ValueError(f"In training mode the network returned a {type(output).__name__}; it "
-                         f"must return one tensor of logits (B, K, H, W, D). Switch off its own "
-                         f"deep supervision.")
+def _check_logits(output: Any, want: tuple[int, ...]) -> None:
+    if isinstance(output, torch.Tensor) and output.shape == want:
+        return
+    found = (f"a tensor {tuple(output.shape)}" if isinstance(output, torch.Tensor)
+             else f"a {type(output).__name__}")
+    raise ValueError(f"In training mode the network returned {found}; it must return one tensor "
+                     f"of logits {want}. Switch off its own deep supervision, if it has any.")
 
 
 def _check_levels(network: nn.Module, levels: list[Level]) -> None:

@@ -1,11 +1,15 @@
 """UNETR (Hatamizadeh et al., 2022) with its levels named."""
 
+from functools import partial
+
 import torch
 from monai.networks.nets import UNETR
 from torch import nn
 
 from .levels import LevelledNetwork, check_size
 from .side_outputs import Level
+
+PATCH = 16  # voxels on each side
 
 
 def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, int],
@@ -21,7 +25,7 @@ def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, in
     Raises:
         ValueError: a size is not a multiple of 16.
     """
-    check_size("unetr", img_size, divisor=(16, 16, 16))
+    check_size("unetr", img_size, divisor=(PATCH,) * 3)
     network = UNETR(in_channels, num_classes, img_size, feature_size=feature_size,
                     hidden_size=hidden_size, mlp_dim=mlp_dim, num_heads=num_heads,
                     proj_type="perceptron")
@@ -30,8 +34,7 @@ def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, in
             block.norm_cross_attn.requires_grad_(False)
             block.cross_attn = nn.Identity()
 
-    def patch_grid(vit_output: tuple[torch.Tensor, list[torch.Tensor]]) -> torch.Tensor:
-        return network.proj_feat(vit_output[0])  # (B, hidden, H/16, W/16, D/16)
+    patch_grid = partial(_patch_grid, grid=tuple(size // PATCH for size in img_size))
 
     def level(module, widths, scale, read=None):
         return Level(module, widths, (scale,) * 3, head=module.replace(".", "_"), read=read)
@@ -39,8 +42,14 @@ def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, in
     width = feature_size
     return LevelledNetwork(
         network,
-        decoder=(level("vit", hidden_size, 16, patch_grid), level("decoder5", 8 * width, 8),
+        decoder=(level("vit", hidden_size, PATCH, patch_grid), level("decoder5", 8 * width, 8),
                  level("decoder4", 4 * width, 4), level("decoder3", 2 * width, 2)),
         encoder=(level("encoder1", width, 1), level("encoder2", 2 * width, 2),
                  level("encoder3", 4 * width, 4), level("encoder4", 8 * width, 8)),
         encoder_modules=("vit", "encoder1", "encoder2", "encoder3", "encoder4"))
+
+
+def _patch_grid(vit_output: tuple[torch.Tensor, list[torch.Tensor]],
+                grid: tuple[int, ...]) -> torch.Tensor:
+    """The final ViT output (B, patches, hidden) as (B, hidden, H/16, W/16, D/16)."""
+    return vit_output[0].transpose(1, 2).unflatten(2, grid).contiguous()

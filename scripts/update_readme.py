@@ -24,7 +24,7 @@ def flag_table(parser: argparse.ArgumentParser) -> str:
     """One Markdown row per argument: how it is written, and what it does."""
     rows = ["| argument | meaning |", "|---|---|"]
     for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
+        if isinstance(action, argparse._HelpAction) or action.help == argparse.SUPPRESS:
             continue
         name = max(action.option_strings[:2], key=len, default=None) or action.metavar
         if isinstance(action, argparse.BooleanOptionalAction):

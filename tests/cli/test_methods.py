@@ -65,7 +65,7 @@ def test_a_run_starts_from_another_runs_weights(train, run_script, data, tmp_pat
     train("train_basic.py", "Hippocampus_nnUnet_Basic.exp", *SMALL)
     basic = tmp_path / "experiments" / "Hippocampus_nnUnet_Basic.exp"
     # At a learning rate this small the weights are still those it began with.
-    _, printed = train(DSD, "Hippocampus_nnUnet_SelfDist.exp", *SMALL, "--init_from", basic,
+    _, printed = train(DSD, "Hippocampus_nnUnet_SelfDist.exp", *SMALL, "--init_from", basic.name,
                        "--lr", 1e-30, "--weight_decay", 0)
     assert "heads" in printed
     before = torch.load(basic / "best.model", weights_only=True)["network"]

@@ -156,6 +156,19 @@ def test_settings_survive_json_with_nested_strides():
     assert TrainingConfig.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 
+def test_one_kernel_stands_for_all_levels():
+    assert config("--kernel_size", "1,3,3").network_options["kernel_size"] == ((1, 3, 3),)
+    assert config("--kernel_size", 5).network_options["kernel_size"] == (5,)
+
+
+@pytest.mark.parametrize(("flags", "switch"), [
+    (("--init_part", "encoder"), "init_from"), (("--beta_step", 0.1), "shape_priors"),
+    (("--distance_unit", "voxel"), "shape_priors")])
+def test_a_flag_without_what_it_needs_is_warned_of(flags, switch):
+    with pytest.warns(UserWarning, match=f"has no effect without --{switch}"):
+        config(*flags)
+
+
 def test_a_network_of_ones_own_takes_any_option():
     run = config("--dataset", "hippocampus", "--network", "my.nets:small", "--network_options",
                  "width=8", "norm=batch", "blocks=[1, 2]", experiment=None)
@@ -180,6 +193,8 @@ def test_show_settings_prints_each_value_with_its_source_and_stops(capsys):
     assert rows["network_options"] == ["feature_size=12", "recipe"]
     assert rows["lr"] == ["0.0001", "recipe"]
     assert rows["seed"] == ["100", "default"]
+    assert rows["method"] == ["basic", "script"]
+    assert rows["spacing_mm"] == ["-", "dataset"]
     assert set(rows) == set(TrainingConfig.__dataclass_fields__)
 
 

@@ -26,7 +26,7 @@ def config(*flags, method="dsd"):
 ])
 def test_values_out_of_range_are_refused_by_name(flag, values):
     with pytest.raises(ValueError, match=rf"--{flag}\b.*must be"):
-        config(*UNETR, f"--{flag}", *values)
+        config(*UNETR, "--shape_priors", f"--{flag}", *values)
 
 
 def test_filters_out_of_range_are_refused_by_name():

@@ -66,6 +66,27 @@ def test_dice_ce_of_every_supervised_output(golden_inputs, section):
 
 
 @sections
+def test_dice_and_cross_entropy_apart(golden_inputs, section):
+    outputs, label, _ = golden_inputs(section)
+    expected = GOLDEN[section]
+    for logits, dice, cross_entropy in zip(
+            [outputs["out"], *outputs["dec"]], expected["dice_only_per_head"].values(),
+            expected["ce_only_per_head"].values(), strict=True):
+        theirs = torch.nn.functional.cross_entropy(logits, label[:, 0].long())
+        assert theirs.item() == close_to(cross_entropy, section)
+        assert (dice_ce(logits, label) - theirs).item() == close_to(dice, section)
+
+
+@sections
+def test_in_evaluation_the_main_output_alone_counts(golden_inputs, section):
+    outputs, label, _ = golden_inputs(section)
+    total, terms = dsd_loss(outputs["out"], label)
+    expected = GOLDEN[section]["eval_mode"]
+    assert list(terms) == ["dice_ce_out"] and expected["KL_loss"] == 0
+    assert total.item() == close_to(expected["dice_loss"], section)
+
+
+@sections
 @combinations
 def test_single_kl_terms(golden_inputs, reference, section, temperature, include_background):
     outputs, _, _ = golden_inputs(section)

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from monai.networks.nets import AttentionUnet, BasicUNet, FlexibleUNet, SegResNet
+from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, FlexibleUNet, SegResNet
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -164,6 +164,7 @@ def test_all_that_is_wrong_is_said_at_once():
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"encoder": []}, "the encoder has no levels"),
+    ({"encoder": "first"}, "encoder 'first' and .* must each be a list of names"),
     ({"decoder": [], "encoder": ["x"]}, "the decoder has no levels; 'x' is no sub-module"),
     ({"in_channels": 3, "encoder": ["x"]}, "'x' is no.*cannot take an image .1, 3, 8, 8, 4.: "),
     ({"img_size": (8, 9, 4)}, r"'stages\[-1\]' returns the size \(4, 2, 2\), which does not div"),
@@ -185,16 +186,50 @@ def test_networks_that_return_no_logits(last, words):
         find_levels(network, 1, (8, 8, 4), encoder=["0.first"], decoder=["0.up"])
 
 
-def test_a_list_in_training_is_refused():
-    class Deep(Pooled):
-        def forward(self, images):
-            logits = super().forward(images)
-            return [logits] if self.training else logits
+class Changing(Pooled):
+    """Its training differs from its evaluation."""
 
-    network = SideOutputs(Deep(), 2)
+    def __init__(self, training):
+        super().__init__()
+        self.in_training = training
+
+    def forward(self, images):
+        logits = super().forward(images)
+        return self.in_training(logits) if self.training else logits
+
+
+@pytest.mark.parametrize(("training", "words"), [
+    (lambda logits: [logits], "a list"),
+    (lambda logits: logits[:, None], r"a tensor \(1, 1, 2, 8, 8, 4\)"),  # DynUNet's supervision
+    (lambda logits: logits[..., ::2], r"a tensor \(1, 2, 8, 8, 2\)"),
+    (lambda logits: logits[:, :1], r"a tensor \(1, 1, 8, 8, 4\)"),
+])
+def test_what_is_no_logits_in_training_is_refused(training, words):
+    network = SideOutputs(Changing(training), 2)
     assert torch.is_tensor(network.eval()(torch.zeros(1, 1, 8, 8, 4)))
-    with pytest.raises(ValueError, match="In training mode the network returned a list"):
+    with pytest.raises(ValueError, match=f"In training mode.*{words}.*logits .1, 2, 8, 8, 4."):
         network.train()(torch.zeros(1, 1, 8, 8, 4))
+
+
+def test_monais_own_deep_supervision_is_refused():
+    network = DynUNet(3, 1, 2, [3] * 3, [1, 2, 2], [2, 2], filters=(2, 3, 4),
+                      norm_name="instance", deep_supervision=True, deep_supr_num=1)
+    found = find_levels(network, 1, (8, 8, 8), encoder=["input_block"], decoder=["bottleneck"])
+    wrapped = SideOutputs(network, 2, found.decoder, found.encoder).train()
+    with pytest.raises(ValueError, match="Switch off its own deep supervision"):
+        wrapped(torch.zeros(1, 1, 8, 8, 8))
+
+
+def test_a_level_that_training_does_not_call_is_refused():
+    class Bypassed(nn.Sequential):
+        def forward(self, images):
+            return self[1](images if self.training else self[0](images))
+
+    network = Bypassed(nn.Conv3d(1, 1, 1), nn.Conv3d(1, 2, 1))
+    found = find_levels(network, 1, (2, 2, 2), encoder=["0"], decoder=["1"])
+    wrapped = SideOutputs(network, 2, found.decoder, found.encoder).train()
+    with pytest.raises(ValueError, match="In training mode the network does not call 0"):
+        wrapped(torch.zeros(1, 1, 2, 2, 2))
 
 
 FACTORIES = '''

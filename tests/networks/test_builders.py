@@ -57,6 +57,16 @@ def test_anisotropic_network_runs_with_numbers():
     assert all(y.isfinite().all() for y in outputs["dec"] + outputs["enc"])
 
 
+@pytest.mark.parametrize(("kernel_size", "expected"), [
+    (5, [(5, 5, 5)] * 3), ((5,), [(5, 5, 5)] * 3), (((1, 3, 3),), [(1, 3, 3)] * 3),
+    ((1, 3, 5), [(1, 1, 1), (3, 3, 3), (5, 5, 5)])])
+def test_one_kernel_for_all_levels_or_one_for_each(kernel_size, expected):
+    network = build_network("nnunet", 1, 2, (8, 8, 8), filters=(2, 3, 4), strides=(1, 2, 2),
+                            kernel_size=kernel_size).network
+    blocks = (network.input_block, network.downsamples[0], network.bottleneck)
+    assert [block.conv1.conv.kernel_size for block in blocks] == expected
+
+
 @pytest.mark.parametrize("strides", [(1, 2, 2), (1, (2, 2, 1), (1, 2, 2))])
 def test_residual_blocks_are_monais_for_strides_up_to_two(strides):
     torch.manual_seed(0)

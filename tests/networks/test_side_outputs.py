@@ -2,7 +2,9 @@
 
 import copy
 import json
+import pickle
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,6 +159,39 @@ def test_deepcopy_after_a_step_is_independent(tiny, image, name):
         for ours, theirs, again in zip(before, seeded(twin, image),
                                        seeded(network, image), strict=True):
             assert torch.equal(ours, again) and not torch.equal(ours, theirs)
+
+
+@every
+def test_a_pickled_network_is_the_same(tiny, image, name):
+    network = tiny(name).train()
+    twin = pickle.loads(pickle.dumps(network))
+    for ours, theirs in zip(seeded(network, image), seeded(twin, image), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def replica_of(network):
+    """What DataParallel makes of a network for one of its devices, here on the CPU."""
+    replicas = {module: module._replicate_for_data_parallel() for module in network.modules()}
+    for module, replica in replicas.items():
+        for name, child in module._modules.items():
+            replica._modules[name] = replicas.get(child)
+        for name, parameter in module._parameters.items():
+            setattr(replica, name, None if parameter is None else parameter.clone())
+    return replicas[network]
+
+
+@pytest.mark.parametrize("name", ["unetr", "swinunetr", "nnunet"])  # no dropout, no buffers
+def test_replicas_in_threads_do_not_mix_their_features(tiny, image, name):
+    network = tiny(name).train()
+    images = [image, image.flip(2)]
+    with torch.no_grad():
+        expected = [side_logits(network(one)) for one in images]
+    replicas = [replica_of(network) for _ in images]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda replica, one: side_logits(replica(one)), replicas, images))
+    for ours, theirs in zip(found, expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @every
