@@ -18,7 +18,7 @@ def main() -> None:
     config = cross_validation_config()
     # Only now, so that --help and a mistyped flag answer at once.
     from managers.cross_validation import (
-        check_comparable,
+        check_plan,
         gathered_rows,
         opened,
         write_comparison,
@@ -26,9 +26,10 @@ def main() -> None:
     )
     from managers.folds import run_folds, states
     log = log_to_console()
-    check_comparable(config)
+    found = states(config)
+    check_plan(config, found)
     with opened(config) as folder:
-        run_folds(config, folder, states(config))
+        run_folds(config, folder, found)
         rows = gathered_rows(config, folder)
         log.info(f"\n{folder}\n{write_results(config, folder, rows)}")
         if config.compare_with is not None:

@@ -11,6 +11,10 @@ LOGGER_NAME = "dsd"
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
+class StatedError(Exception):
+    """A failure while running whose message says all there is to say."""
+
+
 class TrainingInterruptedError(Exception):
     """The user stopped the run."""
 
@@ -37,7 +41,8 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
             log.debug(traceback.format_exc())
         else:
             traceback.print_exc()
-        print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
+        kind = "" if isinstance(error, StatedError) else f"{type(error).__name__}: "
+        print(f"failed: {kind}{error}", file=sys.stderr)
         sys.exit(FAILED)
     sys.exit(OK)
 

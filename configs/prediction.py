@@ -101,6 +101,10 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
 def _folds_of(cross_validation: str) -> list[str]:
     """The experiments of a cross-validation."""
     path = cross_validation_dir(cross_validation) / "cv.json"
+    if not path.is_file():
+        there = sorted(each.parent.name for each in path.parent.parent.glob("*.cv/cv.json"))
+        raise ValueError(f"{path.parent}: no cross-validation here. Beside it: "
+                         f"{', '.join(there) or 'none'}.")
     record = read_json(path)
     names = record.get("experiments") if isinstance(record, dict) else None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):

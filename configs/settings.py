@@ -154,6 +154,9 @@ def _range_problems(flags: dict[str, Any], fold: int | None) -> list[str]:
         problems.append(f"  --overlap {given['overlap']}: must be at least 0 and below 1.")
     if any(not (math.isfinite(mm) and mm > 0) for mm in given.get("spacing_mm", ())):
         problems.append(f"  --spacing {given['spacing_mm']}: every number must be above 0.")
+    if given.get("num_folds", 2) == 1:
+        problems.append("  --num_folds 1: must be at least 2; without it the published split is "
+                        "used.")
     low, high = given.get("window", (0, 1))
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         problems.append(f"  --window {low} {high}: LOW must be below HIGH.")
@@ -199,5 +202,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={_shown(one)}" for name, one in value.items()) or "-"
     if isinstance(value, list):
-        return ",".join(map(_shown, value))
+        nested = any(isinstance(one, list) for one in value)
+        return (" " if nested else ",").join(map(_shown, value))
     return "-" if value is None else str(value)

@@ -22,7 +22,8 @@ def find_inputs(inputs: Sequence[str | Path],
     """The cases to segment, sorted by case id: the file name less its suffix and _image.
 
     Of a folder its NIfTI files are taken, hidden ones and those that end in _label left out. A
-    .txt file has one path per line, as the shell would understand it.
+    .txt file has one path per line; relative paths are below the current folder, not its own.
+    A file that is given twice is taken once.
 
     Args:
         inputs: files, folders or .txt files.
@@ -37,7 +38,7 @@ def find_inputs(inputs: Sequence[str | Path],
     by_id: dict[str, Path] = {}
     for file in files:
         case_id = _case_id(file)
-        if case_id in by_id:
+        if case_id in by_id and not _same(file, by_id[case_id]):
             problems.append(Problem(case_id, file, f"has the case id of {by_id[case_id]}",
                                     "their results would share a name; rename one"))
         by_id.setdefault(case_id, file)
@@ -51,7 +52,7 @@ def find_inputs(inputs: Sequence[str | Path],
                 if not _stem(file).endswith(IMAGE)}
     cases = []
     for case_id, image in sorted(by_id.items()):
-        if case_id not in label_of:
+        if case_id not in label_of and case_id.removesuffix("_0000") not in by_id:
             case_id = case_id.removesuffix("_0000")
         if case_id in label_of:
             cases.append(Case(case_id, image, label_of[case_id]))
@@ -72,8 +73,7 @@ def _files_of(path: Path, problems: list[Problem]) -> list[Path]:
             problems.append(Problem(path.name, path, "holds no NIfTI images", remedy))
         return found
     if path.suffix == ".txt" and path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [file for line in map(str.strip, lines) if line and not line.endswith(".txt")
+        return [file for line in _lines_of(path, problems)
                 for file in _files_of(Path(line), problems)]
     if path.is_file() and path.name.endswith(NIFTI_SUFFIXES):
         return [path]
@@ -83,9 +83,27 @@ def _files_of(path: Path, problems: list[Problem]) -> list[Path]:
     return []
 
 
+def _lines_of(path: Path, problems: list[Problem]) -> list[str]:
+    """The lines of a list that are not empty; a list does not hold lists."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(path.name, path, f"cannot be read ({error})",
+                                "give a text file with a path per line"))
+        return []
+    problems += [Problem(path.name, path, f"lists {line}", "list the images themselves")
+                 for line in lines if line.endswith(".txt")]
+    return [line for line in lines if line and not line.endswith(".txt")]
+
+
 def _nifti_files(folder: Path) -> list[Path]:
+    """Broken links too, so that no case is passed over in silence."""
     return [path for path in sorted(folder.iterdir()) if path.name.endswith(NIFTI_SUFFIXES)
-            and not path.name.startswith(".") and path.is_file()]
+            and not path.name.startswith(".") and not path.is_dir()]
+
+
+def _same(file: Path, other: Path) -> bool:
+    return file.resolve() == other.resolve()
 
 
 def _stem(file: Path) -> str:

@@ -36,12 +36,12 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
     dataset = dataset_of(config)
     found, problems = dataset.find_cases(config.data_dir)
     cases = {case.case_id: case for case in found}
-    folds = [] if problems else _folds(config, dataset, list(cases))
+    folds = [] if problems else planned_folds(config, dataset, list(cases))
     verify_cases(found, dataset, problems, progress)
     return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
 
 
-def _folds(config: TrainingConfig, dataset: Dataset, case_ids: list[str]) -> list[Split]:
+def planned_folds(config: TrainingConfig, dataset: Dataset, case_ids: list[str]) -> list[Split]:
     """All folds, of which the one that was asked for exists."""
     if config.splits is not None:
         folds = read_splits(config.splits, case_ids)

@@ -160,7 +160,7 @@ def folds_with_test_set(case_ids: Sequence[str], held_out: int | None, num_valid
     if num_testing < 1 or remaining < 2:
         raise ValueError(f"{len(cases)} cases cannot be split into {num_testing} for the test and "
                          f"{num_folds} folds of the others; give a --training_split (test cases) "
-                         f"between 1 and {max(len(cases) - 2, 1)}.")
+                         f"between 1 and {max(len(cases) - max(num_folds, 2), 1)}.")
     return equal_folds(_shuffled(cases[:remaining]), num_folds, cases[remaining:])
 
 

@@ -65,6 +65,9 @@ def _checked_image(case: Case, dataset: Dataset) -> tuple[list[Problem], Grid | 
     image, array = _read(case, case.image, problems)
     if image is None:
         return problems, None
+    if array.dtype.kind not in "biuf":
+        return [Problem(case.case_id, case.image, f"holds {array.dtype} values",
+                        "export it with one real number per voxel")], None
     try:
         axis = channel_axis(image.shape, len(dataset.channels), case.channel_first)
     except ValueError:

@@ -2,7 +2,8 @@
 
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from configs import experiment_dir
 from configs.cli import LOGGER_NAME
 from configs.cross_validation import CrossValidationConfig, cross_validation_dir
 from configs.files import read_json, write_json, write_text
+from data import choose_fold, dataset_of, planned_folds
 from metrics import compare, paired_values
 from reports import (
     comparison_csv,
@@ -24,7 +26,7 @@ from reports import (
     summarise_folds,
 )
 
-from .folds import read_about
+from .folds import FINISHED, read_about
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -94,15 +96,20 @@ def read_cross_validation(name: str) -> tuple[Path, dict[str, Any], list[Row]]:
     return folder, about, read_per_case(folder / "per_case.csv")
 
 
-def check_comparable(config: CrossValidationConfig) -> None:
-    """Before anything is trained: the baseline is there, finished and of the same data.
+def check_plan(config: CrossValidationConfig, found: Mapping[int, str]) -> None:
+    """Before anything is trained: will there be a table, and can the baseline be compared with it?
+
+    Args:
+        found: of `folds.states`; where all is trained, the rows themselves will tell.
 
     Raises:
-        ValueError: it is not.
+        ValueError: there are not so many folds, they share cases, or the baseline is not there,
+            not finished or of other cases.
     """
+    planned = None if set(found.values()) == {FINISHED} else _planned_cases(config)
     if config.compare_with is None:
         return
-    folder, about, _ = read_cross_validation(config.compare_with)
+    folder, about, rows = read_cross_validation(config.compare_with)
     if folder.resolve() == config.folder.resolve():
         raise ValueError(f"--compare_with {config.compare_with}: is this cross-validation itself.")
     first = next(iter(config.folds.values()))
@@ -113,6 +120,28 @@ def check_comparable(config: CrossValidationConfig) -> None:
         raise ValueError(f"--compare_with {config.compare_with}: has the folds {about['folds']}, "
                          f"this one {list(config.folds)}; a paired comparison needs the same "
                          f"cases.")
+    apart = sorted(planned ^ {row["case_id"] for row in rows}) if planned else []
+    if apart:
+        raise ValueError(f"--compare_with {config.compare_with}: {len(apart)} cases are validated "
+                         f"in one of the two only ({', '.join(apart[:5])}"
+                         f"{' ...' if len(apart) > 5 else ''}); give the data, --training_split, "
+                         f"--num_folds or --splits of {folder.name}.")
+
+
+def _planned_cases(config: CrossValidationConfig) -> set[str]:
+    """The cases that the folds will validate, by the names of the files."""
+    first = next(iter(config.folds.values()))
+    dataset = dataset_of(first)
+    case_ids = [case.case_id for case in dataset.find_cases(first.data_dir)[0]]
+    splits = planned_folds(first, dataset, case_ids)
+    chosen = Counter(case_id for fold in config.folds
+                     for case_id in choose_fold(splits, fold).validation)
+    twice = [case_id for case_id, times in chosen.items() if times > 1]
+    if twice:
+        raise ValueError(f"Cases that several of these folds validate: {', '.join(twice[:5])}"
+                         f"{' ...' if len(twice) > 5 else ''}; for a table over all cases the "
+                         f"folds of --splits must not share any.")
+    return set(chosen)
 
 
 def write_results(config: CrossValidationConfig, folder: Path, rows: list[Row]) -> str:

@@ -50,7 +50,10 @@ def run_here(commands: Commands, folder: Path, show: bool) -> dict[int, Outcome]
     for fold, command in commands.items():
         path = folder / f"fold{fold}.log"
         log.info(f"fold {fold}: {'continues' if '--resume' in command else 'starts'}, log {path}")
-        status = run_logged(command, path, show)
+        try:
+            status = run_logged(command, path, show)
+        except KeyboardInterrupt:
+            status = INTERRUPTED_STATUS
         if status == INTERRUPTED_STATUS:
             raise TrainingInterruptedError(f"fold {fold}; the same command goes on from here")
         outcomes[fold] = Outcome(status, path)

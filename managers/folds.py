@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import TrainingConfig, experiment_dir, read_config
-from configs.cli import LOGGER_NAME
+from configs.cli import LOGGER_NAME, StatedError
 from configs.cross_validation import CrossValidationConfig
 from configs.files import read_json, write_bytes, write_json
 from reports import read_per_case
@@ -28,7 +28,7 @@ SCRIPTS = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
 ABSENT, BEGUN, FINISHED = "absent", "begun", "finished"
 
 
-class FoldsFailedError(Exception):
+class FoldsFailedError(StatedError):
     """Some folds could not be finished."""
 
 

@@ -1,5 +1,6 @@
 """Where predict.py writes, and what it leaves alone."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class PredictionFolder:
     decide the label maps, the label value of each class, the cases so far and the versions.
 
     Raises:
-        ValueError: it is a file.
+        ValueError: it is or lies below a file, or cannot be written to.
     """
 
     def __init__(self, config: PredictionConfig, members: Sequence[Member],
@@ -37,8 +38,16 @@ class PredictionFolder:
                                      values_of_classes(dataset.label_values).tolist(),
                                      strict=True)),
             "cases": {}, "environment": environment(window.device)}
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"--output {self.folder}: is a file; give a folder.")
+        there = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents)
+                     if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"--output {self.folder}: {there} is a file; give a folder.")
+        if not os.access(there, os.W_OK):
+            raise self._not_writable("no permission")
+
+    def _not_writable(self, reason: str) -> ValueError:
+        return ValueError(f"--output {self.folder}: cannot be written to ({reason}); give another "
+                          f"folder.")
 
     def label_map(self, case: Case) -> Path:
         """Where the case's label map goes."""
@@ -62,8 +71,8 @@ class PredictionFolder:
         """The cases that lack an output, or all with --overwrite.
 
         Raises:
-            ValueError: files of these names are there that other weights or settings made, or
-                another program.
+            ValueError: the folder holds what other weights, settings or inputs made, or files of
+                these names that another program made.
         """
         present = [case for case in cases if self.label_map(case).exists()]
         path = self.folder / "prediction.json"
@@ -72,15 +81,29 @@ class PredictionFolder:
                              f"but no prediction.json, so predict.py did not write it; give "
                              f"another folder.")
         before = read_json(path) if path.is_file() else {}
-        if _identity(before) == _identity(self.record):
+        old, new = _identity(before), _identity(self.record)
+        if old == new:
             self.record["cases"] = dict(before["cases"])
-        elif present and not self.config.overwrite:
-            raise ValueError(f"--output {self.folder}: holds the predictions of other experiments, "
-                             f"weights or settings (prediction.json); give another folder, or "
-                             f"--overwrite.")
+        elif (present or before.get("cases")) and not self.config.overwrite:
+            changed = "; ".join(f"{name} {old[name]}, now {new[name]}" for name in new
+                                if old[name] != new[name])
+            raise ValueError(f"--output {self.folder}: holds predictions made otherwise "
+                             f"(prediction.json: {changed}); give another folder, or --overwrite.")
+        self._check_inputs(cases)
         return [case for case in cases if self.config.overwrite
                 or case.case_id not in self.record["cases"]
                 or not all(file.exists() for file in self._files(case))]
+
+    def _check_inputs(self, cases: Sequence[Case]) -> None:
+        """Refuse to take the prediction of one file for that of another of the same name."""
+        known = self.record["cases"]
+        other = [f"  {case.case_id}: is of {known[case.case_id]['input']}, not {_source(case)}."
+                 for case in cases
+                 if case.case_id in known and known[case.case_id]["input"] != _source(case)]
+        if other and not self.config.overwrite:
+            raise ValueError("\n".join([
+                f"--output {self.folder}: holds predictions of other files with these names:",
+                *other, "Give another folder, or --overwrite."]))
 
     def _files(self, case: Case) -> list[Path]:
         files = [self.label_map(case)]
@@ -88,18 +111,29 @@ class PredictionFolder:
         return files + ([self.preview(case)] if self.config.preview else [])
 
     def open(self) -> None:
-        """Make the folder and write prediction.json, before the first case."""
-        write_json(self.folder / "prediction.json", self.record)
+        """Make the folder and write prediction.json, before the first case.
+
+        Raises:
+            ValueError: that is impossible.
+        """
+        try:
+            write_json(self.folder / "prediction.json", self.record)
+        except OSError as error:
+            raise self._not_writable(error.strerror) from error
 
     def add(self, case: Case, seconds: float) -> None:
         """Note a case that is done, at once, so that an interrupted call can go on."""
         self.record["cases"][case.case_id] = {
-            "input": str(case.image.resolve()), "output": self.label_map(case).name,
+            "input": _source(case), "output": self.label_map(case).name,
             "seconds": round(seconds, 1)}
         write_json(self.folder / "prediction.json", self.record)
 
 
-def _identity(record: dict[str, Any]) -> tuple:
+def _source(case: Case) -> str:
+    return str(case.image.resolve())
+
+
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """What decides the label maps."""
-    return ([each["sha256"] for each in record.get("experiments", ())],
-            *(record.get(name) for name in ("tta_axes", "overlap", "label_values")))
+    return {"checkpoints (sha256)": [each["sha256"][:12] for each in record.get("experiments", ())]
+            } | {name: record.get(name) for name in ("tta_axes", "overlap", "label_values")}

@@ -1,5 +1,6 @@
 """Starting from weights that are there: reading them, and copying what fits."""
 
+import pickle
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """
     path = Path(path)
     if path.is_dir():
+        if not (path / "best.model").is_file():
+            raise ValueError(f"{path}: holds no best.model; give a run folder NAME.exp.")
         path = path / "best.model"
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.model")) if path.parent.is_dir() else []
@@ -78,6 +81,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
                  else torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "not tensors alone"  # torch would advise to load it all the same
         kind = "not a safetensors file" if isinstance(error, SafetensorError) else "damaged"
         raise ValueError(f"{path}: cannot be read as weights ({reason}). It is {kind}, or holds "
                          f"objects, which are never loaded.") from error

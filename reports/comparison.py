@@ -11,7 +11,7 @@ import numpy as np
 from metrics import PairedValues, higher_is_better, paired_values, shared_metrics
 
 from .canvas import PALETTE, new_figure, save_png, write_at
-from .folds import style_axes
+from .folds import left_of, name_lines, style_axes
 from .tables import metric_title, per_case_csv
 
 _INK, _FAINT, _BETTER = "#202428", "#70767C", "#00B384"
@@ -92,15 +92,18 @@ def comparison_picture(path: str | Path, pairs: Mapping[str, PairedValues],
     figure = new_figure(1000, height, "white")
     write_at(figure, 500, height - 24, title, size=min(14, 1200 / max(1, len(title))), color=_INK)
     top = height - 46
+    left = left_of([name for one in pairs.values() for name in one.class_names])
+    middle = 1000 * (left + 0.96) / 2
     for (metric, one), tall in zip(pairs.items(), panel_heights, strict=True):
         bottom = top - _HEAD - tall
-        axes = figure.add_axes((0.17, bottom / height, 0.79, tall / height))
-        write_at(figure, 565, top - _HEAD / 2 + 8,
+        axes = figure.add_axes((left, bottom / height, 0.96 - left, tall / height))
+        write_at(figure, middle, top - _HEAD / 2 + 8,
                  f"{metric_title(metric)}: difference B - A of each case", size=11, color=_INK)
         _draw(axes, metric, one, of)
         top = bottom - _FOOT
-    write_at(figure, 565, 16, "dots: cases; diamond and bar: mean difference and its 95 % interval",
-             size=9, color=_FAINT)
+    write_at(figure, middle, 16,
+             "dots: cases; diamond and bar: mean difference and its 95 % interval", size=9,
+             color=_FAINT)
     save_png(path, figure)
 
 
@@ -123,7 +126,7 @@ def _draw(axes: Any, metric: str, pairs: PairedValues, of: Mapping[Any, Result])
         if result["mean_difference"] is not None:
             axes.plot([result["mean_difference"]], [line], "D", color="white", markersize=6.5,
                       markeredgecolor=_INK, markeredgewidth=1.6, zorder=4)
-    axes.set_yticks(range(len(pairs.class_names)), pairs.class_names, parse_math=False)
+    name_lines(axes, pairs.class_names)
     axes.set(xlim=(-reach, reach), ylim=(len(pairs.class_names) - 0.5, -0.5))
     axes.axhline(0.5, color=_FAINT, linewidth=0.8)
     at = 0.985 if higher_is_better(metric) else 0.015

@@ -16,6 +16,7 @@ from .canvas import PALETTE, new_figure, save_png, write_at
 from .tables import summary_table
 
 _INK, _FAINT = "#202428", "#70767C"
+_LONGEST = 40  # characters of a name in a picture
 _NUMBERS = {"fold": int, "class": int, **dict.fromkeys((*METRICS_MM, *METRICS_VOXELS), float)}
 
 Row = dict[str, Any]
@@ -105,24 +106,25 @@ def folds_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: st
 
     names = class_names_of(rows)[1:]
     folds = sorted({row["fold"] for row in rows})
-    height = 150 + 62 * len(names)
+    height = 150 + (26 + 14 * len(folds)) * len(names)
     figure = new_figure(1000, height, "white")
     write_at(figure, 500, height - 26, title, size=min(14, 1200 / max(1, len(title))), color=_INK)
-    left, bottom = 0.17, 74 / height
+    left, bottom = left_of(names), 74 / height
     axes = figure.add_axes((left, bottom, 0.97 - left, 1 - bottom - 52 / height))
     for line, class_name in enumerate(names):
+        axes.axhline(line - 0.5, color=_FAINT, linewidth=0.6, alpha=0.5)
         for rank, fold in enumerate(folds):
             dice = np.array([row["dice"] for row in rows
                              if row["class_name"] == class_name and row["fold"] == fold])
             dice = dice[np.isfinite(dice)]
-            at = line + 0.6 * ((rank + 0.5) / len(folds) - 0.5)
+            at = line + 0.8 * ((rank + 0.5) / len(folds) - 0.5)
             colour = PALETTE[rank % len(PALETTE)]
-            axes.plot(dice, np.full(dice.size, at), "o", color=colour, markersize=4, alpha=0.5,
+            axes.plot(dice, np.full(dice.size, at), "o", color=colour, markersize=5, alpha=0.7,
                       markeredgewidth=0)
             if dice.size:
-                axes.plot([dice.mean()], [at], "D", color=colour, markersize=7,
+                axes.plot([dice.mean()], [at], "D", color=colour, markersize=6.5,
                           markeredgecolor=_INK)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
+    name_lines(axes, names)
     axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="Dice (dots: cases; diamonds: mean of the fold)")
     low = min((row["dice"] for row in rows if math.isfinite(row["dice"])), default=0.0)
     axes.set_xlim(max(-0.02, math.floor(low * 10) / 10 - 0.02), 1.02)
@@ -132,6 +134,17 @@ def folds_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: st
     figure.legend(keys, [f"fold {fold}" for fold in folds], loc="lower center", frameon=False,
                   ncols=min(10, len(folds)), fontsize=9, bbox_to_anchor=(0.5, 0.0))
     save_png(path, figure)
+
+
+def left_of(names: Sequence[str]) -> float:
+    """Where axes begin so that the names fit on their left: fraction of 1000 pixels."""
+    return max(0.17, 0.03 + 0.0095 * min(_LONGEST, max(map(len, names))))
+
+
+def name_lines(axes: Any, names: Sequence[str]) -> None:
+    """Write the names at 0, 1, ... of the y axis, long ones cut short."""
+    shown = [name if len(name) <= _LONGEST else f"{name[:_LONGEST - 1]}\u2026" for name in names]
+    axes.set_yticks(range(len(names)), shown, parse_math=False)
 
 
 def style_axes(axes: Any) -> None:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from configs.cli import LOGGER_NAME, TrainingInterruptedError, exit_with, log_to_console
+from configs.cli import (
+    LOGGER_NAME,
+    StatedError,
+    TrainingInterruptedError,
+    exit_with,
+    log_to_console,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ("--dataset --network --fold --img_size --batch_size --epochs --experiment "
@@ -63,6 +69,11 @@ def test_a_failure_is_1_with_its_traceback(error, capsys):
     shown = capsys.readouterr().err
     assert f"failed: {type(error).__name__}: " in shown
     assert "Traceback" in shown
+
+
+def test_a_failure_that_says_all_has_no_class_name(capsys):
+    assert end_of(raising(StatedError("fold 2 failed"))) == 1
+    assert "failed: fold 2 failed" in capsys.readouterr().err
 
 
 def test_with_a_log_the_traceback_goes_there(tmp_path, capsys):

@@ -156,6 +156,12 @@ def test_settings_survive_json_with_nested_strides():
     assert TrainingConfig.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 
+def test_strides_are_shown_apart(capsys):
+    with pytest.raises(SystemExit):
+        config("--filters", 4, 8, 16, "--strides", 1, 2, "1,2,2", "--show_settings")
+    assert "filters=4,8,16 strides=1 2 1,2,2 " in capsys.readouterr().out
+
+
 def test_one_kernel_stands_for_all_levels():
     assert config("--kernel_size", "1,3,3").network_options["kernel_size"] == ((1, 3, 3),)
     assert config("--kernel_size", 5).network_options["kernel_size"] == (5,)

@@ -20,8 +20,8 @@ def config(*flags, method="dsd"):
     ("img_size", (32, 32, -1)), ("lr", (0,)), ("lr", (-1e-3,)), ("lr", ("nan",)),
     ("lr", ("inf",)), ("weight_decay", (-0.5,)), ("weight_decay", ("nan",)), ("alpha", (-0.1,)),
     ("alpha", ("inf",)), ("temperature", (0,)), ("temperature", (-1,)), ("num_workers", (-1,)),
-    ("hint_weight", (-1,)), ("beta_step", ("nan",)), ("num_folds", (0,)), ("window", (3, 3)),
-    ("spacing", (1, 0, 1)), ("spacing", (1, 1, "nan")), ("seed", (-1,)),
+    ("hint_weight", (-1,)), ("beta_step", ("nan",)), ("num_folds", (0,)), ("num_folds", (1,)),
+    ("window", (3, 3)), ("spacing", (1, 0, 1)), ("spacing", (1, 1, "nan")), ("seed", (-1,)),
     ("overlap", (1,)), ("overlap", (-0.1,)), ("overlap", ("nan",)),
 ])
 def test_values_out_of_range_are_refused_by_name(flag, values):

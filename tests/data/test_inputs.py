@@ -64,6 +64,27 @@ def test_two_files_of_one_case_id_are_a_problem(touch):
     assert "has the case id of" in problem_of(folder / "one", folder / "two")
 
 
+def test_a_file_given_twice_is_taken_once(touch):
+    folder = touch("one/a.nii.gz", "one/b.nii.gz")
+    (folder / "link.nii.gz").symlink_to(folder / "one" / "a.nii.gz")
+    assert found(folder / "one", folder / "one" / "a.nii.gz") == {"a": "a.nii.gz", "b": "b.nii.gz"}
+
+
+def test_nothing_is_passed_over_in_silence(touch):
+    folder = touch("lists/one.txt", "images/a.nii.gz")
+    (folder / "lists" / "two.txt").write_text(f"{folder / 'lists' / 'one.txt'}\n")
+    assert "lists/one.txt; list the images themselves" in problem_of(folder / "lists" / "two.txt")
+    (folder / "lists" / "two.txt").write_bytes(b"\xff\xfe")
+    assert "two.txt: cannot be read" in problem_of(folder / "lists" / "two.txt")
+    (folder / "images" / "gone.nii.gz").symlink_to(folder / "nowhere")
+    assert list(found(folder / "images")) == ["a", "gone"]  # which cannot be read, and that is said
+
+
+def test_a_label_belongs_to_one_image(touch):
+    folder = touch("i/a_0000.nii.gz", "i/a.nii.gz", "l/a.nii.gz")
+    assert "a_0000.nii.gz: has no label" in problem_of(folder / "i", labels=folder / "l")
+
+
 def test_labels_pair_by_case_id(touch):
     folder = touch("i/a_image.nii.gz", "i/b_0000.nii.gz", "l/a_label.nii.gz", "l/b.nii.gz",
                    "l/other.nii.gz")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from managers import executors
 from managers.executors import Outcome, job_executor, run_here, run_jobs
 
 SAY = [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr)"]
@@ -27,6 +28,16 @@ def test_an_interrupted_command_ends_the_rest(tmp_path):
     with pytest.raises(TrainingInterruptedError, match="fold 1"):
         run_here({1: stop, 2: SAY}, tmp_path, show=False)
     assert not (tmp_path / "fold2.log").exists()
+
+
+def test_the_users_own_interruption_says_how_to_go_on(tmp_path, monkeypatch):
+    from configs.cli import TrainingInterruptedError
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(executors, "run_logged", interrupted)
+    with pytest.raises(TrainingInterruptedError, match="the same command goes on from here"):
+        run_here({1: SAY}, tmp_path, show=False)
 
 
 def test_only_the_end_of_a_log_is_shown(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from configs.cross_validation import cross_validation_config
 from managers import folds
 from managers.cross_validation import (
-    check_comparable,
+    check_plan,
     gathered_rows,
     opened,
     read_cross_validation,
@@ -223,7 +223,7 @@ def test_comparison_files_and_what_cannot_be_compared(workplace):
     run(config(name="Base"))
     folder, rows = run(config())
     made = config("--compare_with", "Base.cv")
-    check_comparable(made)
+    check_plan(made, states(made))
     assert "A (baseline)  Base" in write_comparison(made, folder, rows)
     assert {path.name for path in folder.glob("comparison_with_Base*")} == {
         f"comparison_with_Base{ending}" for ending in (".txt", ".csv", ".json", ".png",
@@ -234,8 +234,42 @@ def test_comparison_files_and_what_cannot_be_compared(workplace):
                             (("--compare_with", "Try"), "itself"),
                             (("--compare_with", "Base", "--folds", "1"), "same cases")):
         with pytest.raises(ValueError, match=said):
-            check_comparable(config(*arguments))
+            check_plan(config(*arguments), {1: FINISHED})
     path = workplace / "experiments" / "Base.cv" / "cv.json"
     path.write_text(path.read_text().replace("hippocampus", "mmwhs-ct"))
     with pytest.raises(ValueError, match="is on mmwhs-ct, this one on hippocampus"):
-        check_comparable(made)
+        check_plan(made, states(made))
+
+
+def with_splits(workplace, *validated):
+    """Flags for folds that validate these cases of six; case 1 trains."""
+    for group in ("imagesTr", "labelsTr"):
+        (workplace / "data" / group).mkdir(exist_ok=True)
+        for number in range(1, 7):
+            (workplace / "data" / group / f"hippocampus_{number}.nii.gz").touch()
+    splits = [{"train": ["hippocampus_1"], "val": [f"hippocampus_{k}"]} for k in validated]
+    (workplace / "splits.json").write_text(json.dumps(splits))
+    return "--splits", workplace / "splits.json"
+
+
+@pytest.mark.parametrize(("validated", "said"), [((2, 2), "several of these folds validate: hippo"),
+                                                 ((2,), "--fold 2: there are 1 fold")])
+def test_folds_without_a_table_are_refused_before_the_training(workplace, validated, said):
+    made = config(*with_splits(workplace, *validated))
+    with pytest.raises(ValueError, match=said):
+        check_plan(made, states(made))
+
+
+def test_a_baseline_of_other_cases_is_refused_before_the_training(workplace):
+    splits = with_splits(workplace, 2, 3)
+    run(config(name="Base"))  # validates the cases 1 and 2
+    made = config("--compare_with", "Base", *splits)
+    with pytest.raises(ValueError, match=r"4 cases are validated in one of the two only \(1, 2, "
+                                         r"hippocampus_2, hippocampus_3\); give the data, --tr"):
+        check_plan(made, {1: FINISHED, 2: ABSENT})
+    check_plan(made, {1: FINISHED, 2: FINISHED})
+    rows = workplace / "experiments" / "Base.cv" / "per_case.csv"
+    lines = rows.read_text().splitlines()
+    rows.write_text("\n".join([lines[0], lines[1].replace("1,1,", "1,hippocampus_2,", 1),
+                               lines[2].replace("2,2,", "2,hippocampus_3,", 1)]) + "\n")
+    check_plan(made, {1: ABSENT, 2: ABSENT})

@@ -12,7 +12,7 @@ import torch
 from configs.files import read_json, write_json
 from configs.prediction import prediction_config
 from data import DATASETS, Case, DataError
-from managers import load_manager, read_run, save_checkpoint
+from managers import load_manager, prediction_folder, read_run, save_checkpoint
 from managers.members import load_members, warn_of_training_cases, window_of
 from managers.prediction import cases_to_predict, predict_case, score_files
 from managers.prediction_folder import PredictionFolder
@@ -199,13 +199,36 @@ def test_a_file_that_an_interruption_left_is_made_again(experiment, settings, tm
 
 def test_predictions_of_other_weights_are_neither_kept_nor_replaced(experiment, settings):
     predicted(settings([experiment()]))
-    for other in (settings([experiment("two", seed=1)]),
-                  settings([experiment()], "--tta_axes", "A"),
-                  settings([experiment()], "--overlap", 0.5)):
-        with pytest.raises(ValueError, match="holds the predictions of other experiments"):
+    for other, said in (
+            (settings([experiment("two", seed=1)]), r"checkpoints \(sha256\) \['"),
+            (settings([experiment()], "--tta_axes", "A"), r"tta_axes \[\], now \['A'\]"),
+            (settings([experiment()], "--overlap", 0.5), "overlap 0.25, now 0.5")):
+        with pytest.raises(ValueError, match=f"made otherwise .*{said}"):
             predicted(other)
     other = settings([experiment("two", seed=1)], "--overwrite")
     assert predicted(other) == ["case_1", "case_2", "case_3"]
+
+
+def test_other_cases_of_other_weights_do_not_join_a_folder(experiment, settings, images):
+    predicted(settings([experiment()]))
+    for path in images.iterdir():
+        path.rename(path.with_name(f"new_{path.name}"))
+    with pytest.raises(ValueError, match="made otherwise"):
+        predicted(settings([experiment("two", seed=1)]))
+    assert len(predicted(settings([experiment()]))) == 3
+
+
+def test_another_file_of_the_same_name_is_not_taken_for_the_first(experiment, settings, images):
+    run = experiment()
+    predicted(settings([run]))
+    images.rename(images.with_name("elsewhere"))
+    images.mkdir()
+    (images / "case_2.nii.gz").write_bytes(
+        (images.with_name("elsewhere") / "case_3.nii.gz").read_bytes())
+    other = dataclasses.replace(settings([run]), inputs=(str(images.with_name("elsewhere")),))
+    with pytest.raises(ValueError, match="other files with these names:\n  case_1: is of"):
+        predicted(other)
+    assert predicted(dataclasses.replace(other, overwrite=True)) == ["case_1", "case_2", "case_3"]
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
@@ -222,8 +245,22 @@ def test_the_output_is_not_the_input(experiment, settings, images):
     with pytest.raises(DataError, match="3 problem") as raised:
         predicted(config)
     assert "case_1.nii.gz: lies in the output folder; give another --output" in str(raised.value)
-    with pytest.raises(ValueError, match="is a file; give a folder"):
-        prepared(dataclasses.replace(config, output=str(images / "case_1.nii.gz")))
+    for path in (images / "case_1.nii.gz", images / "case_1.nii.gz" / "below"):
+        with pytest.raises(ValueError, match="case_1.nii.gz is a file; give a folder"):
+            prepared(dataclasses.replace(config, output=str(path)))
+
+
+def test_an_output_that_cannot_be_written_to_is_said(experiment, settings, monkeypatch):
+    _, _, output = prepared(settings([experiment()]))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(prediction_folder, "write_json", full)
+    with pytest.raises(ValueError, match=r"cannot be written to \(No space left on device\)"):
+        output.open()
+    monkeypatch.setattr(prediction_folder.os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=r"cannot be written to \(no permission\)"):
+        prepared(settings([experiment()]))
 
 
 def test_an_empty_list_is_said(experiment, settings, tmp_path):

@@ -71,6 +71,13 @@ def test_the_picture_has_the_colour_of_each_fold(tmp_path):
     folds_picture(tmp_path / "nan.png", [row(1, "a", "left", math.nan)], "nothing defined")
 
 
+@pytest.mark.parametrize("name", ["LEFT VENTRICULAR MYOCARDIUM", "a name " * 20])
+def test_long_class_names_stay_in_the_picture(tmp_path, name):
+    folds_picture(tmp_path / "folds.png", [each | {"class_name": name} for each in ROWS[::2]], "x")
+    picture = imread(tmp_path / "folds.png")[..., :3]
+    assert (picture[:, :5] == 1).all() and (picture[:, 5:250] < 0.5).any()
+
+
 def test_equal_content_gives_equal_bytes(tmp_path):
     for name in ("a.png", "b.png"):
         folds_picture(tmp_path / name, ROWS, "Try")
