@@ -69,13 +69,12 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """
     path = Path(path)
     if path.is_dir():
-        if not (path / "best.model").is_file():
-            raise ValueError(f"{path}: holds no best.model; give a run folder NAME.exp.")
         path = path / "best.model"
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.model")) if path.parent.is_dir() else []
         raise ValueError(f"{path}: no such file of weights; beside it: "
-                         f"{', '.join(beside) or 'no .model'}.")
+                         f"{', '.join(beside) or 'no .model'}. Give a run folder NAME.exp or a "
+                         f"file.")
     try:
         state = (load_file(path) if path.suffix == ".safetensors"
                  else torch.load(path, map_location="cpu", weights_only=True))
