@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/python eval.py --experiment $(DEMO) --mode validation --device cpu
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

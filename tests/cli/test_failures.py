@@ -95,11 +95,12 @@ def test_folders_without_files_are_explained(run_script, tmp_path):
 
 @pytest.mark.parametrize("arguments, said", [
     (("--experiment", "Test.exp"), ("--dataset", "mmwhs-ct", "--network", "unetr")),
-    (("--experiment", "Hippocampus_VNET.exp"), ("vnet", "one of unetr, nnunet")),
+    (("--experiment", "Hippocampus_VNET_UNETR.exp"),
+     ("unetr and vnet", "one of unetr, swinunetr, nnunet, vnet")),
     ((*NAME, "--img_size", 20, 20, 20), ("multiple", "(16, 16, 16)", "(32, 32, 32)")),
     ((*NAME, "--epochs", 0, "--lr", -1), ("--epochs 0", "--lr -1")),
     ((*NAME, "--img_size", 32, 32), ("expected 3 arguments",)),
-], ids=["unsaid", "unknown network", "size", "two at once", "two numbers"])
+], ids=["unsaid", "two networks", "size", "two at once", "two numbers"])
 def test_wrong_settings_end_before_the_data_are_read(run_script, tmp_path, arguments, said):
     done = run_script("train_SelfDistil_Original.py", tmp_path / "nowhere", "_", *arguments)
     assert done.returncode == 2

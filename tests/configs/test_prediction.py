@@ -47,7 +47,8 @@ def test_all_problems_in_one_message(tmp_path):
                "--overlap", 1, "--window_batch", 0)
     lines = str(raised.value).splitlines()[1:]
     for words in ("--overlap 1.0: must be at least 0 and below 1", "--window_batch 0",
-                  "empty.cv/cv.json lists no experiments", "absent.cv: no cross-validation here. Beside it: empty.cv",
+                  "empty.cv/cv.json lists no experiments",
+                  "absent.cv: no cross-validation here. Beside it: empty.cv",
                   "B.exp given more than once"):
         assert sum(words in line for line in lines) == 1
     assert len(lines) == 5
