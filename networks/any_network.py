@@ -11,7 +11,7 @@ from torch import nn
 
 from .levels import LevelledNetwork
 from .probe import probe
-from .side_outputs import Level
+from .side_outputs import Level, SideOutputs
 
 
 def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *,
@@ -87,6 +87,27 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
         encoder=tuple(level("enc", i + 1, name) for i, name in enumerate(encoder)),
         encoder_modules=extra or tuple(dict.fromkeys(modules[name] for name in encoder)),
         num_classes=num_classes)
+
+
+def with_side_outputs(network: nn.Module, in_channels: int, img_size: Sequence[int], *,
+                      encoder: Sequence[str], decoder: Sequence[str], upsampling: str = "shared",
+                      hints: bool = False, encoder_modules: Sequence[str] | None = None,
+                      share_heads: bool = False) -> SideOutputs:
+    """Any network, ready to be trained with DSD: its levels found, its side heads made.
+
+    In training mode it returns {"out": logits, "dec": [...], "enc": [...]} as the built-in
+    networks do, in evaluation mode the logits alone. K is that of the network's own output.
+
+    Args:
+        upsampling, hints: see `build_network`; the others see `find_levels`.
+
+    Raises:
+        ValueError: see `find_levels`.
+    """
+    found = find_levels(network, in_channels, img_size, encoder=encoder, decoder=decoder,
+                        encoder_modules=encoder_modules, share_heads=share_heads)
+    return SideOutputs(network, found.num_classes, found.decoder, found.encoder,
+                       upsampling=upsampling, hints=hints, encoder_modules=found.encoder_modules)
 
 
 def _split(name: str) -> tuple[str, int | None]:

@@ -10,7 +10,13 @@ from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, FlexibleUNet,
 from torch import nn
 from torch.nn.functional import interpolate
 
-from networks import LevelledNetwork, SideOutputs, build_network, find_levels
+from networks import (
+    LevelledNetwork,
+    SideOutputs,
+    build_network,
+    find_levels,
+    with_side_outputs,
+)
 
 SIZE = (32, 32, 32)
 attention = "model.1" + ".submodule.1" * 2  # the innermost of AttentionUnet's nested levels
@@ -92,7 +98,8 @@ def test_monai_networks(name):
     assert found.num_classes == 3
 
     plain = copy.deepcopy(network).eval()
-    wrapped = SideOutputs(found.network, 3, found.decoder, found.encoder, hints=True).train()
+    wrapped = with_side_outputs(network, 2, size, encoder=encoder, decoder=decoder,
+                                hints=True).train()
     image = torch.randn(2, 2, *size, generator=torch.Generator().manual_seed(1))
     outputs = wrapped(image)
     assert list(outputs) == ["out", "dec", "enc", "hints"]
@@ -114,7 +121,8 @@ def test_anisotropic_pooling_and_items_of_a_tuple():
     assert [(level.module, level.channels, level.scale) for level in found.encoder] == [
         ("first", 3, (1, 1, 1)), ("stages", 4, (2, 2, 1))]
     assert found.encoder_modules == ("first", "stages")
-    wrapped = SideOutputs(network, 2, found.decoder, found.encoder).train()
+    wrapped = with_side_outputs(network, **options, upsampling="single").train()
+    assert wrapped.encoder_modules == found.encoder_modules
     outputs = copy.deepcopy(wrapped)(torch.randn(1, 1, 8, 8, 4))
     for branch in ("dec", "enc"):
         assert [tuple(y.shape) for y in outputs[branch]] == [(1, 2, 8, 8, 4)] * 2
