@@ -52,8 +52,13 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
                          f"package.module:factory.")
     builder = NETWORKS[name] if name in NETWORKS else load_factory(name)
     _check_options(name, builder, options)
-    plain = builder(in_channels=in_channels, num_classes=num_classes, img_size=tuple(img_size),
-                    **options)
+    try:
+        plain = builder(in_channels=in_channels, num_classes=num_classes, img_size=tuple(img_size),
+                        **options)
+    except TypeError as error:
+        if name not in NETWORKS:
+            raise  # a factory's own code: its traceback says where
+        raise ValueError(f"{name}: the options {options} cannot be used ({error}).") from error
     if name not in NETWORKS:
         plain = measured(name, plain, in_channels, num_classes, tuple(img_size), self_distillation)
     if not self_distillation:

@@ -171,6 +171,14 @@ def test_a_size_is_refused_with_sizes_that_work(size, divisor, normed):
             assert check_size("net", better, divisor, normed) is None
 
 
+@pytest.mark.parametrize(("name", "options"), [
+    ("nnunet", {"filters": ("a", "b", "c")}), ("unetr", {"feature_size": "wide"}),
+    ("swinunetr", {"feature_size": None})])
+def test_options_of_the_wrong_kind_are_named(name, options):
+    with pytest.raises(ValueError, match=f"{name}: the options .* cannot be used"):
+        build_network(name, 1, 2, (64, 64, 64), **options)
+
+
 def test_unknown_names_and_options_list_the_known():
     with pytest.raises(ValueError, match=f"'resnet'; known: {', '.join(NETWORKS)}, and your own"):
         build_network("resnet", 1, 3, (32, 32, 32))
