@@ -48,11 +48,18 @@ def check_size(name: str, img_size: tuple[int, int, int], divisor: tuple[int, in
         return
     reason = (f"every axis must be a multiple of {divisor}" if not fits
               else "its bottleneck would be a single voxel, which its norm cannot train on")
-    candidates = (tuple(max(size // d, 1) * d for size, d in zip(img_size, divisor, strict=True)),
-                  tuple(-(-size // d) * d for size, d in zip(img_size, divisor, strict=True)))
-    double = tuple(2 * d for d in divisor)
-    nearest = " or ".join(dict.fromkeys(str(double if normed_bottleneck and size == divisor
-                                            else size)
-                                        for size in candidates))
-    raise ValueError(f"{name}: image size {tuple(img_size)} does not work: {reason}. "
-                     f"Nearest sizes that do: {nearest}.")
+    below = tuple(max(size // d, 1) * d for size, d in zip(img_size, divisor, strict=True))
+    above = tuple(-(-size // d) * d for size, d in zip(img_size, divisor, strict=True))
+    nearest = [better for size in (below, above)
+               for better in (_enlarged(divisor, img_size)
+                              if normed_bottleneck and size == divisor else (size,))]
+    raise ValueError(f"{name}: image size {tuple(img_size)} does not work: {reason}. Nearest "
+                     f"sizes that do: {' or '.join(map(str, dict.fromkeys(nearest)))}.")
+
+
+def _enlarged(divisor: tuple[int, int, int],
+              img_size: tuple[int, int, int]) -> tuple[tuple[int, int, int], ...]:
+    """Sizes with more than one voxel at the bottom: one axis doubled, the best one, and all."""
+    best = min((2, 1, 0), key=lambda axis: abs(2 * divisor[axis] - img_size[axis]))
+    return (tuple(d * (1 + (axis == best)) for axis, d in enumerate(divisor)),
+            tuple(2 * d for d in divisor))

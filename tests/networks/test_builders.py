@@ -137,7 +137,7 @@ def test_unetr_heads_keep_torchs_initialisation(tiny):
     ("nnunet", (16, 16, 16), ["single voxel", "(32, 32, 32)"]),
     ("nnunet", (32, 32), ["(32, 32)", "three positive numbers"]),
     ("unetr", (0, 32, 32), ["(0, 32, 32)", "three positive numbers"]),
-    ("swinunetr", (32, 32, 32), ["swinunetr", "single voxel", "do: (64, 64, 64)."]),
+    ("swinunetr", (32, 32, 32), ["swinunetr", "single voxel", "do: (32, 32, 64) or (64, 64, 64)."]),
     ("swinunetr", (96, 80, 64), ["multiple of (32, 32, 32)", "(96, 64, 64) or (96, 96, 64)"]),
     ("vnet", (16, 16, 16), ["vnet", "single voxel", "(32, 32, 32)"]),
     ("vnet", (40, 32, 32), ["vnet", "multiple of (16, 16, 16)"]),
@@ -177,6 +177,16 @@ def test_a_size_is_refused_with_sizes_that_work(size, divisor, normed):
 def test_options_of_the_wrong_kind_are_named(name, options):
     with pytest.raises(ValueError, match=f"{name}: the options .* cannot be used"):
         build_network(name, 1, 2, (64, 64, 64), **options)
+
+
+@pytest.mark.parametrize(("name", "size", "options"), [
+    ("swinunetr", (32, 32, 64), {"feature_size": 12}), ("vnet", (16, 16, 32), {}),
+    ("nnunet", (8, 8, 16), {"filters": (2, 2, 2, 2)})])
+def test_the_smallest_size_offered_trains(name, size, options):
+    network = build_network(name, 1, 2, size, True, **options).train()
+    outputs = network(torch.randn(1, 1, *size))
+    sum(y.mean() for y in (outputs["out"], *outputs["dec"], *outputs["enc"])).backward()
+    assert {tuple(y.shape) for y in (outputs["out"], *outputs["dec"])} == {(1, 2, *size)}
 
 
 def test_unknown_names_and_options_list_the_known():
