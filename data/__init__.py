@@ -14,7 +14,7 @@ _HOME = {
     "read_splits": "split_files", "write_splits": "split_files",
     "Selection": "selection", "cases_to_score": "selection", "planned_folds": "selection",
     "select_cases": "selection",
-    "image_problems": "verification", "verify_cases": "verification",
+    "verify_cases": "verification",
     "read_volume": "images",
     "preprocessing": "transforms", "augmentation": "transforms", "case_files": "transforms",
     "evaluation_loader": "loaders", "load_volumes": "loaders", "stream_volumes": "loaders",

@@ -55,11 +55,6 @@ class GridMap:
 
     axes: tuple[AxisMap, AxisMap, AxisMap]
 
-    @property
-    def native_shape(self) -> tuple[int, int, int]:
-        """(X, Y, Z)."""
-        return tuple(axis.size for axis in self.axes)
-
 
 def grid_map(native_affine: np.ndarray, native_shape: Sequence[int], model_affine: np.ndarray,
              model_shape: Sequence[int]) -> GridMap:

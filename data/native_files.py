@@ -38,6 +38,13 @@ class NativeGrid:
         return tuple(nibabel.affines.voxel_sizes(self.affine).tolist())
 
 
+def plain_grid(shape: tuple[int, int, int], affine: np.ndarray) -> NativeGrid:
+    """A grid of no file: (X, Y, Z) and an affine (4, 4) in mm."""
+    header = nibabel.Nifti1Image(np.broadcast_to(np.uint8(0), shape), affine).header
+    header.set_xyzt_units("mm")
+    return NativeGrid(shape, affine, header)
+
+
 def image_grid(case: Case, num_channels: int) -> NativeGrid:
     """The spatial grid of a case's image, wherever its channels are."""
     file = nibabel.load(case.image)

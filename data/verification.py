@@ -54,11 +54,6 @@ def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
     return problems
 
 
-def image_problems(case: Case, dataset: Dataset) -> list[Problem]:
-    """The problems of a case's image alone: unreadable, wrong channels, no grid, not finite."""
-    return _checked_image(case, dataset)[0]
-
-
 def _checked_image(case: Case, dataset: Dataset) -> tuple[list[Problem], Grid | None]:
     """The image's problems, and its grid if that can be trusted."""
     problems: list[Problem] = []

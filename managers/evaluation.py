@@ -1,20 +1,23 @@
 """Scoring whole volumes, and writing what came out."""
 
-import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs.files import write_bytes, write_json, write_text
+from configs.files import write_json, write_text
 from data import Case, Dataset
-from data.native_files import label_on_its_grid, values_of_classes, write_label_map
+from data.native_files import (
+    label_on_its_grid,
+    plain_grid,
+    values_of_classes,
+    write_label_map,
+)
 from metrics import case_metrics, summarise
 from reports import case_picture, per_case_csv, summary_table
 
@@ -54,8 +57,8 @@ def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_v
                              volume["spacing_mm"].tolist(), class_names, paper_metrics)
         rows += [{"case_id": volume["case_id"]} | row for row in found]
         if predictions_dir is not None:
-            save_label_map(predictions_dir / f"{volume['case_id']}.nii.gz", label_map.numpy(),
-                           volume["affine"].numpy())
+            write_label_map(predictions_dir / f"{volume['case_id']}.nii.gz", label_map.numpy(),
+                            plain_grid(tuple(label_map.shape), volume["affine"].numpy()))
     return Scores(rows, summarise(rows, class_names))
 
 
@@ -90,16 +93,6 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
             write_label_map(predictions_dir / f"{case_id}.nii.gz",
                             values_of_classes(dataset.label_values)[label_map], grid)
     return Scores(rows, summarise(rows, dataset.class_names))
-
-
-def save_label_map(path: Path, label_map: np.ndarray, affine: np.ndarray) -> None:
-    """Write a label map (H, W, D) of class indices as NIfTI, whole; `affine` (4, 4) in mm."""
-    image = nibabel.Nifti1Image(label_map.astype(np.uint8), affine)
-    image.header.set_xyzt_units("mm")
-    data = image.to_bytes()
-    if path.name.endswith(".gz"):
-        data = gzip.compress(data, compresslevel=6, mtime=0)
-    write_bytes(path, data)
 
 
 def best_median_worst(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:

@@ -19,7 +19,7 @@ from reports import read_per_case
 
 from .checkpoints import load_checkpoint
 from .executors import Outcome, job_executor, run_here, run_jobs, run_logged
-from .runs import INDIFFERENT
+from .runs import changed_settings
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -60,11 +60,9 @@ def _state(wanted: TrainingConfig, scored: str | None) -> str:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return ABSENT
     run = read_config(folder)
-    before, now = run.to_dict(), wanted.to_dict()
-    changed = [f"{name} {before[name]} -> {now[name]}" for name in before
-               if before[name] != now[name] and name not in INDIFFERENT]
+    changed = changed_settings(run, wanted)
     if changed:
-        raise ValueError(f"{folder}: has other settings: {'; '.join(changed)}.")
+        raise ValueError(f"{folder}: has other settings: {'; '.join(changed.values())}.")
     if run.data_dir != wanted.data_dir:
         warnings.warn(f"{folder}: was trained on the data in {run.data_dir}, not "
                       f"{wanted.data_dir}; they must be the same.", stacklevel=2)

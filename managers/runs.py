@@ -78,12 +78,20 @@ INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device"
                "show_verbose", "use_multi_gpus", "resume", "overwrite")
 
 
-def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
-    """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
+def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:
+    """The settings that matter and differ, by name, each in words for people."""
     old, new = before.to_dict(), now.to_dict()
     changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
                if old[name] != new[name] and name not in INDIFFERENT}
-    switched = {"hint_weight"} if 0 in (old["hint_weight"], new["hint_weight"]) else set()
+    if "dataset_definition" in changed:  # too long to be shown
+        changed["dataset_definition"] = "the content of dataset.json"
+    return changed
+
+
+def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
+    """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
+    changed = changed_settings(before, now)
+    switched = {"hint_weight"} if 0 in (before.hint_weight, now.hint_weight) else set()
     breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
     if breaking:
         raise ValueError(f"{folder}: cannot be resumed, its weights are for other settings: "

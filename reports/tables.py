@@ -72,6 +72,7 @@ def _unit(name: str) -> str:
 
 
 def metric_title(name: str) -> str:
+    """A metric's column name as people write it: "hd95_mm" is "HD95 [mm]"."""
     unit = _unit(name)
     bare = name.removesuffix(f"_{unit}") if unit else name
     title = _TITLES.get(bare, bare.upper())

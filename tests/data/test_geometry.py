@@ -39,7 +39,7 @@ def slabs_of(logits, axis, rows):
 
 def restored(logits, grid, rows=7):
     """Argmax on the native grid, from slabs of a few rows."""
-    label_map = np.full(grid.native_shape, 255, np.uint8)
+    label_map = np.full([axis.size for axis in grid.axes], 255, np.uint8)
     for planes, native in native_planes(slabs_of(logits, grid.axes[2].model_axis, rows), grid):
         assert (label_map[:, :, planes] == 255).all()  # each plane comes once
         label_map[:, :, planes] = native.argmax(0).numpy()
@@ -144,7 +144,7 @@ def test_axes_are_found_by_hand():
     assert [axis.model_axis for axis in grid.axes] == [2, 0, 1]
     assert [axis.scale for axis in grid.axes] == pytest.approx([2, -3, 0.5])
     assert [axis.offset for axis in grid.axes] == pytest.approx([56, 12, -34])
-    assert grid.native_shape == (4, 5, 6)
+    assert [axis.size for axis in grid.axes] == [4, 5, 6]
 
 
 def test_a_sheared_grid_is_refused():

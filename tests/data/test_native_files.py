@@ -13,6 +13,7 @@ from data.native_files import (
     classes_of,
     image_grid,
     label_on_its_grid,
+    plain_grid,
     values_of_classes,
     write_label_map,
 )
@@ -132,3 +133,20 @@ def test_a_label_on_its_own_grid(tmp_path, shape):
     classes, grid = label_on_its_grid(Case("case", tmp_path, tmp_path / "l.nii.gz"), MMWHS)
     assert classes.shape == grid.shape == (5, 4, 3) and (classes == 7).all()
     assert grid.spacing_mm == pytest.approx((0.8, 0.7, 2.5))
+
+
+def test_a_map_on_a_grid_of_no_file(tmp_path):
+    affine = np.array([[0.0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 2.5, 1], [0, 0, 0, 1]])
+    label_map = (np.arange(24).reshape(2, 3, 4) % 8).astype(np.uint8)
+    path = tmp_path / "map.nii.gz"
+    write_label_map(path, label_map, plain_grid((2, 3, 4), affine))
+    image = nibabel.load(path)
+    assert image.get_data_dtype() == np.uint8
+    assert np.array_equal(np.asanyarray(image.dataobj), label_map)
+    np.testing.assert_allclose(image.affine, affine)
+    assert image.header.get_zooms() == pytest.approx((1.5, 2.0, 2.5))
+    assert image.header.get_xyzt_units()[0] == "mm"
+    first = path.read_bytes()
+    write_label_map(path, label_map, plain_grid((2, 3, 4), affine))
+    assert path.read_bytes() == first  # no date inside
+    assert list(tmp_path.iterdir()) == [path]

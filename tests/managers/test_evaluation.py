@@ -12,7 +12,7 @@ from torch import nn
 
 from data import DATASETS, Case, stream_volumes
 from managers import SegmentationManager, draw_cases, score, write_scores
-from managers.evaluation import best_median_worst, save_label_map, score_native
+from managers.evaluation import best_median_worst, score_native
 
 CPU = torch.device("cpu")
 NAMES = ("background", "anterior", "posterior")
@@ -128,22 +128,6 @@ def test_a_case_without_a_way_back_is_named(manager, tmp_path):
     dataset = dataclasses.replace(DATASETS["hippocampus"], spacing_mm=(2.0, 2.0, 2.0))
     with pytest.raises(ValueError, match="one: the axes of its affine are sheared"):
         score_native(manager, stream_volumes(cases.values(), dataset), cases, dataset, CPU)
-
-
-@pytest.mark.parametrize("name", ["map.nii", "map.nii.gz"])
-def test_save_label_map(tmp_path, name):
-    label_map = np.arange(24).reshape(2, 3, 4) % 8
-    save_label_map(tmp_path / name, label_map, AFFINE)
-    image = nibabel.load(tmp_path / name)
-    assert image.get_data_dtype() == np.uint8 and image.shape == (2, 3, 4)
-    assert np.array_equal(np.asarray(image.dataobj), label_map)
-    np.testing.assert_allclose(image.affine, AFFINE)
-    assert image.header.get_zooms() == pytest.approx((1.5, 2.0, 2.5))
-    assert image.header.get_xyzt_units()[0] == "mm"
-    first = (tmp_path / name).read_bytes()
-    save_label_map(tmp_path / name, label_map, AFFINE)
-    assert (tmp_path / name).read_bytes() == first  # no date inside
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def rows_of(**dice):
