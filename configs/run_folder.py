@@ -1,8 +1,10 @@
 """Where a run lives on disk, and reading back what it was."""
 
 from pathlib import Path
+from typing import Any
 
 from .files import read_json
+from .pretraining import METHOD, PretrainingConfig
 from .training import TrainingConfig
 
 
@@ -21,13 +23,39 @@ def read_config(folder: Path) -> TrainingConfig:
     """The settings of the run in `folder`.
 
     Raises:
-        ValueError: there is no run there; the message lists those that are beside it.
+        ValueError: there is no run there, with a list of those that are beside it, or it is
+            one of pre-training.
     """
+    values = _read(folder)
+    if isinstance(values, dict) and values.get("method") == METHOD:
+        raise ValueError(f"{folder}: is a run of DeSD pre-training, which segments nothing. Start "
+                         f"a segmentation network from it with --init_from {folder} "
+                         f"--encoder_only.")
+    return _made(TrainingConfig, values, folder)
+
+
+def read_pretraining_config(folder: Path) -> PretrainingConfig:
+    """The settings of the pre-training run in `folder`.
+
+    Raises:
+        ValueError: there is no run there, or it is one of segmentation.
+    """
+    values = _read(folder)
+    if isinstance(values, dict) and values.get("method") != METHOD:
+        raise ValueError(f"{folder}: is a run of segmentation, not of DeSD pre-training.")
+    return _made(PretrainingConfig, values, folder)
+
+
+def _read(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         beside = sorted(path.parent.name for path in folder.parent.glob("*.exp/config.json"))
         raise ValueError(f"{folder}: no run here (config.json is absent). "
                          f"Runs in {folder.parent}: {', '.join(beside) or 'none'}.")
+    return read_json(folder / "config.json")
+
+
+def _made(kind: type, values: Any, folder: Path) -> Any:
     try:
-        return TrainingConfig.from_dict(read_json(folder / "config.json"))
+        return kind.from_dict(values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from error

@@ -1,10 +1,9 @@
 """What a training run is: one frozen dataclass, written to the run folder and read back."""
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
+
+from .plain import defaults, from_plain, to_plain
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class TrainingConfig:
     splits: str | None = None                   # a file of nnU-Net's splits_final.json structure
 
     batch_size: int = 1                         # volumes a step; each gives several crops
+    optimizer: str = "adamw"                    # or "sgd"
     init_from: str | None = None                # weights to start from
     init_part: str = "network"                  # or "encoder"
 
@@ -70,45 +70,16 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, tuples as lists."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
         """The inverse of `to_dict`; what an older run does not say has its default.
 
         Raises:
-            ValueError: a field is missing or unknown.
+            ValueError: a field is missing, unknown, or of another kind.
         """
-        if not isinstance(values, dict):
-            raise ValueError("config.json must hold one object.")
-        names = {one.name for one in dataclasses.fields(cls)}
-        missing, unknown = names - set(values) - set(DEFAULTS), set(values) - names
-        if missing or unknown:
-            raise ValueError(f"config.json does not fit this version: missing {sorted(missing)}, "
-                             f"unknown {sorted(unknown)}.")
-        # A definition stays as it is in its file; everything else has tuples for lists.
-        values = {name: value if name == "dataset_definition" else _tuples(value)
-                  for name, value in values.items()}
-        kinds = get_type_hints(cls)
-        wrong = [f"{name} is {value!r}, must be {kinds[name]}" for name, value in values.items()
-                 if not isinstance(value, _classes(kinds[name]))]
-        if wrong:
-            raise ValueError(f"{'; '.join(wrong)}.")
-        return cls(**values)
+        return from_plain(cls, values, verbatim=("dataset_definition",))
 
 
-DEFAULTS = {one.name: one.default for one in dataclasses.fields(TrainingConfig)
-            if one.default is not dataclasses.MISSING}
-
-
-def _classes(kind: Any) -> tuple[type, ...]:
-    """The classes that a value of an annotation such as `tuple[int, int] | None` may have."""
-    kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
-    classes = tuple(get_origin(one) or one for one in kinds)
-    return (*classes, int) if float in classes else classes
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _tuples(one) for name, one in value.items()}
-    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+DEFAULTS = defaults(TrainingConfig)
