@@ -1,14 +1,10 @@
-"""Starting from weights that are there: reading them, and copying what fits."""
+"""Starting from weights that are there: copying what fits, and saying what does not."""
 
-import pickle
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from .side_outputs import SideOutputs
@@ -26,12 +22,14 @@ class TransferReport:
         matched: names of the entries copied, as in the network's state dict.
         unmatched: name to reason, for entries of the network and of the file.
         sizes: name to number of values, of all of these, in the network's order.
+        encoder: names of the entries of the network's encoder; none where it is not known.
     """
 
     part: str
     matched: tuple[str, ...]
     unmatched: dict[str, str]
     sizes: dict[str, int] = field(repr=False)
+    encoder: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         """A table: one line per module with what was copied, and what was not and why."""
@@ -41,8 +39,9 @@ class TransferReport:
             kind = "of another shape" if reason.startswith("of shape") else reason
             groups[_group(name)][kind].append(name)
         width = max(map(len, groups))
+        encoder = f"; {self.encoder_count()}" if self.encoder else ""
         lines = [f"Weights copied ({self.part}): {len(self.matched)} entries, "
-                 f"{self._values(self.matched):,} values; not copied: "
+                 f"{self._values(self.matched):,} values{encoder}; not copied: "
                  f"{len(self.unmatched)} entries."]
         for group, kinds in groups.items():
             cells = [f"{len(names)} {kind} ({self._values(names):,})"
@@ -53,45 +52,13 @@ class TransferReport:
                 lines.append(f"  {'':<{width}}    such as {first}, {self.unmatched[first]}")
         return "\n".join(lines)
 
+    def encoder_count(self) -> str:
+        """How many of the encoder's entries were copied, as in "159 of 159 of the encoder"."""
+        copied = set(self.matched).intersection(self.encoder)
+        return f"{len(copied)} of {len(self.encoder)} of the encoder"
+
     def _values(self, names: tuple[str, ...] | list[str]) -> int:
         return sum(self.sizes[name] for name in names)
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state dict onto the CPU; nothing in the file can run code.
-
-    Args:
-        path: a run folder (its best.model), a checkpoint of this project (.model), a torch state
-            dict, also under the key "state_dict", or a .safetensors file.
-
-    Raises:
-        ValueError: absent, damaged, or something else than named tensors.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "best.model"
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.model")) if path.parent.is_dir() else []
-        raise ValueError(f"{path}: no such file of weights; beside it: "
-                         f"{', '.join(beside) or 'no .model'}. Give a run folder NAME.exp or a "
-                         f"file.")
-    try:
-        state = (load_file(path) if path.suffix == ".safetensors"
-                 else torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # a damaged file may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError):
-            reason = "not tensors alone"  # torch would advise to load it all the same
-        kind = "not a safetensors file" if isinstance(error, SafetensorError) else "damaged"
-        raise ValueError(f"{path}: cannot be read as weights ({reason}). It is {kind}, or holds "
-                         f"objects, which are never loaded.") from error
-    for key in ("network", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if (not isinstance(state, dict) or not state
-            or not all(isinstance(value, torch.Tensor) for value in state.values())):
-        raise ValueError(f"{path}: holds no state dict (names and tensors).")
-    return dict(state)
 
 
 def transfer_weights(network: SideOutputs, state: dict[str, torch.Tensor],
@@ -100,7 +67,8 @@ def transfer_weights(network: SideOutputs, state: dict[str, torch.Tensor],
 
     Args:
         network: what is written to.
-        state: names as in a SideOutputs, or in a plain network (without "network." in front).
+        state: names as in a SideOutputs, in a plain network (without "network." in front) or in
+            its sub-module "encoder".
         part: "network" for all of it, side heads included; "encoder" for the sub-modules in
             `network.encoder_modules` only.
 
@@ -137,7 +105,8 @@ def transfer_weights(network: SideOutputs, state: dict[str, torch.Tensor],
         for name in matched:
             target[name].copy_(source[name])
     sizes = {name: target.get(name, source.get(name)).numel() for name in reasons}
-    return TransferReport(part, matched, unmatched, sizes)
+    encoder = tuple(name for name in target if _is_encoder(name, network.encoder_modules))
+    return TransferReport(part, matched, unmatched, sizes, encoder)
 
 
 def _entries(network: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -153,9 +122,10 @@ def _entries(network: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str
 
 def _renamed(state: dict[str, torch.Tensor], target: dict[str, Any],
              aliases: dict[str, str]) -> dict[str, torch.Tensor]:
-    """`state` by the target's first names, with "network." in front where it lacks that."""
-    prefixed = {f"network.{name}": value for name, value in state.items()}
-    source = max((state, prefixed), key=lambda names: sum(name in aliases for name in names))
+    """`state` by the target's first names, with what it lacks in front of them."""
+    candidates = [{f"{prefix}{name}": value for name, value in state.items()}
+                  for prefix in ("", "network.", "network.encoder.")]
+    source = max(candidates, key=lambda names: sum(name in aliases for name in names))
     renamed = {aliases.get(name, name): value for name, value in source.items()}
     return renamed | {name: value for name, value in source.items() if name in target}
 
