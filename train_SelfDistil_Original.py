@@ -20,13 +20,13 @@ def main() -> None:
     from losses import DSDLoss
     from managers import (
         SegmentationManager,
-        adamw,
         choose_device,
         export_weights,
         fit_devices,
         initialise,
         network_of,
         open_run,
+        optimizer_of,
         restore,
         resume_point,
         score_best,
@@ -40,7 +40,7 @@ def main() -> None:
 
     network = network_of(config)
     transferred = initialise(network, config, checkpoint)
-    optimizer = adamw(network, config)
+    optimizer = optimizer_of(network, config)
     loss = DSDLoss(config.alpha, config.temperature, config.include_background,
                    distil=config.distil, detach_teacher=config.detach_teacher,
                    supervise_encoder=config.supervise_encoder, hint_weight=config.hint_weight,

@@ -20,13 +20,13 @@ def main() -> None:
     from losses import DiceCELoss
     from managers import (
         SegmentationManager,
-        adamw,
         choose_device,
         export_weights,
         fit_devices,
         initialise,
         network_of,
         open_run,
+        optimizer_of,
         restore,
         resume_point,
         score_best,
@@ -40,7 +40,7 @@ def main() -> None:
 
     network = network_of(config)
     transferred = initialise(network, config, checkpoint)
-    optimizer = adamw(network, config)
+    optimizer = optimizer_of(network, config)
     loss = DiceCELoss()
 
     selection = select_cases(config, progress=config.show_verbose)

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from .recipes import RESNET_UNETS
+
 DATASET_TOKENS = {
     "mmwhs-ct": r"ct[_-]?mm[_-]?whs|mm[_-]?whs[_-]?ct",
     "mmwhs-mr": r"(?<!multimodal)mr[_-]?mm[_-]?whs|mm[_-]?whs[_-]?mr",
@@ -14,6 +16,7 @@ NETWORK_TOKENS = {
     "unetr": r"(?<!swin)(?<!swin[_-])(?<!nn)(?<!nn[_-])unetr",
     "nnunet": r"nn[_-]?unet(?!r)",
     "vnet": r"(?<![a-z])v[_-]?net",
+    **{name: rf"resnet[_-]?{depth}[_-]?unet(?!r)" for name, depth in RESNET_UNETS.items()},
 }
 # The methods, and the settings of the DSD script that make the papers' variants of it.
 METHOD_TOKENS = {"basic": r"(?<![a-z])basic(?![a-z])",

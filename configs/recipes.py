@@ -2,6 +2,10 @@
 
 Source: the two DSD papers and the authors' training scripts. Hippocampus has no published
 training script, and a dataset of one's own none at all: those recipes are this project's choice.
+
+So are those of the networks on DeSD's encoder, whose fine-tuning is not published: AdamW, learning
+rate, weight decay, poly schedule and, on a dataset of one's own, the crop are those that DoDNet,
+TransDoDNet and MedCoSS, of the same group, train on abdominal CT with.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,6 +24,15 @@ class Recipe:
     lr_schedule: str = "step"
 
 
+RESNET_UNETS = {f"resnet{depth}-unet": depth for depth in (10, 18, 34, 50, 101, 152, 200)}
+
+
+def _resnet_unets(epochs: int, img_size: tuple[int, int, int]) -> dict[str, Recipe]:
+    """One recipe for all depths."""
+    return dict.fromkeys(RESNET_UNETS, Recipe(epochs, img_size, lr=2e-4, weight_decay=1e-4,
+                                              lr_schedule="poly"))
+
+
 _WIDE = {"filters": (32, 64, 128, 256, 320)}
 _NARROW = {"filters": (16, 32, 64, 128, 256)}
 
@@ -28,6 +41,7 @@ _MMWHS = {
     "swinunetr": Recipe(600, (96, 96, 96), {"feature_size": 36}),
     "nnunet": Recipe(600, (96, 96, 96), _WIDE),
     "vnet": Recipe(300, (96, 96, 96)),
+    **_resnet_unets(600, (96, 96, 96)),
 }
 _BRATS = {
     "unetr": Recipe(325, (128, 128, 128), {"feature_size": 16}, lr=1e-4, lr_schedule="constant"),
@@ -35,6 +49,7 @@ _BRATS = {
                         lr_schedule="constant"),
     "nnunet": Recipe(300, (128, 128, 128), _NARROW),
     "vnet": Recipe(300, (128, 128, 128)),
+    **_resnet_unets(300, (128, 128, 128)),
 }
 _HIPPOCAMPUS = {
     "unetr": Recipe(100, (32, 32, 32), {"feature_size": 16}),
@@ -42,6 +57,7 @@ _HIPPOCAMPUS = {
     "swinunetr": Recipe(100, (64, 64, 64), {"feature_size": 12}),
     "nnunet": Recipe(100, (32, 32, 32), _NARROW),
     "vnet": Recipe(100, (32, 32, 32)),
+    **_resnet_unets(100, (64, 64, 48)),
 }
 
 RECIPES: dict[str, dict[str, Recipe]] = {
@@ -51,6 +67,9 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "hippocampus": _HIPPOCAMPUS,
 }
 
+OWN_RECIPES = _MMWHS | _resnet_unets(600, (192, 192, 64))
+"""Of a dataset of one's own."""
+
 DATASETS = tuple(RECIPES)
 NETWORKS = tuple(_MMWHS)
 INTENSITIES = ("none", "zscore", "minmax", "ct")  # what is done to them: data.INTENSITIES
@@ -59,8 +78,8 @@ INTENSITIES = ("none", "zscore", "minmax", "ct")  # what is done to them: data.I
 def recipe_of(dataset: str, network: str) -> Recipe:
     """The published recipe; for a dataset or a network of one's own the nearest to it.
 
-    A dataset that is not in RECIPES is trained as MM-WHS is, a network that is not as nnU-Net is
-    on the same dataset, without its filters.
+    A dataset that is not in RECIPES is trained as MM-WHS is but for the crop of the networks on
+    DeSD's encoder, a network that is not as nnU-Net is on the same dataset, without its filters.
     """
-    recipes = RECIPES.get(dataset, _MMWHS)
+    recipes = RECIPES.get(dataset, OWN_RECIPES)
     return recipes.get(network) or replace(recipes["nnunet"], network_options={})

@@ -62,6 +62,9 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     said = dict(hints.variants) if method == "dsd" else {}
     said |= {kind: value for kind, value in chosen.items() if value is not None}
     _warn_of_idle(flags, said)
+    if flags.get("optimizer") == "sgd" and "lr" not in flags:
+        warnings.warn("--optimizer sgd: the recipe's learning rate is for adamw; give --lr, such "
+                      "as 0.01.", stacklevel=3)
     recipe = recipe_of(chosen["dataset"], chosen["network"])
     problems += _range_problems(flags, chosen["fold"])
     options, option_source = _network_options(chosen["network"], flags, recipe, problems)

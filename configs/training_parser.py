@@ -5,9 +5,10 @@ import json
 import re
 from typing import Any
 
-from .recipes import DATASETS, INTENSITIES, NETWORKS
+from .recipes import DATASETS, INTENSITIES, NETWORKS, RESNET_UNETS
 
-LR_SCHEDULES = ("step", "constant")
+LR_SCHEDULES = ("step", "constant", "poly")
+OPTIMIZERS = ("adamw", "sgd")
 BRANCHES = ("both", "decoder", "encoder", "none")
 UPSAMPLINGS = ("shared", "single", "trilinear")
 UNITS = ("mm", "voxel")
@@ -20,8 +21,8 @@ def training_parser(method: str) -> argparse.ArgumentParser:
         description={"basic": "Train a U-shaped network alone.",
                      "dsd": "Train a U-shaped network with dual self-distillation."}[method],
         epilog="What a flag leaves out is read from the experiment's name (CT_MMWHS, MR_MMWHS, "
-               "MSD_BraTS, Hippocampus; UNETR, SwinUNETR, nnUnet, VNET; Fold3; DeepSuperOnly, "
-               "DistMaps), then from the recipe of dataset and network.",
+               "MSD_BraTS, Hippocampus; UNETR, SwinUNETR, nnUnet, VNET, ResNet50UNet; Fold3; "
+               "DeepSuperOnly, DistMaps), then from the recipe of dataset and network.",
         argument_default=argparse.SUPPRESS)
     parser.add_argument("data_dir", metavar="DATA",
                         help="folder of the dataset's image and label folders, or its parent")
@@ -57,13 +58,18 @@ def _what(group):
                        help="default: from the name; FILE.json: a dataset.json of the Medical "
                             "Segmentation Decathlon's structure")
     group.add_argument("--network", type=_network_name,
-                       metavar="{" + ",".join(NETWORKS) + ",PACKAGE.MODULE:FACTORY}",
-                       help="default: from the name; or a function of one's own")
+                       metavar="{" + _known_networks() + ",PACKAGE.MODULE:FACTORY}",
+                       help="default: from the name; resnetN-unet: on DeSD's encoder; or a "
+                            "function of one's own")
     group.add_argument("--init_from", metavar="PATH",
-                       help="start from these weights: a run folder (its best.model), a .model "
+                       help="start from these weights: a run folder (its best.model; of "
+                            "pretrain_DeSD.py its teacher), the authors' DeSD checkpoint, a .model "
                             "checkpoint or exported weights")
-    group.add_argument("--init_part", choices=INIT_PARTS,
-                       help="which of them: all that fit, or the encoder's (default network)")
+    part = group.add_mutually_exclusive_group()
+    part.add_argument("--init_part", choices=INIT_PARTS,
+                      help="which of them: all that fit, or the encoder's (default network)")
+    part.add_argument("--encoder_only", dest="init_part", action="store_const", const="encoder",
+                      help="the same as --init_part encoder")
 
 
 def _network(group):
@@ -121,10 +127,14 @@ def _training(group):
     group.add_argument("--epochs", "-e", type=int, help="default: recipe")
     group.add_argument("--batch_size", "-b", type=int,
                        help="volumes per step, each giving several crops (default 1)")
-    group.add_argument("--lr", type=float, help="AdamW learning rate (default: recipe)")
-    group.add_argument("--weight_decay", type=float, help="AdamW weight decay (default: recipe)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS,
+                       help="sgd: with Nesterov momentum 0.99; takes an --lr such as 0.01 (default "
+                            "adamw)")
+    group.add_argument("--lr", type=float, help="learning rate (default: recipe, for adamw)")
+    group.add_argument("--weight_decay", type=float, help="default: recipe, for adamw")
     group.add_argument("--lr_schedule", choices=LR_SCHEDULES,
-                       help="step: halved every epochs//6 epochs (default: recipe)")
+                       help="step: halved every epochs//6 epochs; poly: times (1 - epoch / "
+                            "epochs)^0.9 (default: recipe)")
 
 
 def _distillation(group):
@@ -176,6 +186,13 @@ def _machine(group):
                        help="loader processes; the crops do not depend on it (default 0)")
     group.add_argument("--seed", type=int, help="default 100, as published")
     group.add_argument("--show_verbose", action="store_true", help="progress bars")
+
+
+def _known_networks() -> str:
+    """The names for --network, the depths of a ResNet in one."""
+    depths = ",".join(map(str, RESNET_UNETS.values()))
+    return ",".join([name for name in NETWORKS if name not in RESNET_UNETS]
+                    + [f"resnet{{{depths}}}-unet"])
 
 
 def _dataset(text: str) -> str:

@@ -1,4 +1,6 @@
-"""Learning rates as functions of the epoch: nothing to save but the epoch's number."""
+"""Rates, weights and temperatures as functions of the epoch or step: nothing else to save."""
+
+import math
 
 
 def step_lr(epoch: int, base_lr: float, epochs: int) -> float:
@@ -11,4 +13,49 @@ def constant_lr(_epoch: int, base_lr: float, _epochs: int) -> float:
     return base_lr
 
 
-LR_SCHEDULES = {"step": step_lr, "constant": constant_lr}
+def poly_lr(epoch: int, base_lr: float, epochs: int) -> float:
+    """base_lr * (1 - epoch / epochs)^0.9 (nnU-Net; DoDNet); `epoch` counts from 0."""
+    return base_lr * (1 - epoch / epochs) ** 0.9
+
+
+LR_SCHEDULES = {"step": step_lr, "constant": constant_lr, "poly": poly_lr}
+
+
+def cosine(step: int, base: float, final: float, total_steps: int, warmup_steps: int = 0,
+           start: float = 0.0) -> float:
+    """Linear warm-up from `start` to `base`, then half a cosine from `base` towards `final`.
+
+    Both ends of the warm-up are inclusive: its last step and the first of the cosine both give
+    `base`, and a warm-up of a single step gives `start`. `final` is the value that step
+    `total_steps` would have (DINO, ICCV 2021). `final` may be above `base`, as for a teacher's
+    momentum.
+
+    Differs from the authors' code: a warm-up longer than the run is cut off, theirs fails.
+
+    Args:
+        step: optimiser steps done so far, from 0 to total_steps - 1.
+        base: value at the peak.
+        final: value approached at the end.
+        total_steps: of the whole run.
+        warmup_steps: first steps, which rise.
+        start: value of step 0 where there is a warm-up.
+    """
+    assert 0 <= step < total_steps, f"step {step} of {total_steps}"
+    if step < warmup_steps:
+        return _between(start, base, step, warmup_steps)
+    progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    return final + 0.5 * (base - final) * (1 + math.cos(math.pi * progress))
+
+
+def teacher_temperature(epoch: int, start: float = 0.04, final: float = 0.07,
+                        warmup_epochs: int = 20) -> float:
+    """Linear from `start` in epoch 0 to `final` in epoch `warmup_epochs` - 1; `final` from there.
+
+    Low temperatures make sharp targets, at first safer against collapse (DINO, ICCV 2021).
+    """
+    return _between(start, final, epoch, warmup_epochs) if epoch < warmup_epochs else final
+
+
+def _between(start: float, stop: float, index: int, num: int) -> float:
+    """Entry `index` of `num` evenly spaced values, both ends among them; one value is `start`."""
+    return start + (stop - start) * (index / max(num - 1, 1))

@@ -1,7 +1,8 @@
 """What both training scripts do around `fit`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ from .segmentation import SegmentationManager
 log = logging.getLogger(LOGGER_NAME)
 
 
-def adamw(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that take part in training."""
+def optimizer_of(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The run's optimiser over the parameters that take part in training."""
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.weight_decay)
+    return OPTIMIZERS[config.optimizer](trainable, lr=config.lr, weight_decay=config.weight_decay)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "sgd": partial(torch.optim.SGD, momentum=0.99, nesterov=True),  # as nnU-Net and DoDNet
+}
 
 
 def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,

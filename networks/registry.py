@@ -7,6 +7,7 @@ from typing import Any
 from .custom import load_factory, measured
 from .levels import LevelledNetwork
 from .nnunet import build_nnunet
+from .resnet_unet import RESNET_UNETS
 from .side_head import UPSAMPLINGS
 from .side_outputs import SideOutputs
 from .swin_unetr import build_swinunetr
@@ -18,6 +19,7 @@ NETWORKS: dict[str, Callable[..., LevelledNetwork]] = {
     "swinunetr": build_swinunetr,
     "nnunet": build_nnunet,
     "vnet": build_vnet,
+    **RESNET_UNETS,
 }
 
 
@@ -37,7 +39,8 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
         hints: adds the pooled vectors of DSD's hints to the training outputs.
         options: by MONAI's names: feature_size, hidden_size, mlp_dim, num_heads (unetr);
             feature_size, legacy_patch_merging (swinunetr); filters, kernel_size, strides (nnunet);
-            none (vnet); a factory's own.
+            none (vnet). skip_connection, aspp, decoder_widths (resnet10-unet to resnet200-unet);
+            a factory's own.
 
     Raises:
         ValueError: unknown name or option, a size the network cannot take, hints without

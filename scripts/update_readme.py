@@ -7,6 +7,7 @@ python scripts/update_readme.py --check   exits 1 when the README is not up to d
 import argparse
 import re
 import sys
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +18,7 @@ from configs import RECIPES, evaluation_parser, training_parser  # noqa: E402 - 
 from configs.cross_validation import cross_validation_parser  # noqa: E402
 from configs.files import write_text  # noqa: E402
 from configs.prediction import prediction_parser  # noqa: E402
+from configs.recipes import OWN_RECIPES  # noqa: E402
 from eval import SETTINGS  # noqa: E402
 
 
@@ -45,22 +47,30 @@ def _value(action: argparse.Action) -> str:
 
 
 def recipe_table() -> str:
-    """One Markdown row per recipe; datasets that share theirs share a row."""
+    """One Markdown row per recipe; datasets and neighbouring networks that share one share a row.
+
+    Of a dataset of one's own, those that differ from MM-WHS, whose recipes it has otherwise.
+    """
     rows = ["| dataset | network | options | crop | epochs | AdamW learning rate | schedule |",
             "|---|---|---|---|---|---|---|"]
-    done = []
-    for dataset, recipes in RECIPES.items():
-        if dataset in done:
-            continue
-        same = [name for name, other in RECIPES.items() if other == recipes]
-        done += same
-        for network, recipe in recipes.items():
+    own = {name: recipe for name, recipe in OWN_RECIPES.items()
+           if recipe != RECIPES["mmwhs-ct"][name]}
+    tables = [(names, RECIPES[names[0]]) for names in _groups(RECIPES)] + [(["FILE.json"], own)]
+    for datasets, recipes in tables:
+        for networks in _groups(recipes):
+            recipe = recipes[networks[0]]
             options = ", ".join(f"{name} {_plain(value)}"
                                 for name, value in recipe.network_options.items())
-            rows.append(f"| {', '.join(same)} | {network} | {options or 'MONAI defaults'} | "
+            which = networks[0] if len(networks) == 1 else f"{networks[0]} to {networks[-1]}"
+            rows.append(f"| {', '.join(datasets)} | {which} | {options or 'defaults'} | "
                         f"{_plain(recipe.img_size, ' x ')} | {recipe.epochs} | {recipe.lr:g} | "
                         f"{recipe.lr_schedule} |")
     return "\n".join(rows)
+
+
+def _groups(values: dict[str, object]) -> list[list[str]]:
+    """Names of equal values that follow each other."""
+    return [list(names) for _, names in groupby(values, values.__getitem__)]
 
 
 def _plain(value: object, between: str = " ") -> str:

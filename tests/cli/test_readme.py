@@ -12,6 +12,7 @@ from configs.cross_validation import cross_validation_config
 from configs.prediction import prediction_parser
 from eval import SETTINGS
 from networks import build_network
+from scripts.update_readme import recipe_table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +21,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_tables_of_flags_are_those_of_the_parsers(run_script):
     done = run_script("scripts/update_readme.py", "--check")
     assert done.returncode == 0, "run python scripts/update_readme.py"
+
+
+def test_networks_that_share_a_recipe_share_a_row():
+    rows = [row.split(" | ")[:2] for row in recipe_table().splitlines() if "resnet" in row]
+    assert rows == [[f"| {dataset}", "resnet10-unet to resnet200-unet"] for dataset in
+                    ("mmwhs-ct, mmwhs-mr", "msd-brats", "hippocampus", "FILE.json")]
 
 
 def test_every_file_the_readme_names_exists():

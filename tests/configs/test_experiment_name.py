@@ -10,7 +10,9 @@ from configs.experiment_name import DATASET_TOKENS, NETWORK_TOKENS
 DATASET_SPELLINGS = {"CT_MMWHS": "mmwhs-ct", "MR_MMWHS": "mmwhs-mr", "MMWHS-CT": "mmwhs-ct",
                      "multimodalMR_MSD_BraTS": "msd-brats", "Hippocampus": "hippocampus"}
 NETWORK_SPELLINGS = {"UNETR": "unetr", "SwinUNETR": "swinunetr", "Swin_UNETR": "swinunetr",
-                     "nnUnet": "nnunet", "nn-UNet": "nnunet", "VNET": "vnet", "V-Net": "vnet"}
+                     "nnUnet": "nnunet", "nn-UNet": "nnunet", "VNET": "vnet", "V-Net": "vnet",
+                     "ResNet50UNet": "resnet50-unet", "resnet10-unet": "resnet10-unet",
+                     "ResNet101_UNet": "resnet101-unet", "resnet-200-unet": "resnet200-unet"}
 
 
 @pytest.mark.parametrize(("name", "dataset", "network", "fold"), [
@@ -22,6 +24,7 @@ NETWORK_SPELLINGS = {"UNETR": "unetr", "SwinUNETR": "swinunetr", "Swin_UNETR": "
     ("Hippocampus_nnUnet_SelfDist.exp", "hippocampus", "nnunet", None),
     ("hippocampus_unetr_dsd_Fold1.exp", "hippocampus", "unetr", 1),
     ("mmwhs-ct_nnunet_basic_Fold12.exp", "mmwhs-ct", "nnunet", 12),
+    ("Hippocampus_ResNet50UNet_DeSD_SelfDist_Fold1.exp", "hippocampus", "resnet50-unet", 1),
 ])
 def test_a_published_name_says_one_thing_of_each_kind(name, dataset, network, fold):
     hints = read_experiment_name(name)
@@ -30,8 +33,17 @@ def test_a_published_name_says_one_thing_of_each_kind(name, dataset, network, fo
     assert hints.fold == (() if fold is None else (fold,))
 
 
+@pytest.mark.parametrize(("name", "method"), [
+    ("Hippocampus_ResNet50UNet_DeSD_SelfDist_Fold1.exp", ("dsd",)),
+    ("Hippocampus_ResNet50UNet_DeSD_Basic", ("basic",)), ("Hippocampus_DeSD_DSD", ("dsd",)),
+    ("DeSD.exp", ()), ("DeSD_ResNet18_unet", ()),
+])
+def test_desd_in_a_name_is_not_the_method_dsd(name, method):
+    assert read_experiment_name(name).method == method
+
+
 @pytest.mark.parametrize("name", ["", ".exp", "phantoms.exp", "first try", "MMWHS.exp", "Fold.exp",
-                                  "multimodalMR_MMWHS", "nnUNETR"])
+                                  "multimodalMR_MMWHS", "nnUNETR", "ResNet50", "ResNet51UNet"])
 def test_a_name_that_says_nothing_gives_no_hint(name):
     hints = read_experiment_name(name)
     assert (hints.dataset, hints.network, hints.fold) == ((), (), ())

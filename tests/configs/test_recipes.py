@@ -7,7 +7,7 @@ import losses
 import managers.schedules
 import networks
 from configs import DATASETS, NETWORKS, RECIPES, recipe_of
-from configs.recipes import INTENSITIES
+from configs.recipes import INTENSITIES, RESNET_UNETS
 from configs.settings import OPTION_NETWORKS
 from configs.training_parser import BRANCHES, LR_SCHEDULES
 
@@ -75,6 +75,20 @@ def test_a_recipe_speaks_of_its_own_network_only(dataset, network):
     recipe = RECIPES[dataset][network]
     assert all(network in OPTION_NETWORKS[name] for name in recipe.network_options)
     assert recipe.lr_schedule in LR_SCHEDULES
+
+
+@pytest.mark.parametrize(("dataset", "epochs", "img_size"), [
+    ("mmwhs-ct", 600, (96, 96, 96)), ("mmwhs-mr", 600, (96, 96, 96)),
+    ("msd-brats", 300, (128, 128, 128)), ("hippocampus", 100, (64, 64, 48)),
+    ("dataset.json", 600, (192, 192, 64))])
+def test_networks_on_desds_encoder_share_a_recipe(dataset, epochs, img_size):
+    first, *others = [recipe_of(dataset, name) for name in RESNET_UNETS]
+    assert (first.epochs, first.img_size, first.network_options) == (epochs, img_size, {})
+    assert (first.lr, first.weight_decay, first.lr_schedule) == (2e-4, 1e-4, "poly")
+    assert others == [first] * 6
+    # Sizes that the network can take: 32, 32 and 16 times the bottleneck, which is no single voxel.
+    assert [size % step for size, step in zip(img_size, (32, 32, 16), strict=True)] == [0, 0, 0]
+    assert img_size != (32, 32, 16)
 
 
 def test_what_has_no_recipe_is_trained_as_the_nearest_that_has_one():

@@ -115,6 +115,35 @@ def test_every_problem_is_in_one_message():
     assert len(message.splitlines()) == 6
 
 
+def test_encoder_only_is_a_short_form():
+    run = config("--init_from", "experiments/DeSD.exp", "--encoder_only")
+    assert run == config("--init_from", "experiments/DeSD.exp", "--init_part", "encoder")
+    assert run.init_part == "encoder"
+    assert config("--init_from", "experiments/DeSD.exp").init_part == "network"
+
+
+def test_the_two_ways_to_say_the_part_exclude_each_other(capsys):
+    with pytest.raises(SystemExit) as stop:
+        config("--init_from", "a.exp", "--encoder_only", "--init_part", "network")
+    assert stop.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_the_optimiser_is_adamw_unless_said():
+    assert config().optimizer == "adamw"
+    run = config("--optimizer", "sgd", "--lr", 0.01, "--lr_schedule", "poly")
+    assert (run.optimizer, run.lr, run.lr_schedule) == ("sgd", 0.01, "poly")
+    with pytest.warns(UserWarning, match="--optimizer sgd: .* give --lr, such as 0.01"):
+        config("--optimizer", "sgd")
+
+
+def test_a_name_and_nothing_else_fine_tunes():
+    run = config("--init_from", "DeSD.exp", "--encoder_only",
+                 experiment="Hippocampus_ResNet50UNet_DeSD_SelfDist_Fold1.exp")
+    assert (run.network, run.img_size, run.network_options) == ("resnet50-unet", (64, 64, 48), {})
+    assert (run.lr, run.weight_decay, run.lr_schedule) == (2e-4, 1e-4, "poly")
+
+
 @pytest.mark.parametrize(("name", "method", "fields"), [
     ("CT_MMWHS_UNETR_DeepSuperOnly_Fold1", "dsd", {"distil": "none"}),
     ("CT_MMWHS_UNETR_SelfDistil_DistMaps_Fold1", "dsd", {"shape_priors": True}),
@@ -145,7 +174,8 @@ def test_the_wrong_script_for_a_name_is_warned_of(name, method, script):
 
 def test_an_older_run_has_the_defaults_of_settings_it_does_not_know():
     run = config()
-    old = {name: value for name, value in run.to_dict().items() if name != "upsampling"}
+    old = {name: value for name, value in run.to_dict().items()
+           if name not in ("upsampling", "optimizer")}
     assert TrainingConfig.from_dict(old) == run
 
 
@@ -168,7 +198,8 @@ def test_one_kernel_stands_for_all_levels():
 
 
 @pytest.mark.parametrize(("flags", "switch"), [
-    (("--init_part", "encoder"), "init_from"), (("--beta_step", 0.1), "shape_priors"),
+    (("--init_part", "encoder"), "init_from"), (("--encoder_only",), "init_from"),
+    (("--beta_step", 0.1), "shape_priors"),
     (("--distance_unit", "voxel"), "shape_priors")])
 def test_a_flag_without_what_it_needs_is_warned_of(flags, switch):
     with pytest.warns(UserWarning, match=f"has no effect without --{switch}"):

@@ -11,10 +11,10 @@ from data import Split
 from losses import DSDLoss
 from managers import (
     SegmentationManager,
-    adamw,
     load_checkpoint,
     network_of,
     open_run,
+    optimizer_of,
     restore,
     resume_point,
     training_callbacks,
@@ -51,7 +51,7 @@ def train(batches):
         torch.manual_seed(seed)
         checkpoint = resume_point(config)
         network = network_of(config)
-        optimizer = adamw(network, config)
+        optimizer = optimizer_of(network, config)
         folder = open_run(config, FOLDS, CPU, checkpoint)
         history = restore(checkpoint, network, optimizer)
         network.register_forward_pre_hook(add_noise)

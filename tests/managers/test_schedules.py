@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from configs.training_parser import LR_SCHEDULES as CHOICES
-from managers import adamw, choose_device, fit_devices, seed_everything
+from managers import choose_device, fit_devices, optimizer_of, seed_everything
 from managers.callbacks import LearningRate
 from managers.schedules import LR_SCHEDULES, constant_lr, step_lr
 
@@ -42,7 +42,7 @@ def test_constant():
 def test_adamw_leaves_frozen_parameters_out(config):
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     network[0].requires_grad_(False)
-    group, = adamw(network, config("--lr", 0.5, "--weight_decay", 0.25)).param_groups
+    group, = optimizer_of(network, config("--lr", 0.5, "--weight_decay", 0.25)).param_groups
     assert [id(p) for p in group["params"]] == [id(p) for p in network[1].parameters()]
     assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
 
