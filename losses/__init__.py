@@ -1,11 +1,13 @@
 """From logits to one scalar: pure functions, and the same as torchmanager losses."""
 
 from .boundary import boundary_loss, boundary_weight
+from .desd import DeSDLoss, desd_loss, teacher_targets, updated_center
 from .dice_ce import dice_ce
 from .distillation import pixelwise_kl
 from .dsd import DISTIL, dsd_loss
 from .managed import DiceCELoss, DSDLoss, RunningLoss
 from .shape_priors import shape_prior_loss
 
-__all__ = ["DISTIL", "DSDLoss", "DiceCELoss", "RunningLoss", "boundary_loss", "boundary_weight",
-           "dice_ce", "dsd_loss", "pixelwise_kl", "shape_prior_loss"]
+__all__ = ["DISTIL", "DSDLoss", "DeSDLoss", "DiceCELoss", "RunningLoss", "boundary_loss",
+           "boundary_weight", "desd_loss", "dice_ce", "dsd_loss", "pixelwise_kl",
+           "shape_prior_loss", "teacher_targets", "updated_center"]

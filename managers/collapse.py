@@ -1,0 +1,87 @@
+"""Is the pre-training collapsing? What the teacher's targets and features look like then."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch.nn.functional import normalize
+
+# Limits between small trainings made to collapse and healthy or untrained networks, the latter at
+# depth 10 to 200 with 60000 prototypes.
+UNIFORM_ENTROPY = 0.999     # of log K; untrained and centred up to 0.9983, collapsed from 0.9998
+UNIFORM_KL = 0.01           # nats; at the start of a training above 0.3, collapsed below 0.003
+LEAST_INFORMATION = 0.001   # nats; untrained from 0.018, collapsed below 0.0001
+LEAST_FEATURE_STD = 0.01    # of 1 / sqrt(w); untrained from 0.12
+LARGEST_CENTER = 0.5        # of sqrt(K); healthy up to 0.17
+
+
+def feature_moments(features: torch.Tensor) -> torch.Tensor:
+    """Mean and mean square of L2-normalised features over the rows, dimension by dimension.
+
+    To be averaged over the steps and processes of an epoch, then given to `feature_std`: the
+    rows of a single step are too few to tell.
+
+    Args:
+        features: (N, w).
+
+    Returns:
+        (2, w) in float64, on the features' device.
+    """
+    unit = normalize(features.double(), dim=1)
+    return torch.stack([unit.mean(dim=0), unit.square().mean(dim=0)])
+
+
+def feature_std(moments: torch.Tensor) -> torch.Tensor:
+    """How much L2-normalised features differ: their standard deviation, averaged over dimensions.
+
+    About 1 / sqrt(w) for features spread evenly over the sphere, 0 for one and the same.
+
+    Args:
+        moments: (2, w), see `feature_moments`.
+
+    Returns:
+        A scalar, on the same device.
+    """
+    mean, mean_square = moments
+    return (mean_square - mean.square()).clamp(min=0).sqrt().mean()
+
+
+def signs_of_collapse(stats: Mapping[str, float], out_dim: int, feature_width: int) -> list[str]:
+    """One sentence per sign of collapse in the means of an epoch; none in a healthy one.
+
+    There are two ways to collapse: targets that are uniform, and the same target for each
+    sample, in the end a single prototype. Centring alone leads to the first, sharpening alone to
+    the second (DINO, ICCV 2021). The information of the targets shows both, low entropy alone
+    none: easy data have confident targets too. It is that of the samples of each step, so a step
+    must hold two or more.
+
+    Args:
+        stats: "teacher_entropy", "kl", "target_information" (nats) and "center_norm", mean terms
+            of losses.DeSDLoss, and "feature_std".
+        out_dim: K, number of prototypes.
+        feature_width: w, of the encoder's deepest features.
+    """
+    most = math.log(out_dim)
+    entropy, kl, information = (stats[name] for name in ("teacher_entropy", "kl",
+                                                         "target_information"))
+    spread = stats["feature_std"] * math.sqrt(feature_width)
+    signs = []
+    if entropy > UNIFORM_ENTROPY * most and kl < UNIFORM_KL:
+        signs.append(f"The teacher's targets are uniform (entropy {entropy:.4f} of at most "
+                     f"{most:.4f} nats, KL {kl:.4f}): nothing is left to learn. Lower the "
+                     f"teacher's temperature or the learning rate, or use batch norm in the heads "
+                     f"and larger batches.")
+    elif information < LEAST_INFORMATION:
+        signs.append(f"The teacher gives every sample the same target ({information:.1e} nats "
+                     f"tell samples apart, entropy {entropy:.4f} of at most {most:.4f}). Check "
+                     f"that the centre moves; raise the teacher's temperature, lower the learning "
+                     f"rate, or use batch norm in the heads and larger batches.")
+    if spread < LEAST_FEATURE_STD:
+        signs.append(f"The encoder's features hardly differ between samples (standard deviation "
+                     f"{spread:.1e} times that of features spread evenly). Lower the learning "
+                     f"rate, and check that the volumes are not all alike.")
+    if stats["center_norm"] > LARGEST_CENTER * math.sqrt(out_dim):
+        signs.append(f"The centre's norm, {stats['center_norm']:.1f}, is more than half the "
+                     f"norm of logits that are all 1, {math.sqrt(out_dim):.1f}: one direction "
+                     f"dominates the logits. Lower the learning rate.")
+    return signs

@@ -1,0 +1,59 @@
+"""The momentum teacher: a slow mean of the student (DINO, ICCV 2021; DeSD, MICCAI 2022)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+SHOWN = 5  # names in an error message
+
+def pair_by_name(teacher: nn.Module, student: nn.Module,
+                 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The teacher's parameters and the student's of the same names, in the teacher's order.
+
+    What only the student has, such as its shallow heads, is left out. A module wrapped in
+    DistributedDataParallel or DataParallel counts as the module inside.
+
+    Differs from the authors' code: theirs pairs by position, so that another order of the heads
+    would average tensors that do not belong together.
+
+    Raises:
+        ValueError: parameters of the teacher that the student lacks or has in another shape, all
+            counted and the first ones named.
+    """
+    students = dict(_unwrapped(student).named_parameters())
+    teachers = dict(_unwrapped(teacher).named_parameters())
+    problems = []
+    for name, parameter in teachers.items():
+        if name not in students:
+            problems.append(f"{name} is absent from the student")
+        elif students[name].shape != parameter.shape:
+            problems.append(f"{name} is {tuple(parameter.shape)} in the teacher, "
+                            f"{tuple(students[name].shape)} in the student")
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise ValueError("the teacher cannot follow this student; build both with one "
+                         f"architecture and head: {'; '.join(problems[:SHOWN])}{more}.")
+    return list(teachers.values()), [students[name] for name in teachers]
+
+
+@torch.no_grad()
+def update(teacher: Sequence[torch.Tensor], student: Sequence[torch.Tensor],
+           momentum: float) -> None:
+    """teacher <- momentum * teacher + (1 - momentum) * student, in place.
+
+    Written as an interpolation: one kernel for all tensors together on a GPU, and tensors that
+    are equal stay equal to the last bit. Nothing waits for the device. Buffers are no parameters
+    and are not averaged: the running statistics of a teacher's batch norm are its own.
+
+    Args:
+        teacher: see `pair_by_name`; to be found once, not at each step.
+        student: as many tensors, of the same shapes.
+        momentum: from 0 (copy the student) to 1 (stay).
+    """
+    torch._foreach_lerp_(teacher, student, 1 - momentum)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    return module.module if isinstance(module, wrappers) else module
