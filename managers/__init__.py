@@ -2,14 +2,28 @@
 
 from .checkpoints import export_weights, load_checkpoint, restore, save_checkpoint
 from .devices import choose_device, fit_devices, seed_everything
+from .distributed import join_processes, loader_workers
 from .evaluation import draw_cases, score, write_scores
+from .optimizers import build_optimizer, parameter_groups
+from .pretraining import DeSDManager
+from .pretraining_runs import (
+    fingerprint,
+    pretraining_callbacks,
+    pretraining_resume_point,
+    restore_pretraining,
+)
+from .run_folders import open_folder
 from .runs import initialise, load_manager, network_of, open_run, read_run, resume_point
-from .segmentation import SegmentationManager, TrainingError
-from .training import adamw, score_best, training_callbacks
+from .segmentation import SegmentationManager
+from .trainer import TrainingError
+from .training import optimizer_of, score_best, training_callbacks
 
 __all__ = [
-    "SegmentationManager", "TrainingError", "adamw", "choose_device", "draw_cases",
-    "export_weights", "fit_devices", "initialise", "load_checkpoint", "load_manager", "network_of",
-    "open_run", "read_run", "restore", "resume_point", "save_checkpoint", "score",
-    "seed_everything", "score_best", "training_callbacks", "write_scores",
+    "DeSDManager", "SegmentationManager", "TrainingError", "build_optimizer",
+    "choose_device", "draw_cases", "export_weights", "fingerprint", "fit_devices", "initialise",
+    "join_processes", "load_checkpoint", "load_manager", "loader_workers", "network_of",
+    "open_folder", "open_run", "optimizer_of", "parameter_groups", "pretraining_callbacks",
+    "pretraining_resume_point", "read_run", "restore", "restore_pretraining", "resume_point",
+    "save_checkpoint", "score", "score_best", "seed_everything", "training_callbacks",
+    "write_scores",
 ]

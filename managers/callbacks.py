@@ -70,11 +70,14 @@ class Record(Callback):
         optimizer: whose learning rate is recorded.
         epochs: of the whole run.
         history: lines of the epochs already done; new ones are appended to it.
+        draw: draws progress.png from (path, history).
     """
 
     def __init__(self, folder: Path, optimizer: Optimizer, epochs: int,
-                 history: list[dict[str, Any]]):
+                 history: list[dict[str, Any]],
+                 draw: Callable[[Path, list[dict[str, Any]]], None] = progress_picture):
         self.folder = folder
+        self.draw = draw
         self.optimizer = optimizer
         self.epochs = epochs
         self.history = history
@@ -118,9 +121,9 @@ class Record(Callback):
             self.board.add_scalar(name, value, epoch + 1)
         self.board.flush()
         times = {row["epoch"]: row["seconds"] for row in self.timing}
-        progress_picture(self.folder / "progress.png",
-                         [row | ({"seconds": times[row["epoch"]]} if row["epoch"] in times else {})
-                          for row in self.history])
+        self.draw(self.folder / "progress.png",
+                  [row | ({"seconds": times[row["epoch"]]} if row["epoch"] in times else {})
+                   for row in self.history])
         log.info(self._log_line(line, seconds["seconds"]))
 
     def _log_line(self, line: dict[str, float], seconds: float) -> str:

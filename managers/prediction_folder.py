@@ -13,7 +13,7 @@ from data.native_files import values_of_classes
 
 from .inference import SlidingWindow
 from .members import Member
-from .runs import environment
+from .run_folders import environment
 
 
 class PredictionFolder:

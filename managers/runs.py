@@ -1,14 +1,7 @@
 """A run on disk: making its folder, and building it again from there."""
 
-import logging
 import os
-import platform
-import shutil
-import subprocess
-import sys
 import warnings
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +9,13 @@ import torch
 from torch import nn
 
 from configs import TrainingConfig, experiment_dir, read_config
-from configs.cli import LOGGER_NAME
-from configs.files import read_json, write_json
+from configs.files import read_json
 from data import Split, choose_fold, dataset_of, write_splits
-from networks import TransferReport, build_network, read_weights, transfer_weights
+from networks import TransferReport, build_network, start_from
 
 from .checkpoints import load_checkpoint
+from .run_folders import open_folder, refuse_to_replace
 from .segmentation import SegmentationManager
-
-PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
 
 
 def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
@@ -47,7 +38,7 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
             raise ValueError(f"{folder}: has finished {done} epochs; give more than that as "
                              f"--epochs to train on.")
         return checkpoint
-    _refuse_to_replace(folder, config)
+    refuse_to_replace(folder, config.overwrite)
     return None
 
 
@@ -60,20 +51,9 @@ def _check_output(path: Path) -> None:
         raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")
 
 
-def _refuse_to_replace(folder: Path, config: TrainingConfig) -> None:
-    """Nothing that is not a run is ever replaced, and a run only when asked for."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder}: exists and is not a run; choose another --experiment.")
-    if not config.overwrite:
-        raise ValueError(f"{folder}: this experiment exists. Choose another --experiment, or give "
-                         f"--resume to continue it or --overwrite to replace it.")
-
-
-# What a checkpoint's weights depend on, and what says nothing about how a run goes on.
+# What a checkpoint's content depends on, and what says nothing about how a run goes on.
 SHAPES = ("method", "dataset", "dataset_definition", "network", "network_options", "img_size",
-          "upsampling")
+          "upsampling", "optimizer")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device",
                "show_verbose", "use_multi_gpus", "resume", "overwrite")
 
@@ -94,7 +74,7 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     switched = {"hint_weight"} if 0 in (before.hint_weight, now.hint_weight) else set()
     breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
     if breaking:
-        raise ValueError(f"{folder}: cannot be resumed, its weights are for other settings: "
+        raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
                          f"{'; '.join(breaking)}.")
     for text in changed.values():
         warnings.warn(f"--resume: {text}; the run goes on with the new value.", stacklevel=2)
@@ -115,57 +95,9 @@ def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
     if checkpoint is not None and read_json(folder / "splits.json") != splits:
         raise ValueError(f"{folder}: cannot be resumed, the cases or their split have changed "
                          f"(splits.json).")
-    if checkpoint is None:
-        _refuse_to_replace(folder, config)  # again: another run may have begun meanwhile
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    here = environment(device)
-    if checkpoint is not None:
-        first = read_json(folder / "environment.json")
-        here = first | {"resumed": [*first.get("resumed", []), here]}
-    write_json(folder / "environment.json", here)
+    open_folder(folder, config, device, resumed=checkpoint is not None)
     write_splits(folder / "splits.json", folds)
-    write_json(folder / "config.json", config.to_dict())
-    _log_to_file(folder / f"{folder.stem}.log")
     return folder
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, machine, git commit and command line of this process."""
-    cuda = device.type == "cuda"
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor(),
-        "cuda": torch.version.cuda if cuda else None,
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-        "git": _git_state(),
-    }
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Commit of this repository and whether files differ from it; None without git."""
-    root = Path(__file__).resolve().parent.parent
-
-    def git(*arguments):
-        return subprocess.run(["git", "-C", str(root), *arguments], check=True, text=True,
-                              capture_output=True, timeout=10).stdout.strip()
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _log_to_file(path: Path) -> None:
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setLevel(logging.DEBUG)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger(LOGGER_NAME).addHandler(handler)
 
 
 def network_of(config: TrainingConfig) -> nn.Module:
@@ -193,7 +125,7 @@ def initialise(network: nn.Module, config: TrainingConfig,
     path = Path(config.init_from)
     if path.suffix == ".exp" and not path.exists():
         path = experiment_dir(config.init_from)  # NAME.exp, as for --experiment
-    return transfer_weights(network, read_weights(path), config.init_part)
+    return start_from(network, path, config.init_part)
 
 
 def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:

@@ -5,24 +5,18 @@ from typing import Any
 
 import torch
 from monai.inferers import sliding_window_inference
-from torchmanager import Manager
 from torchmanager.callbacks import Callback
-from torchmanager_core.errors import StopTraining
 
-from configs.cli import TrainingInterruptedError
 from losses import RunningLoss
 
+from .trainer import Trainer
 from .validation_dice import ValidationDice
 
 Target = torch.Tensor | dict[str, torch.Tensor]
 TARGETS = ("label", "dist_map")
 
 
-class TrainingError(RuntimeError):
-    """Training stopped on an error; its cause is the exception's cause."""
-
-
-class SegmentationManager(Manager):
+class SegmentationManager(Trainer):
     """Trains a network on crops and validates it on whole volumes by sliding window.
 
     Args:
@@ -49,18 +43,7 @@ class SegmentationManager(Manager):
         self.overlap = overlap
         self.window_batch = window_batch
         self.val_every = val_every
-        self._device = torch.device("cpu")
         self._last_epoch: int | None = None  # of the fit under way
-        self.current_batch = 0               # torchmanager sets it with the first step only
-
-    def to(self, device: torch.device) -> None:
-        """Move network, loss and optimiser state, and send the batches to come after them."""
-        self._device = device
-        super().to(device)
-        # A resumed optimiser has its state where the network was when it was restored.
-        for state in self.optimizer.state.values() if self.optimizer is not None else ():
-            state.update({name: value.to(device) for name, value in state.items()
-                          if name != "step" and isinstance(value, torch.Tensor)})
 
     def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, Target]:
         """A batch to (images, target), on their way to the device without waiting for it.
@@ -118,29 +101,13 @@ class SegmentationManager(Manager):
     def fit(self, training_dataset: Any, /, epochs: int, val_dataset: Any = None,
             callbacks_list: list[Callback] | None = None, *, initial_epoch: int = 0,
             **kwargs: Any) -> torch.nn.Module:
-        """Train from `initial_epoch` to `epochs`; the arguments are torchmanager's.
-
-        Raises:
-            TrainingError: an error while training.
-            TrainingInterruptedError: the keyboard stopped it (torchmanager alone would return as
-                if all were done).
-        """
-        finished = _CountEpochs()
+        """Train and validate from `initial_epoch` to `epochs`; see Trainer.fit."""
         self._last_epoch = epochs - 1
         try:
-            network = super().fit(training_dataset, epochs, val_dataset,
-                                  [*(callbacks_list or []), finished],
-                                  initial_epoch=initial_epoch, **kwargs)
-        except StopTraining as stop:
-            cause = stop.__cause__ or stop
-            raise TrainingError(f"epoch {self.current_epoch + 1}, step {self.current_batch + 1}: "
-                                 f"{_root(cause)}") from cause
+            return super().fit(training_dataset, epochs, val_dataset, callbacks_list,
+                               initial_epoch=initial_epoch, **kwargs)
         finally:
             self._last_epoch = None
-        if finished.epochs < epochs - initial_epoch:
-            raise TrainingInterruptedError(f"after {initial_epoch + finished.epochs} of {epochs} "
-                                           f"epochs; the last finished one is in last.model")
-        return network
 
     def test(self, dataset: Any, /, **kwargs: Any) -> dict[str, float]:
         """Validate; within `fit`, {} on epochs that are not due."""
@@ -161,21 +128,3 @@ class SegmentationManager(Manager):
             return False
         self.model = torch.nn.DataParallel(self.raw_model, [d.index for d in target_devices])
         return True
-
-
-class _CountEpochs(Callback):
-    """How many epochs came to their end."""
-
-    def __init__(self):
-        self.epochs = 0
-
-    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
-                     val_summary: dict[str, float] | None = None) -> None:
-        self.epochs += 1
-
-
-def _root(error: BaseException) -> str:
-    """The innermost cause: torchmanager wraps errors in its own."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}"

@@ -6,13 +6,13 @@ from .comparison import (
     comparison_table,
     differences_csv,
 )
-from .curves import progress_picture
+from .curves import pretraining_picture, progress_picture
 from .folds import fold_table, folds_picture, read_per_case, summarise_folds
 from .pictures import case_picture
 from .tables import per_case_csv, summary_table
 
 __all__ = [
     "case_picture", "comparison_csv", "comparison_picture", "comparison_table", "differences_csv",
-    "fold_table", "folds_picture", "per_case_csv", "progress_picture", "read_per_case",
-    "summarise_folds", "summary_table",
+    "fold_table", "folds_picture", "per_case_csv", "pretraining_picture", "progress_picture",
+    "read_per_case", "summarise_folds", "summary_table",
 ]

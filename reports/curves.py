@@ -1,9 +1,9 @@
-"""The picture of a training run: losses, validation Dice, learning rate and time over epochs."""
+"""The pictures of training runs: losses, quality, learning rate and time over epochs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ _INK, _FAINT, _TIME = "#202428", "#70767C", "#B36B00"
 _THIN = tuple(colour for colour in PALETTE if colour not in ("#F0E442", "#99DDFF", "#B8E0B0"))
 _BOXES = {  # left, bottom, width, height; the legends stand to the right of the axes
     "loss": (0.09, 0.655, 0.66, 0.275),
-    "dice": (0.09, 0.310, 0.66, 0.275),
+    "middle": (0.09, 0.310, 0.66, 0.275),
     "pace": (0.09, 0.070, 0.66, 0.170),
 }
 
@@ -33,23 +33,49 @@ def progress_picture(path: str | Path, history: Sequence[Mapping[str, Any]]) -> 
     Raises:
         ValueError: if the history is empty.
     """
+    curves, best_epoch = _curves(history), None
+    if "val_dice" in curves:
+        validated, values = curves["val_dice"]
+        best_epoch = validated[values.index(max(values))]
+    terms = [key for key in curves
+             if not key.startswith("val_") and key not in ("loss", "lr", "seconds")]
+    _draw(path, history, curves, ("loss", "val_loss", *terms),
+          lambda axes: _draw_dice(axes, curves, best_epoch), best_epoch)
+
+
+def pretraining_picture(path: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write a 1000 x 1000 PNG of DeSD pre-training: losses, signs of collapse, rate and seconds.
+
+    The middle panel has the teacher's entropy and the KL divergence of the deepest head from it,
+    in nats, and on an axis of its own the deviation of its features.
+
+    Args:
+        path: the PNG file.
+        history: one dict per epoch with a 1-based "epoch"; every other key may be missing.
+
+    Raises:
+        ValueError: if the history is empty.
+    """
+    curves = _curves(history)
+    terms = [key for key in curves if key == "loss_ssl" or key.startswith("deep_loss_")]
+    _draw(path, history, curves, ("loss", *terms), lambda axes: _draw_collapse(axes, curves))
+
+
+def _draw(path: str | Path, history: Sequence[Mapping[str, Any]], curves: _Curves,
+          losses: Sequence[str], draw_middle: Callable[[Any], None],
+          best_epoch: int | None = None) -> None:
+    """Three panels: losses, what the caller draws, and learning rate with seconds."""
     if not history:
         raise ValueError("progress_picture: the history holds no epoch")
     from matplotlib.ticker import MaxNLocator
 
-    curves = _curves(history)
     epochs = [int(row["epoch"]) for row in history]
-    best_epoch = None
-    if "val_dice" in curves:
-        validated, values = curves["val_dice"]
-        best_epoch = validated[values.index(max(values))]
-
     figure = new_figure(1000, 1000, "white")
     num_epochs = f"{max(epochs)} epoch{'' if max(epochs) == 1 else 's'}"
     write_at(figure, 500, 968, f"training progress, {num_epochs}", size=15, color=_INK)
     axes = {name: figure.add_axes(box) for name, box in _BOXES.items()}
-    _draw_loss(axes["loss"], curves)
-    _draw_dice(axes["dice"], curves, best_epoch)
+    _draw_loss(axes["loss"], curves, losses)
+    draw_middle(axes["middle"])
     _draw_pace(axes["pace"], curves)
     margin = max(0.5, 0.02 * (max(epochs) - min(epochs)))
     for panel in axes.values():
@@ -77,19 +103,33 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> _Curves:
     return curves
 
 
-def _draw_loss(axes: Any, curves: _Curves) -> None:
-    rest = [key for key in curves if not key.startswith("val_")]
-    terms = [key for key in rest if key not in ("loss", "lr", "seconds")]
-    for index, term in enumerate(terms):
+def _draw_loss(axes: Any, curves: _Curves, names: Sequence[str]) -> None:
+    thick = {"loss": ("-", 2.4), "val_loss": ("--", 1.6)}
+    for index, term in enumerate(name for name in names if name not in thick):
         style = ("-", "--", ":")[index // len(_THIN) % 3]
         _plot(axes, curves, term, _THIN[index % len(_THIN)], 1.1, style)
-    _plot(axes, curves, "loss", _INK, 2.4)
-    _plot(axes, curves, "val_loss", _INK, 1.6, "--")
-    shown = [v for key in ("loss", "val_loss", *terms) for v in curves.get(key, ([], []))[1]]
+    for name, (style, width) in thick.items():
+        if name in names:
+            _plot(axes, curves, name, _INK, width, style)
+    shown = [value for name in names for value in curves.get(name, ([], []))[1]]
     if shown and min(shown) > 0:
         axes.set_yscale("log")
     axes.set_ylabel("training loss")
     _legend(axes, first="loss")
+
+
+def _draw_collapse(axes: Any, curves: _Curves) -> None:
+    _plot(axes, curves, "teacher_entropy", _INK, 1.8, name="teacher entropy")
+    _plot(axes, curves, "kl", _THIN[0], 1.8, name="KL to the student")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("nats")
+    spread = axes.twinx()
+    _plot(spread, curves, "feature_std", _TIME, 1.2)
+    spread.set_ylim(bottom=0)
+    spread.set_ylabel("std of unit features", color=_TIME)
+    spread.tick_params(axis="y", colors=_TIME)
+    spread.spines[["top", "right", "left"]].set_visible(False)
+    _legend(axes, first="teacher entropy")
 
 
 def _draw_dice(axes: Any, curves: _Curves, best_epoch: int | None) -> None:

@@ -102,11 +102,11 @@ def test_values_that_are_not_finite_change_nothing(record, tmp_path, summary, va
     assert len(writer.history) == len(writer.timing) == 1
 
 
-def test_the_picture_has_the_seconds_that_are_known(record, monkeypatch):
+def test_the_picture_has_the_seconds_that_are_known(record):
     drawn = []
-    monkeypatch.setattr("managers.callbacks.progress_picture",
-                        lambda path, rows: drawn.append(rows) or progress_picture(path, rows))
-    epoch(record(history=[{"epoch": 1, "lr": 0.5, "loss": 9.0}]), 1, TRAINING)
+    writer = record(history=[{"epoch": 1, "lr": 0.5, "loss": 9.0}])
+    writer.draw = lambda path, rows: drawn.append(rows) or progress_picture(path, rows)
+    epoch(writer, 1, TRAINING)
     first, second = drawn[0]
     assert "seconds" not in first and second["seconds"] >= 0
     assert second["epoch"] == 2

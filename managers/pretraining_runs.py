@@ -1,0 +1,174 @@
+"""A pre-training run on disk: where it goes on, what is saved of it, what is watched."""
+
+import hashlib
+import logging
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torchmanager.callbacks import Callback
+
+from configs import experiment_dir, read_pretraining_config
+from configs.cli import LOGGER_NAME
+from configs.files import write_with
+from configs.pretraining import PretrainingConfig
+from reports import pretraining_picture
+
+from .callbacks import EpochOrder, Progress, Record
+from .checkpoints import FORMAT, load_checkpoint
+from .collapse import signs_of_collapse
+from .pretraining import DeSDManager
+from .run_folders import refuse_to_replace
+
+log = logging.getLogger(LOGGER_NAME)
+
+# What the weights and the optimiser's state depend on; what says nothing about how a run goes on.
+SHAPES = ("method", "arch", "out_dim", "use_bn_in_head", "norm_last_layer", "optimizer")
+INDIFFERENT = ("data_dir", "tile_list", "output_dir", "num_workers", "device", "show_verbose",
+               "resume", "overwrite", "saveckp_freq")
+
+
+def pretraining_resume_point(config: PretrainingConfig) -> dict[str, Any] | None:
+    """The checkpoint that `config` continues from; None for a new run.
+
+    Differs from the authors' code: theirs continues whatever lies in the output folder.
+
+    Raises:
+        ValueError: the run exists and neither --resume nor --overwrite was given, there is
+            nothing to resume, or the settings do not fit the weights.
+    """
+    folder = experiment_dir(config.output_dir)
+    if not config.resume:
+        refuse_to_replace(folder, config.overwrite, "--output_dir")
+        return None
+    old, new = read_pretraining_config(folder).to_dict(), config.to_dict()
+    changed = [name for name in old if old[name] != new[name] and name not in INDIFFERENT]
+    breaking = [f"{name} {old[name]} -> {new[name]}" for name in changed if name in SHAPES]
+    if breaking:
+        raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
+                         f"{'; '.join(breaking)}.")
+    checkpoint = load_checkpoint(folder / "last.model")
+    done = checkpoint["history"][-1]["epoch"]
+    if done >= config.epochs:
+        raise ValueError(f"{folder}: has finished {done} epochs; give more than that as --epochs "
+                         f"to train on.")
+    for name in changed:
+        warnings.warn(f"--resume: {name} {old[name]} -> {new[name]}; the run goes on with the new "
+                      f"value.", stacklevel=2)
+    return checkpoint
+
+
+def restore_pretraining(checkpoint: dict[str, Any] | None, manager: DeSDManager, tiles: str,
+                        steps_per_epoch: int) -> list[dict[str, Any]]:
+    """Put the manager where the checkpoint left it; the lines of the epochs done so far.
+
+    Args:
+        tiles: fingerprint of the tile list.
+
+    Raises:
+        ValueError: the tiles have changed, on which the order of the steps depends.
+    """
+    if checkpoint is None:
+        return []
+    if checkpoint["tiles"] != tiles:
+        raise ValueError("The run cannot be resumed: its list of tiles has changed. Give the list "
+                         "that it began with, or another --output_dir.")
+    if checkpoint["steps_per_epoch"] != steps_per_epoch:
+        warnings.warn(f"--resume: {checkpoint['steps_per_epoch']} -> {steps_per_epoch} steps an "
+                      f"epoch, since tiles per step or processes have changed; the schedules go "
+                      f"on by the epoch.", stacklevel=2)
+    manager.restore(checkpoint)
+    return checkpoint["history"]
+
+
+def fingerprint(tiles: Sequence[Path], data_dir: str) -> str:
+    """SHA-256 of the tiles' paths below `data_dir`, in their order."""
+    names = "\n".join(os.path.relpath(tile, data_dir) for tile in tiles)
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def pretraining_callbacks(folder: Path, config: PretrainingConfig, manager: DeSDManager,
+                          loader: DataLoader, history: list[dict[str, Any]],
+                          tiles: str) -> list[Callback]:
+    """Order of the tiles and watch in every process; records and checkpoints in the main one."""
+    everywhere = [EpochOrder(loader), FiniteLoss(manager)]
+    if not manager.processes.is_main:
+        return everywhere
+    return everywhere + [
+        Record(folder, manager.compiled_optimizer, config.epochs, history, pretraining_picture),
+        CollapseWatch(config.out_dim, manager.teacher.backbone.widths[-1]),
+        SavePretraining(folder, manager, history, config, tiles),
+    ] + ([Progress(manager, len(loader))] if config.show_verbose else [])
+
+
+class SavePretraining(Callback):
+    """last.model after every epoch; the teacher alone, to be kept, every `saveckp_freq` epochs."""
+
+    def __init__(self, folder: Path, manager: DeSDManager, history: list[dict[str, Any]],
+                 config: PretrainingConfig, tiles: str):
+        self.folder = folder
+        self.manager = manager
+        self.history = history
+        self.config = config
+        self.tiles = tiles
+
+    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
+                     val_summary: dict[str, float] | None = None) -> None:
+        """Save; after the record of the epoch, whose history goes into the file."""
+        state = {"format": FORMAT, **self.manager.to_state(), "history": self.history,
+                 "epoch": epoch + 1, "config": self.config.to_dict(), "tiles": self.tiles,
+                 "steps_per_epoch": self.manager.steps_per_epoch}
+        if (epoch + 1) % self.config.saveckp_freq == 0:
+            kept = {name: state[name] for name in ("format", "teacher", "epoch", "config")}
+            self._save(f"epoch{epoch + 1:04d}.model", kept)
+        self._save("last.model", state)
+
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        write_with(self.folder / name, lambda file: torch.save(state, file))
+
+
+class FiniteLoss(Callback):
+    """Stops a run whose loss is no number any more; asks every `every` steps, since asking waits.
+
+    The end of an epoch asks in any case, before anything is saved.
+    """
+
+    def __init__(self, manager: DeSDManager, every: int = 50):
+        self.manager = manager
+        self.every = every
+
+    def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
+        """Look at the mean of the epoch so far."""
+        if (batch + 1) % self.every == 0:
+            self._check(float(self.manager.compiled_losses.result))
+
+    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
+                     val_summary: dict[str, float] | None = None) -> None:
+        """Look at the means of the epoch, which are those of all processes."""
+        self._check(sum((summary or {}).values()))
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is not finite any more ({loss}); the last good "
+                                     f"epoch is in last.model, if there is one. Try a smaller --lr "
+                                     f"or --clip_grad 3.")
+
+
+class CollapseWatch(Callback):
+    """Warns when the epoch's means say that the teacher gives every tile the same answer."""
+
+    def __init__(self, out_dim: int, feature_width: int):
+        self.out_dim = out_dim
+        self.feature_width = feature_width
+
+    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
+                     val_summary: dict[str, float] | None = None) -> None:
+        """Log each sign of it."""
+        signs = signs_of_collapse(summary, self.out_dim, self.feature_width) if summary else []
+        for sign in signs:
+            log.warning(f"warning: epoch {epoch + 1}: {sign}")

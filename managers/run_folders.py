@@ -1,0 +1,99 @@
+"""The folder of a run on disk: when it may be made, and what it says of itself."""
+
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs import TrainingConfig
+from configs.cli import LOGGER_NAME
+from configs.files import read_json, write_json
+from configs.pretraining import PretrainingConfig
+
+PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
+
+
+def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment") -> None:
+    """Nothing that is not a run is ever replaced, and a run only when asked for.
+
+    Args:
+        name: the flag that names the run.
+
+    Raises:
+        ValueError: the folder must stay as it is.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: exists and is not a run; choose another {name}.")
+    if not overwrite:
+        raise ValueError(f"{folder}: this experiment exists. Choose another {name}, or give "
+                         f"--resume to continue it or --overwrite to replace it.")
+
+
+def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device: torch.device,
+                resumed: bool) -> None:
+    """Make a run's folder anew, or go on in it, and open its log; writes config.json.
+
+    environment.json says where the run began and, for each time it was resumed, went on.
+
+    Raises:
+        ValueError: another run of that name has begun since `refuse_to_replace`.
+    """
+    if not resumed:
+        refuse_to_replace(folder, config.overwrite)
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    here = environment(device)
+    if resumed:
+        first = read_json(folder / "environment.json")
+        here = first | {"resumed": [*first.get("resumed", []), here]}
+    write_json(folder / "environment.json", here)
+    write_json(folder / "config.json", config.to_dict())
+    _log_to_file(folder / f"{folder.stem}.log")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, machine, git commit and command line of this process."""
+    cuda = device.type == "cuda"
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor(),
+        "cuda": torch.version.cuda if cuda else None,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of this repository and whether files differ from it; None without git."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(root), *arguments], check=True, text=True,
+                              capture_output=True, timeout=10).stdout.strip()
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _log_to_file(path: Path) -> None:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setLevel(logging.DEBUG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger(LOGGER_NAME).addHandler(handler)
