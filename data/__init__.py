@@ -16,9 +16,11 @@ _HOME = {
     "select_cases": "selection",
     "verify_cases": "verification",
     "read_volume": "images",
+    "prepare": "preparation",
     "preprocessing": "transforms", "augmentation": "transforms", "case_files": "transforms",
     "evaluation_loader": "loaders", "load_volumes": "loaders", "stream_volumes": "loaders",
     "training_loader": "loaders",
+    "read_tile_list": "tile_list", "pretraining_loader": "tile_views",
 }
 
 __all__ = sorted(_HOME)

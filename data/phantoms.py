@@ -20,7 +20,7 @@ def _phantom(dataset: str) -> Phantom:
     return PHANTOMS[dataset]
 
 
-def _checked_size(size: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+def checked_size(size: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
     if size is None:
         return None
     if len(size) != 3 or any(axis != int(axis) or axis < MIN_SIZE for axis in size):
@@ -47,7 +47,7 @@ def make_case(
         ValueError: unknown dataset, negative index or seed, or a size too small.
     """
     _phantom(dataset)
-    size = _checked_size(size)
+    size = checked_size(size)
     if index < 0 or seed < 0:
         raise ValueError(f"Case index ({index}) and seed ({seed}) must not be negative.")
     from .phantom_case import draw_case  # only now: the command line reads PHANTOMS for --help
@@ -74,15 +74,12 @@ def _recorded(folder: Path) -> set[str]:
         return set()
 
 
-def _make_room(folder: Path, phantom: Phantom, overwrite: bool) -> None:
-    """Refuse a folder that holds cases; with `overwrite` remove those that are phantoms.
+def make_room(folder: Path, found: list[Path], overwrite: bool) -> None:
+    """Refuse a folder in which cases were found; with `overwrite` remove those that are phantoms.
 
     Raises:
         ValueError: the folder holds cases that must stay; nothing was removed.
     """
-    found = [path for pattern in (phantom.image_path, phantom.label_path)
-             for path in sorted((folder / pattern).parent.glob("[!.]*.nii*"))]
-    found += [path for path in [folder / "dataset.json"] if phantom.decathlon and path.exists()]
     ours = _recorded(folder)
     foreign = [path for path in found if path.relative_to(folder).as_posix() not in ours]
     if foreign or (found and not overwrite):
@@ -94,6 +91,14 @@ def _make_room(folder: Path, phantom: Phantom, overwrite: bool) -> None:
         raise ValueError(f"{folder} already holds cases ({len(found)} files); {hint}.")
     for path in found:
         path.unlink()
+
+
+def _cases_in(folder: Path, phantom: Phantom) -> list[Path]:
+    """Return the files of a folder that lie where a set's cases lie."""
+    found = [path for pattern in (phantom.image_path, phantom.label_path)
+             for path in sorted((folder / pattern).parent.glob("[!.]*.nii*"))]
+    return found + [path for path in [folder / "dataset.json"]
+                    if phantom.decathlon and path.exists()]
 
 
 def _description(phantom: Phantom, ids: list[str]) -> dict[str, Any]:
@@ -130,7 +135,7 @@ def make_phantoms(
     Raises:
         ValueError: wrong arguments, or the output already holds cases that must stay.
     """
-    phantom, size = _phantom(dataset), _checked_size(size)
+    phantom, size = _phantom(dataset), checked_size(size)
     if num_cases < 1:
         raise ValueError(f"--cases {num_cases}: at least 1 case is needed.")
     if seed < 0:
@@ -138,7 +143,7 @@ def make_phantoms(
     folder = Path(output) / phantom.folder
     if any(path.exists() and not path.is_dir() for path in (Path(output), folder)):
         raise ValueError(f"--output {output}: is a file, a folder is needed.")
-    _make_room(folder, phantom, overwrite)
+    make_room(folder, _cases_in(folder, phantom), overwrite)
     ids = [case_id_of(dataset, index) for index in range(num_cases)]
     patterns = (phantom.image_path, phantom.label_path)
     paths = [[pattern.format(case_id=case_id) for pattern in patterns] for case_id in ids]

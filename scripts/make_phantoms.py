@@ -20,17 +20,19 @@ TRAINING = {  # an experiment's name, which says dataset, network and fold, and 
                     "--img_size 32 32 32 --epochs 5"),
 }
 MIN_TRAINING_CASES = 3  # one each to train, validate and test
+DEEPLESION = "deeplesion"  # CT series to pre-train on, not cases with labels
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the arguments; the library checks their values."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, choices=list(PHANTOMS))
+    parser.add_argument("--dataset", required=True, choices=[*PHANTOMS, DEEPLESION])
     parser.add_argument("--output", required=True, help="folder to write; it is then a valid DATA")
     parser.add_argument("--cases", required=True, type=int, help="how many cases, at least 1")
     parser.add_argument(
         "--size", type=int, nargs=3, metavar=("X", "Y", "Z"),
-        help=f"voxels per axis, each at least {MIN_SIZE}; default: the real set's size",
+        help=f"voxels per axis, each at least {MIN_SIZE}; default: the real set's size; for "
+             f"{DEEPLESION} Z slices around each lesion",
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same cases (default 0)")
     parser.add_argument(
@@ -48,8 +50,21 @@ def training_command(dataset: str, output: str, num_cases: int) -> str | None:
             f" --experiment {experiment} {flags} --training_split {max(1, num_cases // 4)}")
 
 
+def write_deeplesion(args: argparse.Namespace) -> None:
+    """Write series of PNG slices and say how to prepare them."""
+    from data.phantom_deeplesion import make_deeplesion  # only now: --help imports nothing heavy
+
+    names = make_deeplesion(args.output, args.cases, args.size, args.seed, args.overwrite)
+    prepared = f"{args.output.rstrip('/')}_prepared"
+    print(f"Wrote {len(names)} {DEEPLESION} series to {args.output}: {names[0]} .. {names[-1]}\n"
+          f"Prepare them for pre-training:\n  python scripts/preprocess_deeplesion.py all "
+          f"{shlex.quote(args.output)} {shlex.quote(prepared)}")
+
+
 def main() -> None:
     args = parse()
+    if args.dataset == DEEPLESION:
+        return write_deeplesion(args)
     ids = make_phantoms(
         args.dataset, args.output, args.cases, args.size, args.seed, args.overwrite)
     print(f"Wrote {len(ids)} {args.dataset} cases to {args.output}: {ids[0]} .. {ids[-1]}")

@@ -59,6 +59,20 @@ def test_says_no_command_where_none_would_work(tmp_path):
     assert len(result.stdout.splitlines()) == 1
 
 
+def test_deeplesion_says_how_to_prepare_its_series(tmp_path):
+    result = run(tmp_path, "--dataset", "deeplesion", "--output", "my data", "--cases", 2,
+                 "--size", 16, 20, 16)
+    assert result.returncode == 0, result.stderr
+    assert "Wrote 2 deeplesion series to my data: 000001_01_01 .. 000001_02_01" in result.stdout
+    assert (tmp_path / "my data" / "DL_info.csv").is_file()
+    python, script, step, *folders = shlex.split(result.stdout.splitlines()[-1])
+    assert (python, step, folders) == ("python", "all", ["my data", "my data_prepared"])
+    assert (SCRIPT.parents[1] / script).is_file()
+    again = run(tmp_path, "--dataset", "deeplesion", "--output", "my data", "--cases", 1)
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr
+
+
 def test_second_run_is_refused_without_overwrite(tmp_path):
     arguments = ["--dataset", "hippocampus", "--output", "out", "--cases", 1, "--size", 16, 16, 16]
     assert run(tmp_path, *arguments).returncode == 0
