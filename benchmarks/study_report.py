@@ -1,0 +1,212 @@
+"""The label study in numbers, text and picture; differences are pre-trained - scratch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metrics import bootstrap_interval, compare, higher_is_better, holm, paired_values
+from metrics.comparison import OVERALL
+from reports.canvas import PALETTE, new_figure, save_png, write_at
+from reports.tables import metric_title
+
+METRICS = ("dice", "hd95_mm")
+LEVEL = 0.05
+_INK, _FAINT = "#202428", "#70767C"
+_COLOURS = {"basic": PALETTE[6], "dsd": PALETTE[5]}
+_STYLES = {"scratch": ("--", "white"), "pretrained": ("-", None)}
+_WORDS = {"scratch": "from scratch", "pretrained": "pre-trained", "basic": "basic", "dsd": "DSD"}
+
+Row = dict[str, Any]
+Key = tuple[int, str, str]  # labels, start, method
+
+
+def mean_over_seeds(tables: Sequence[Sequence[Mapping[str, Any]]]) -> list[Row]:
+    """Per case and class the mean of each metric over the seeds; a case stays one case.
+
+    Args:
+        tables: of each seed the rows of case_metrics with "case_id", the same cases in all.
+
+    Raises:
+        ValueError: the seeds do not have the same cases and classes.
+    """
+    ranked = [sorted(rows, key=lambda row: (row["case_id"], row["class"])) for rows in tables]
+    who = [[(row["case_id"], row["class"]) for row in rows] for rows in ranked]
+    if any(one != who[0] for one in who):
+        raise ValueError("the seeds of an arm were not tested on the same cases and classes")
+    return [{name: rows[0][name] for name in ("case_id", "class", "class_name")}
+            | {name: float(np.mean([row[name] for row in rows]))
+               for name in rows[0] if isinstance(rows[0][name], float)}
+            for rows in zip(*ranked, strict=True)]
+
+
+def arm_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> list[Row]:
+    """A line per arm: mean and deviation over the test cases, and its 95 % interval.
+
+    A case's value is the mean over its classes and the seeds; the deviation is between cases,
+    "between_seeds" that of the seeds' means (None for a single one), both with ddof = 0.
+
+    Args:
+        tables: by (labels, start, method), of each seed the rows of its test cases.
+    """
+    lines = []
+    for (labels, start, method), seeds in tables.items():
+        line: Row = {"labels": labels, "start": start, "method": method, "seeds": len(seeds)}
+        for metric in METRICS:
+            values = case_means(mean_over_seeds(seeds), metric)
+            low, high = bootstrap_interval(values)
+            means = [case_means(rows, metric).mean() for rows in seeds]
+            line |= {"cases": values.size, f"{metric}_mean": float(values.mean()),
+                     f"{metric}_std": float(values.std()), f"{metric}_ci_low": low,
+                     f"{metric}_ci_high": high,
+                     f"{metric}_between_seeds": float(np.std(means)) if len(means) > 1 else None}
+        lines.append(line)
+    return lines
+
+
+def case_means(rows: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
+    """Of each case the mean of a metric over its classes, (N,)."""
+    return paired_values(rows, rows, metric).a[:, 0]
+
+
+def difference_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> list[Row]:
+    """A line per metric, labels and method that have both starts: `metrics.compare` of the two.
+
+    "p_holm" corrects the p of Wilcoxon's test over all lines of a metric. "verdict" is "better" or
+    "worse" (of the pre-trained) where it is below 0.05 and the interval leaves out zero, else
+    "no difference shown".
+    """
+    lines = []
+    for labels, start, method in tables:
+        if start != "scratch" or (labels, "pretrained", method) not in tables:
+            continue
+        scratch, pretrained = (mean_over_seeds(tables[labels, start, method])
+                               for start in ("scratch", "pretrained"))
+        lines += [{"metric": one["metric"], "labels": labels, "method": method}
+                  | {name: value for name, value in one.items() if name != "class_name"}
+                  for one in compare(scratch, pretrained)
+                  if one["class_name"] == OVERALL and one["metric"] in METRICS]
+    lines.sort(key=lambda line: METRICS.index(line["metric"]))
+    for metric in METRICS:
+        family = [line for line in lines if line["metric"] == metric]
+        for line, p in zip(family, holm([line["p"] for line in family]), strict=True):
+            line["p_holm"] = p
+            line["verdict"] = _verdict(line)
+    return lines
+
+
+def _verdict(line: Mapping[str, Any]) -> str:
+    sure = (line["p_holm"] is not None and line["p_holm"] < LEVEL and line["ci_low"] is not None
+            and not line["ci_low"] <= 0 <= line["ci_high"])
+    if not sure:
+        return "no difference shown"
+    rose = line["mean_difference"] > 0
+    return "better" if rose == higher_is_better(line["metric"]) else "worse"
+
+
+def conclusion(differences: Sequence[Mapping[str, Any]]) -> str:
+    """What the study says about pre-training, in a few sentences, whatever it is."""
+    if not differences:
+        return "No pair of runs is finished: nothing can be said about pre-training yet."
+    sentences = []
+    for metric in METRICS:
+        family = [line for line in differences if line["metric"] == metric]
+        found = {verdict: [f"{line['labels']} labels {_WORDS[line['method']]}" for line in family
+                           if line["verdict"] == verdict] for verdict in ("better", "worse")}
+        told = [f"{verdict} at {', '.join(arms)}" for verdict, arms in found.items() if arms]
+        rest = len(family) - sum(map(len, found.values()))
+        if rest:
+            told.append(f"no difference shown in {rest} of {len(family)} comparisons")
+        sentences.append(f"{metric_title(metric)}: pre-training is {'; '.join(told)}."
+                         if rest < len(family) else
+                         f"{metric_title(metric)}: no benefit of pre-training is shown in any of "
+                         f"the {len(family)} comparisons.")
+    return "\n".join(sentences)
+
+
+def study_table(lines: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]],
+                notes: Sequence[str]) -> str:
+    """The text: arms, differences, what they say, and notes."""
+    header = ["labels", "method", "start", "Dice", "HD95 [mm]", "cases", "seeds"]
+    body = [[str(line["labels"]), _WORDS[line["method"]], _WORDS[line["start"]],
+             f"{line['dice_mean']:.3f} +- {line['dice_std']:.3f}",
+             f"{line['hd95_mm_mean']:.2f} +- {line['hd95_mm_std']:.2f}",
+             str(line["cases"]), str(line["seeds"])] for line in lines]
+    compared = ["pre-trained - scratch", "labels", "method", "mean", "95 % CI",
+                "better/equal/worse", "p", "p Holm", ""]
+    rows = [_difference_cells(line) for line in differences]
+    return "\n".join([*_aligned(header, body), "", *_aligned(compared, rows), "",
+                      conclusion(differences), "", *notes])
+
+
+def _difference_cells(line: Mapping[str, Any]) -> list[str]:
+    digits = 3 if line["metric"] == "dice" else 2
+    interval = ("-" if line["ci_low"] is None else
+                f"{line['ci_low']:+.{digits}f} to {line['ci_high']:+.{digits}f}")
+    return [metric_title(line["metric"]), str(line["labels"]), _WORDS[line["method"]],
+            f"{line['mean_difference']:+.{digits}f}", interval,
+            f"{line['wins']}/{line['ties']}/{line['losses']}",
+            *("-" if line[p] is None else f"{line[p]:.4f}" for p in ("p", "p_holm")),
+            line["verdict"]]
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (header, *rows)]
+    return [text[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *text[1:]]
+
+
+def study_picture(path: Path, lines: Sequence[Mapping[str, Any]],
+                  differences: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Write a PNG, 1000 x 480: Dice by number of labels, and the paired differences of Dice."""
+    figure = new_figure(1000, 480, "white")
+    write_at(figure, 500, 456, title, size=min(13, 1200 / max(1, len(title))), color=_INK)
+    left, right = (figure.add_axes((x, 0.20, 0.39, 0.66)) for x in (0.085, 0.595))
+    numbers = sorted({line["labels"] for line in lines})
+    arms = list(dict.fromkeys((line["method"], line["start"]) for line in lines))
+    for rank, (method, start) in enumerate(arms):
+        of_arm = [line for line in lines if (line["method"], line["start"]) == (method, start)]
+        style, face = _STYLES[start]
+        _with_intervals(left, numbers, of_arm, "dice_mean", "dice_ci_low", "dice_ci_high",
+                        _shift(rank, len(arms)), linestyle=style, color=_COLOURS[method],
+                        markerfacecolor=face or _COLOURS[method],
+                        label=f"{_WORDS[method]}, {_WORDS[start]}")
+    methods = list(dict.fromkeys(method for method, _ in arms))
+    right.axhline(0, color=_FAINT, linewidth=1)
+    for rank, method in enumerate(methods):
+        of_method = [line for line in differences
+                     if line["method"] == method and line["metric"] == "dice"]
+        _with_intervals(right, numbers, of_method, "mean_difference", "ci_low", "ci_high",
+                        _shift(rank, len(methods)), linestyle="-", color=_COLOURS[method],
+                        label=_WORDS[method])
+    left.set_ylabel("Dice of the test cases")
+    right.set_ylabel("Dice, pre-trained - scratch")
+    for axes in (left, right):
+        axes.set_xticks(range(len(numbers)), [str(number) for number in numbers])
+        axes.set_xlim(-0.5, len(numbers) - 0.5)
+        axes.set_xlabel("labelled cases")
+        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_FAINT)
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower center", ncols=4, frameon=False, fontsize=9)
+    write_at(figure, 500, 428, "bars: 95 % bootstrap intervals over cases", size=9, color=_FAINT)
+    save_png(path, figure)
+
+
+def _shift(rank: int, number: int) -> float:
+    """Side by side, so that bars do not hide each other."""
+    return 0.06 * (rank - (number - 1) / 2)
+
+
+def _with_intervals(axes: Any, numbers: Sequence[int], lines: Sequence[Mapping[str, Any]],
+                    middle: str, low: str, high: str, shift: float, **options: Any) -> None:
+    at = [numbers.index(line["labels"]) + shift for line in lines]
+    axes.plot(at, [line[middle] for line in lines], marker="o", markersize=5.5, linewidth=1.8,
+              **options)
+    for x, line in zip(at, lines, strict=True):
+        if line[low] is not None:
+            axes.plot([x, x], [line[low], line[high]], color=options["color"], linewidth=1.2)
