@@ -18,6 +18,7 @@ from configs import RECIPES, evaluation_parser, training_parser  # noqa: E402 - 
 from configs.cross_validation import cross_validation_parser  # noqa: E402
 from configs.files import write_text  # noqa: E402
 from configs.prediction import prediction_parser  # noqa: E402
+from configs.pretraining_parser import pretraining_parser  # noqa: E402
 from configs.recipes import OWN_RECIPES  # noqa: E402
 from eval import SETTINGS  # noqa: E402
 
@@ -80,6 +81,7 @@ def _plain(value: object, between: str = " ") -> str:
 def updated(readme: str) -> str:
     """The README with every table as the code is now."""
     tables = {"flags:training": flag_table(training_parser("dsd")),
+              "flags:pretraining": flag_table(pretraining_parser()),
               "flags:evaluation": flag_table(evaluation_parser(SETTINGS)),
               "flags:prediction": flag_table(prediction_parser()),
               "flags:cross_validation": flag_table(cross_validation_parser()),

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 SCRIPT = "pretrain_DeSD.py"
-SETTINGS = ("--tiny", "--out_dim", 32, "--crop_size", 16, 32, 64, "--batch_size_per_gpu", 4,
-            "--epochs", 3, "--warmup_epochs", 1, "--warmup_teacher_temp_epochs", 2, "--lr", 0.5,
+SETTINGS = ("--tiny", "--out_dim", 32, "--crop_size", 16, 64, 64, "--batch_size_per_gpu", 4,
+            "--epochs", 3, "--warmup_epochs", 1, "--warmup_teacher_temp_epochs", 2, "--lr", 0.1,
             "--min_lr", 0.001, "--device", "cpu")
 MEANS = ("loss", "loss_ssl", "deep_loss_1", "deep_loss_2", "deep_loss_3", "teacher_entropy", "kl",
          "target_information", "center_norm", "feature_std")
@@ -102,7 +102,7 @@ def test_two_processes_killed_and_resumed_are_one_whole_run(whole, tiles, tmp_pa
         assert one["epoch"] == two["epoch"] and one["lr"] == two["lr"]
         # float32, and norms over few voxels: tests/managers/test_distributed.py is exact
         assert [two[name] for name in MEANS] == pytest.approx([one[name] for name in MEANS],
-                                                             rel=2e-2, abs=2e-2)
+                                                             rel=2e-3, abs=2e-3)
     states = [torch.load(folder / "last.model", weights_only=True) for folder in (whole[0], run)]
     for name, value in states[0]["teacher"].items():
         torch.testing.assert_close(states[1]["teacher"][name], value, rtol=1e-2, atol=1e-3)

@@ -10,6 +10,7 @@ import torch
 from configs import DATASETS, evaluation_config, training_config
 from configs.cross_validation import cross_validation_config
 from configs.prediction import prediction_parser
+from configs.pretraining_parser import pretraining_config
 from eval import SETTINGS
 from networks import build_network
 from scripts.update_readme import recipe_table
@@ -51,12 +52,15 @@ def spleen(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("line", re.findall(r"^python (\w+\.py (?:.|\\\n)*?[^\\])$", README,
-                                            re.MULTILINE))
+@pytest.mark.parametrize("line", re.findall(
+    r"^(?:python|torchrun --standalone --nproc_per_node=6) (\w+\.py (?:.|\\\n)*?[^\\])$", README,
+    re.MULTILINE))
 def test_every_command_is_accepted(line, spleen):
     script, *arguments = line.replace("\\\n", " ").split()
     if script == "eval.py":
         assert evaluation_config(SETTINGS, arguments).experiment.endswith(".exp")
+    elif script == "pretrain_DeSD.py":
+        assert pretraining_config(arguments).arch in ("res3d10", "res3d50")
     elif script == "predict.py":
         assert prediction_parser().parse_args(arguments).output == "predictions"
     elif script == "cross_validate.py":
@@ -67,7 +71,8 @@ def test_every_command_is_accepted(line, spleen):
 
 
 def test_there_are_commands_of_every_script_to_check():
-    for script in ("train_basic", "train_SelfDistil_Original", "eval", "predict", "cross_validate"):
+    for script in ("train_basic", "train_SelfDistil_Original", "pretrain_DeSD", "eval", "predict",
+                   "cross_validate"):
         assert re.search(rf"^python {script}\.py", README, re.MULTILINE), script
 
 

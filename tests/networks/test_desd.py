@@ -171,8 +171,10 @@ def test_student_of_any_encoder():
 
 def test_a_step_in_bfloat16_has_finite_gradients():
     student, teacher = small(use_bn=True)
+    # With fewer slices than the first kernel's 7, oneDNN 3.12 corrupts memory on some CPUs.
+    views = crops(2, size=(8, 32, 64))
     with torch.autocast("cpu", torch.bfloat16):
-        levels, (target, _) = student(crops(2)), teacher(crops(2))
+        levels, (target, _) = student(views), teacher(views)
     assert target.dtype == torch.float32 and all(level.dtype == torch.float32 for level in levels)
     sum((level - target).square().mean() for level in levels).backward()
     assert all(p.grad.isfinite().all() for p in student.parameters() if p.requires_grad)
