@@ -23,7 +23,8 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     """Run `main` and leave: 0 done, 2 for wrong arguments or data, 1 for a failure, 130 for ^C.
 
     Code below raises ValueError for what the user can put right; anything else is a failure, and
-    its traceback goes to the run's log (or to the terminal before there is one).
+    its traceback goes to the run's log (or to the terminal before there is one, but for a
+    StatedError).
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     log = logging.getLogger(LOGGER_NAME)
@@ -37,11 +38,12 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
         print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if any(isinstance(handler, logging.FileHandler) for handler in log.handlers):
+        stated = isinstance(error, StatedError)
+        if stated or any(isinstance(handler, logging.FileHandler) for handler in log.handlers):
             log.debug(traceback.format_exc())
         else:
             traceback.print_exc()
-        kind = "" if isinstance(error, StatedError) else f"{type(error).__name__}: "
+        kind = "" if stated else f"{type(error).__name__}: "
         print(f"failed: {kind}{error}", file=sys.stderr)
         sys.exit(FAILED)
     sys.exit(OK)

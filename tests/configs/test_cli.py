@@ -71,9 +71,9 @@ def test_a_failure_is_1_with_its_traceback(error, capsys):
     assert "Traceback" in shown
 
 
-def test_a_failure_that_says_all_has_no_class_name(capsys):
+def test_a_failure_that_says_all_has_no_class_name_and_no_traceback(capsys):
     assert end_of(raising(StatedError("fold 2 failed"))) == 1
-    assert "failed: fold 2 failed" in capsys.readouterr().err
+    assert capsys.readouterr().err == "failed: fold 2 failed\n"
 
 
 def test_with_a_log_the_traceback_goes_there(tmp_path, capsys):
