@@ -46,8 +46,9 @@ def progress_picture(path: str | Path, history: Sequence[Mapping[str, Any]]) -> 
 def pretraining_picture(path: str | Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write a 1000 x 1000 PNG of DeSD pre-training: losses, signs of collapse, rate and seconds.
 
-    The middle panel has the teacher's entropy and the KL divergence of the deepest head from it,
-    in nats, and on an axis of its own the deviation of its features.
+    The middle panel has, in nats, the teacher's entropy, the KL divergence of the deepest head from
+    it and the information of the targets; on a logarithmic axis of their own the deviation of the
+    teacher's features and the norm of the centre.
 
     Args:
         path: the PNG file.
@@ -112,7 +113,7 @@ def _draw_loss(axes: Any, curves: _Curves, names: Sequence[str]) -> None:
         if name in names:
             _plot(axes, curves, name, _INK, width, style)
     shown = [value for name in names for value in curves.get(name, ([], []))[1]]
-    if shown and min(shown) > 0:
+    if shown and 0 < 10 * min(shown) < max(shown):  # with less, its labels would be long and many
         axes.set_yscale("log")
     axes.set_ylabel("training loss")
     _legend(axes, first="loss")
@@ -121,15 +122,22 @@ def _draw_loss(axes: Any, curves: _Curves, names: Sequence[str]) -> None:
 def _draw_collapse(axes: Any, curves: _Curves) -> None:
     _plot(axes, curves, "teacher_entropy", _INK, 1.8, name="teacher entropy")
     _plot(axes, curves, "kl", _THIN[0], 1.8, name="KL to the student")
+    _plot(axes, curves, "target_information", _THIN[1], 1.8, name="information")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("nats")
-    spread = axes.twinx()
-    _plot(spread, curves, "feature_std", _TIME, 1.2)
-    spread.set_ylim(bottom=0)
-    spread.set_ylabel("std of unit features", color=_TIME)
-    spread.tick_params(axis="y", colors=_TIME)
-    spread.spines[["top", "right", "left"]].set_visible(False)
-    _legend(axes, first="teacher entropy")
+    norms = axes.twinx()
+    _plot(norms, curves, "feature_std", _TIME, 1.2, name="std of features")
+    _plot(norms, curves, "center_norm", _TIME, 1.2, "--", name="norm of centre")
+    shown = [value for name in ("feature_std", "center_norm")
+             for value in curves.get(name, ([], []))[1] if value > 0]
+    if shown:
+        norms.set_yscale("log")
+        norms.set_ylim(10 ** math.floor(math.log10(min(shown))),
+                       10 ** (math.floor(math.log10(max(shown))) + 1))
+    norms.set_ylabel("unit features, centre", color=_TIME)
+    norms.tick_params(axis="y", which="both", colors=_TIME)
+    norms.spines[["top", "right", "left"]].set_visible(False)
+    _legend(axes, norms, first="teacher entropy", left=1.13)  # beyond the labels of the other axis
 
 
 def _draw_dice(axes: Any, curves: _Curves, best_epoch: int | None) -> None:
@@ -180,12 +188,14 @@ def _plot(
               markersize=2.5 + width, label=name or key)
 
 
-def _legend(axes: Any, first: str) -> None:
-    handles, names = axes.get_legend_handles_labels()
+def _legend(axes: Any, *others: Any, first: str, left: float = 1.01) -> None:
+    """To the right of the axes, `left` in their widths, with the lines of others on top of them."""
+    handles, names = (sum(both, []) for both in zip(
+        *(each.get_legend_handles_labels() for each in (axes, *others)), strict=True))
     if not handles:
         return
     order = sorted(range(len(names)), key=lambda i: (names[i] != first, i))
     axes.legend(
         [handles[i] for i in order], [names[i] for i in order], loc="upper left",
-        bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9 if len(names) <= 14 else 7.5,
+        bbox_to_anchor=(left, 1.02), frameon=False, fontsize=9 if len(names) <= 14 else 7.5,
     )

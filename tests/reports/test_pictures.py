@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from reports import case_picture, progress_picture
+from reports import case_picture, pretraining_picture, progress_picture
 from reports.canvas import PALETTE
 
 SHAPE = (30, 30, 30)
@@ -198,6 +198,36 @@ def test_the_star_stands_at_the_best_epoch(tmp_path):
     columns = [_star_column(_progress(tmp_path, history(*dice)))
                for dice in ((0.8, 0.2, 0.5), (0.2, 0.8, 0.5), (0.2, 0.5, 0.8))]
     assert columns[0] + 100 < columns[1] < columns[2] - 100
+
+
+COLLAPSE = {"teacher_entropy": 7.1, "kl": 1.2, "target_information": 0.9, "feature_std": 0.013,
+            "center_norm": 0.4}
+
+
+def _pretraining(tmp_path, **changes):
+    path = tmp_path / "progress.png"
+    pretraining_picture(path, [
+        {"epoch": epoch, "loss": 8.4 + 0.03 * epoch, "loss_ssl": 8.3, "lr": 0.1}
+        | COLLAPSE | changes for epoch in (1, 2, 3)])
+    return _pixels(path)
+
+
+def test_no_text_leaves_the_picture_where_losses_hardly_differ(tmp_path):
+    pixels = _pretraining(tmp_path)
+    assert pixels.shape == (1000, 1000, 3)
+    assert (pixels[:, :6] == 255).all() and (pixels[:, -4:] == 255).all()
+    assert (pixels[:, 20:60] < 255).any()
+
+
+@pytest.mark.parametrize("name", list(COLLAPSE))
+def test_every_sign_of_collapse_is_drawn(tmp_path, name):
+    panel = (slice(415, 690), slice(92, 748))  # without axes and legend
+    assert (_pretraining(tmp_path)[panel] != _pretraining(tmp_path, **{name: None})[panel]).any()
+
+
+def test_features_without_spread_are_drawn_too(tmp_path):
+    _pretraining(tmp_path, feature_std=0.0)
+    _pretraining(tmp_path, feature_std=0.0, center_norm=0.0)
 
 
 def test_an_empty_history_is_refused(tmp_path):
