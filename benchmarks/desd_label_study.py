@@ -13,6 +13,7 @@ the choice of best.model by validation Dice. The learning rate is not tuned for 
 """
 
 import dataclasses
+import json
 import logging
 import shlex
 import sys
@@ -105,8 +106,6 @@ in the intervals."""
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:
-    import json
-
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return json.loads(lines[-1]) if lines else None
 

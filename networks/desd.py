@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from .projection_head import ProjectionHead
-from .resnet3d import ResNet3D, pooled, resnet3d
+from .resnet3d import DEPTHS, ResNet3D, pooled, resnet3d
 
-ARCHS = {"res3d10": 10, "res3d18": 18, "res3d34": 34, "res3d50": 50, "res3d101": 101,
-         "res3d152": 152, "res3d200": 200}
+ARCHS = {f"res3d{depth}": depth for depth in DEPTHS}
 """Name of the encoder to its depth."""
 
 GLOBAL_CROPS = 2
