@@ -25,6 +25,7 @@ def main() -> None:
         fingerprint,
         join_processes,
         loader_workers,
+        only_main_speaks,
         open_folder,
         parameter_groups,
         pretraining_callbacks,
@@ -34,8 +35,10 @@ def main() -> None:
     )
     from networks import build_desd
     log = log_to_console()
+    speaks = only_main_speaks()
     checkpoint = pretraining_resume_point(config)
-    tiles = read_tile_list(config.data_dir, config.tile_list, progress=config.show_verbose)
+    tiles = read_tile_list(config.data_dir, config.tile_list,
+                           progress=config.show_verbose and speaks)
 
     processes, device = join_processes(config.device)
     seed_everything(config.seed)

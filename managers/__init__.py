@@ -2,7 +2,7 @@
 
 from .checkpoints import export_weights, load_checkpoint, restore, save_checkpoint
 from .devices import choose_device, fit_devices, seed_everything
-from .distributed import join_processes, loader_workers
+from .distributed import join_processes, loader_workers, only_main_speaks
 from .evaluation import draw_cases, score, write_scores
 from .optimizers import build_optimizer, parameter_groups
 from .pretraining import DeSDManager
@@ -22,8 +22,8 @@ __all__ = [
     "DeSDManager", "SegmentationManager", "TrainingError", "build_optimizer",
     "choose_device", "draw_cases", "export_weights", "fingerprint", "fit_devices", "initialise",
     "join_processes", "load_checkpoint", "load_manager", "loader_workers", "network_of",
-    "open_folder", "open_run", "optimizer_of", "parameter_groups", "pretraining_callbacks",
-    "pretraining_resume_point", "read_run", "restore", "restore_pretraining", "resume_point",
-    "save_checkpoint", "score", "score_best", "seed_everything", "training_callbacks",
-    "write_scores",
+    "only_main_speaks", "open_folder", "open_run", "optimizer_of", "parameter_groups",
+    "pretraining_callbacks", "pretraining_resume_point", "read_run", "restore",
+    "restore_pretraining", "resume_point", "save_checkpoint", "score", "score_best",
+    "seed_everything", "training_callbacks", "write_scores",
 ]

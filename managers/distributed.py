@@ -55,6 +55,17 @@ class Processes:
             dist.destroy_process_group()
 
 
+def only_main_speaks() -> bool:
+    """Whether this process is the one that shows progress; all others keep quiet about warnings.
+
+    To be asked first: reading the tiles is a time before the processes join.
+    """
+    is_main = int(os.environ.get("WORLD_SIZE", 1)) == 1 or int(os.environ["RANK"]) == 0
+    if not is_main:
+        warnings.simplefilter("ignore")
+    return is_main
+
+
 def join_processes(device: str) -> tuple[Processes, torch.device]:
     """Join the processes that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), if it did.
 
@@ -71,8 +82,6 @@ def join_processes(device: str) -> tuple[Processes, torch.device]:
     if world_size == 1:
         return Processes(), chosen
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    if rank > 0:
-        warnings.simplefilter("ignore")  # the main process gives them
     if chosen.type == "cuda":
         if local_rank >= torch.cuda.device_count():
             raise ValueError(f"Process {local_rank} has no GPU: this machine has "

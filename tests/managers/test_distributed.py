@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 
 import pytest
 import torch
@@ -11,7 +12,13 @@ from torch import nn
 from configs import pretraining_config
 from losses import DeSDLoss
 from managers import DeSDManager, build_optimizer, parameter_groups
-from managers.distributed import Processes, SyncedBatchNorm1d, join_processes, loader_workers
+from managers.distributed import (
+    Processes,
+    SyncedBatchNorm1d,
+    join_processes,
+    loader_workers,
+    only_main_speaks,
+)
 from networks import build_desd
 
 ROWS, WIDTH = 6, 5
@@ -129,6 +136,19 @@ def test_a_synchronised_norm_alone_is_the_plain_one():
     assert torch.equal(plain(rows), synced(rows))
     assert torch.equal(plain.eval()(rows), synced.eval()(rows))
     assert list(plain.state_dict()) == list(synced.state_dict())
+
+
+@pytest.mark.parametrize(("rank", "world_size", "speaks"), [
+    (None, None, True), ("1", "1", True), ("0", "2", True), ("1", "2", False)])
+def test_warnings_come_from_one_process(monkeypatch, rank, world_size, speaks):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", world_size)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        assert only_main_speaks() == speaks
+        warnings.warn("said", stacklevel=1)
+    assert len(heard) == speaks
 
 
 def test_workers_share_the_cores(monkeypatch):
