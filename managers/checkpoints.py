@@ -1,5 +1,6 @@
 """Checkpoints: state dicts and plain values, written whole, loaded without running code."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "not tensors and plain values alone"  # torch would advise to load it unsafely
         raise ValueError(f"{path}: cannot be read as a checkpoint ({reason}). It is damaged, or "
                          f"holds objects, which are never loaded.") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
