@@ -9,6 +9,7 @@ import numpy as np
 from data import Split
 from data.datasets import DATASETS
 from data.phantoms import case_id_of
+from data.preparation import FAILURES, LIST
 
 from .study_runs import Task, flags_of_run, phantoms_finished, run_finished, scored
 from .study_settings import Study
@@ -123,14 +124,15 @@ def _tiles(study: Study, images: Path, needs: tuple[str, ...]) -> Task:
     output = study.folder / "tiles"
     return Task("tiles", "scripts/preprocess_deeplesion.py",
                 ("all", str(images), str(output), *study.prepare_flags),
-                (output / "SSL_data_deeplesion.txt").is_file, needs=needs)
+                lambda: (output / LIST).is_file() and not (output / FAILURES).exists(),
+                needs=needs)
 
 
 def pretraining_task(study: Study, source: Source) -> Task:
     """Pre-training on the tiles, with the small recipe that its flags change."""
     folder = study.pretraining
     return Task("pretraining", "pretrain_DeSD.py",
-                (str(source.tiles), str(source.tiles / "SSL_data_deeplesion.txt"),
+                (str(source.tiles), str(source.tiles / LIST),
                  "--output_dir", str(folder), "--tiny", "--arch", study.arch,
                  "--epochs", str(study.pretrain_epochs), "--device", study.device,
                  *study.pretrain_flags),
