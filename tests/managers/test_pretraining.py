@@ -126,8 +126,11 @@ def test_the_step_never_reads_a_value(manager_of):
             assert manager.summary
 
 
-def test_gradients_are_clipped_tensor_by_tensor(manager_of):
-    manager = ready(manager_of("--clip_grad", 1e-4))
+@pytest.mark.parametrize("amp", ["none", "fp16"])  # scaled gradients are unscaled before
+def test_gradients_are_clipped_tensor_by_tensor(manager_of, amp):
+    manager = ready(manager_of("--clip_grad", 1e-4, "--amp", amp))
+    if amp == "fp16":  # a scale that it would come down to, so that the first step is one
+        manager.scaler.load_state_dict(manager.scaler.state_dict() | {"scale": 64.0})
     step(manager, 1, 0, views())
     norms = [float(p.grad.norm()) for p in manager.model.parameters() if p.grad is not None]
     assert max(norms) <= 1e-4 * (1 + 1e-5)
