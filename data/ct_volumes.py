@@ -18,7 +18,8 @@ from configs.dataset_json import NIFTI_SUFFIXES
 from .verification import READ_ERRORS
 
 AXCODES = ("P", "L", "I")
-LABEL_FOLDERS, LABEL_ENDING = "labels", "_label"  # label maps are no images to learn from
+# Label maps are no images to learn from; so they are named by MSD, MM-WHS, BraTS, LiTS and KiTS.
+LABEL_FOLDERS, LABEL_ENDINGS, LABEL_WORD = "labels", ("_label", "_seg"), "segmentation"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
     """The NIfTI volumes in a folder and below, sorted, and how many label maps were left out.
 
     A volume is named by its path below `root`, less the suffix, with _ for separators and blanks.
-    Hidden files, folders named labels* and names that end in _label are left out.
+    Hidden files are left out, and label maps: folders named labels*, names that end in _label or
+    _seg or have "segmentation" in them.
 
     Raises:
         ValueError: no volume, or two of one name.
@@ -113,11 +115,11 @@ def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
             suffix = next((end for end in NIFTI_SUFFIXES if file.endswith(end)), None)
             if suffix is None or file.startswith("."):
                 continue
-            stem = (inside / file.removesuffix(suffix)).as_posix()
-            if of_labels or stem.endswith(LABEL_ENDING):
+            stem = file.removesuffix(suffix)
+            if of_labels or stem.endswith(LABEL_ENDINGS) or LABEL_WORD in stem:
                 num_labels += 1
                 continue
-            name = "_".join(stem.replace("/", " ").split())
+            name = "_".join((inside / stem).as_posix().replace("/", " ").split())
             path = Path(folder, file)
             if name in found:
                 clashes.append(f"  {found[name]} and {path}")

@@ -82,7 +82,8 @@ def main() -> None:
     there = f", {len(result.there)} were there already" if result.there else ""
     print(f"{len(result.made)} volume(s) prepared{there}: {' '.join(map(str, result.folders))}")
     if result.num_labels:
-        print(f"{result.num_labels} label map(s) left out (folders labels*, names *_label)")
+        print(f"{result.num_labels} label map(s) left out (folders labels*, names *_label, "
+              f"*_seg, *segmentation*)")
     if result.airless:
         print(f"warning: {len(result.airless)} volume(s) without air, {result.airless[0]} first: "
               f"are the values HU? For MR and others use --rescale, such as --rescale 0.5 99.5")

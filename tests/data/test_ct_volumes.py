@@ -76,13 +76,14 @@ def test_damaged_files_are_refused_by_name(tmp_path, save, suffix):
 
 def test_nested_files_are_found_and_label_maps_left_out(tmp_path):
     for name in ("b.nii", "imagesTr/a 1.nii.gz", "imagesTr/.hidden.nii.gz", "imagesTr/notes.txt",
-                 "imagesTr/a_label.nii.gz", "labelsTr/a 1.nii.gz", ".cache/c.nii.gz"):
+                 "imagesTr/a_label.nii.gz", "labelsTr/a 1.nii.gz", ".cache/c.nii.gz",
+                 "imagesTr/a_seg.nii.gz", "segmentation-0.nii", "case_7/segmentation.nii.gz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     volumes, num_labels = find_nifti(tmp_path)
     assert {one.name: one.files for one in volumes} == {
         "b": (tmp_path / "b.nii",), "imagesTr_a_1": (tmp_path / "imagesTr" / "a 1.nii.gz",)}
-    assert num_labels == 2
+    assert num_labels == 5
 
 
 def test_two_volumes_of_one_name_and_none_at_all_are_refused(tmp_path):
