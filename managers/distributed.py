@@ -9,6 +9,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from data.parallel import num_cores
+
 from .devices import choose_device
 
 
@@ -96,7 +98,7 @@ def join_processes(device: str) -> tuple[Processes, torch.device]:
 def loader_workers(wanted: int) -> int:
     """Loader processes of this process: as many as wanted, at most its share of the cores."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return min(wanted, (os.cpu_count() or 1) // local)
+    return min(wanted, num_cores() // local)
 
 
 class _SumOverProcesses(torch.autograd.Function):

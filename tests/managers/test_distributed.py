@@ -152,7 +152,7 @@ def test_warnings_come_from_one_process(monkeypatch, rank, world_size, speaks):
 
 
 def test_workers_share_the_cores(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("managers.distributed.num_cores", lambda: 8)
     assert loader_workers(10) == 8 and loader_workers(3) == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert loader_workers(10) == 2
