@@ -58,6 +58,19 @@ def names(tmp_path):
     return tmp_path
 
 
+def test_tiles_with_failed_volumes_are_not_finished(tmp_path):
+    study, _ = study_of(words("phantoms", tmp_path, "--quick"))
+    tiles = next(task for task in all_tasks(study, SOURCES["phantoms"](study))
+                 if task.name == "tiles")
+    assert not tiles.is_finished()
+    folder = study.folder / "tiles"
+    folder.mkdir(parents=True)
+    (folder / "SSL_data_deeplesion.txt").touch()
+    assert tiles.is_finished()
+    (folder / "failures.txt").touch()
+    assert not tiles.is_finished()
+
+
 def planned(data, folder, *more):
     study, _ = study_of(words(data, folder, *more))
     return study, SOURCES[data](study)
