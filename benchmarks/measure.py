@@ -1,0 +1,92 @@
+"""Two sides timed in turns, and a function's peak memory in a process of its own."""
+
+import ctypes
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+
+import torch
+
+
+def paired(first: Callable[[], object], second: Callable[[], object], pairs: int = 5,
+           warm_up: int = 1, device: str = "cpu") -> dict:
+    """Times both sides in turns, so that what else the machine does falls on both.
+
+    Returns `ratio`, the median over pairs of first/second, the smallest and largest of them, and
+    the median seconds of each side.
+    """
+    def seconds(function: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        function()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    for _ in range(warm_up):
+        first()
+        second()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    times = []
+    for index in range(pairs):  # who goes first alternates too
+        if index % 2:
+            b, a = seconds(second), seconds(first)
+        else:
+            a, b = seconds(first), seconds(second)
+        times.append((a, b))
+    ratios = sorted(a / b for a, b in times)
+    return {"ratio": median(ratios), "smallest": ratios[0], "largest": ratios[-1],
+            "first_s": median(a for a, _ in times), "second_s": median(b for _, b in times)}
+
+
+def resident_mib(peak: bool = False) -> float:
+    """Resident memory of this process now, or its highest since `forget_peak`, in MiB."""
+    key = "VmHWM:" if peak else "VmRSS:"
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) / 1024
+    raise ValueError("/proc/self/status tells no memory: benchmarks of memory need Linux")
+
+
+def forget_peak() -> None:
+    """Sets the highest resident memory back to the present one; freed pages are returned first."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _growth(build: Callable, arguments: tuple, threads: int, queue) -> None:
+    torch.set_num_threads(threads)
+    step = build(*arguments)
+    forget_peak()
+    start = resident_mib()
+    for _ in range(2):  # the second step has the optimiser's state and the grown heap too
+        step()
+    queue.put(resident_mib(peak=True) - start)
+
+
+def peak_growth_mib(build: Callable[..., Callable[[], object]], *arguments) -> float:
+    """How far resident memory grows, in MiB, while the step that `build(*arguments)` gives runs.
+
+    In a process of its own: what earlier work left behind does not count. `build` must be a
+    function of a module, its arguments must pickle.
+    """
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_growth,
+                              args=(build, arguments, torch.get_num_threads(), queue))
+    process.start()
+    while process.is_alive() and queue.empty():
+        process.join(0.1)
+    if queue.empty():
+        process.join()
+        raise RuntimeError(f"the process that measured {build.__name__} ended without a figure, "
+                           f"exit code {process.exitcode}")
+    growth = queue.get()
+    process.join()
+    return growth
