@@ -19,11 +19,11 @@ def main() -> None:
     from data import evaluation_loader, load_volumes, select_cases, training_loader
     from losses import DiceCELoss
     from managers import (
-        SegmentationManager,
         choose_device,
         export_weights,
         fit_devices,
         initialise,
+        manager_of,
         network_of,
         open_run,
         optimizer_of,
@@ -31,10 +31,12 @@ def main() -> None:
         resume_point,
         score_best,
         seed_everything,
+        settled,
         training_callbacks,
     )
     log = log_to_console()
     device = choose_device(config.device)
+    config = settled(config, device)
     seed_everything(config.seed)
     checkpoint = resume_point(config)
 
@@ -51,14 +53,13 @@ def main() -> None:
                              config.seed, config.num_workers, device.type == "cuda")
 
     folder = open_run(config, selection.folds, device, checkpoint)
-    history = restore(checkpoint, network, optimizer)
+    manager = manager_of(config, network, optimizer, loss, dataset.class_names)
+    history = restore(checkpoint, network, optimizer, manager.scaler)
     if transferred:
         log.info(f"weights from {config.init_from}:\n{transferred}")
     log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "
              f"{len(train_volumes)} training and {len(val_volumes)} validation cases, "
              f"epochs {len(history) + 1} to {config.epochs}, {device}")
-    manager = SegmentationManager(network, optimizer, loss, dataset.class_names, config.img_size,
-                                  config.overlap, config.window_batch, config.val_every)
     manager.fit(loader, config.epochs, evaluation_loader(val_volumes),
                 training_callbacks(folder, config, manager, loader, history),
                 initial_epoch=len(history), device=fit_devices(device, config.use_multi_gpus),

@@ -17,6 +17,7 @@ OPTION_NETWORKS = {"feature_size": ("unetr", "swinunetr"), "filters": ("nnunet",
                    "legacy_patch_merging": ("swinunetr",)}
 OWN_DATASET = "dataset.json"
 LEFT_TO_DATASET = ("intensity", "window", "spacing_mm", "training_split", "validation_split")
+LEFT_TO_DEVICE = ("amp", "compile", "channels_last", "fused", "tf32")  # by --fast
 NEEDS = {"init_part": "init_from", "distance_unit": "shape_priors", "beta_start": "shape_priors",
          "beta_step": "shape_priors"}
 
@@ -40,8 +41,8 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
 def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Every setting's value, and what said it.
 
-    That is "flag", "name", "recipe", "default", "script" for the method, or "dataset" for what is
-    left to the dataset (None).
+    That is "flag", "name", "recipe", "default", "script" for the method, or for what is left open
+    (None) "dataset" or "--fast", which chooses by the device.
 
     Args:
         flags: those that were given, by name.
@@ -67,6 +68,7 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
                       "as 0.01.", stacklevel=3)
     recipe = recipe_of(chosen["dataset"], chosen["network"])
     problems += _range_problems(flags, chosen["fold"])
+    problems += _speed_problems(flags, chosen["network"])
     options, option_source = _network_options(chosen["network"], flags, recipe, problems)
     if problems:
         raise ValueError("\n".join(["These settings cannot be used:", *problems]))
@@ -76,6 +78,7 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         "recipe": {name: getattr(recipe, name)
                    for name in ("img_size", "epochs", "lr", "weight_decay", "lr_schedule")},
         "name": said,
+        "--fast": dict.fromkeys(LEFT_TO_DEVICE if flags.get("fast") else ()),
         "flag": {name: tuple(value) if isinstance(value, list) else value
                  for name, value in flags.items() if name in TrainingConfig.__dataclass_fields__},
     }
@@ -163,6 +166,20 @@ def _range_problems(flags: dict[str, Any], fold: int | None) -> list[str]:
     low, high = given.get("window", (0, 1))
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         problems.append(f"  --window {low} {high}: LOW must be below HIGH.")
+    return problems
+
+
+def _speed_problems(flags: dict[str, Any], network: str | None) -> list[str]:
+    problems = []
+    if "use_checkpoint" in flags and network not in (None, "swinunetr"):
+        problems.append(f"  --use_checkpoint: is an option of swinunetr, but the network is "
+                        f"{network}.")
+    if flags.get("use_multi_gpus"):
+        if "compile" in flags:
+            problems.append("  --compile: is for one GPU; leave out --use_multi_gpus.")
+        if flags.get("amp") == "bf16":
+            problems.append("  --amp bf16: is for one GPU, since torch's DataParallel knows fp16 "
+                            "alone; give --amp fp16, or leave out --use_multi_gpus.")
     return problems
 
 

@@ -60,6 +60,14 @@ class TrainingConfig:
     overlap: float = 0.25                       # of sliding windows, fraction
     window_batch: int = 4                       # sliding windows per forward pass
 
+    # None, which --fast leaves, is chosen by the device before the run begins (managers/fast.py).
+    amp: str | None = "off"                     # mixed precision of the network, one of AMP
+    compile: bool | None = False                # torch.compile in training
+    channels_last: bool | None = False          # memory layout of crops and kernels
+    fused: bool | None = False                  # optimiser's step as one kernel
+    tf32: bool | None = False                   # matrix products on NVIDIA GPUs
+    use_checkpoint: bool = False                # recompute Swin blocks instead of keeping them
+
     device: str = "auto"
     use_multi_gpus: bool = False
     num_workers: int = 0

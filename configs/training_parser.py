@@ -13,6 +13,7 @@ BRANCHES = ("both", "decoder", "encoder", "none")
 UPSAMPLINGS = ("shared", "single", "trilinear")
 UNITS = ("mm", "voxel")
 INIT_PARTS = ("network", "encoder")
+AMP = ("off", "bf16", "fp16")
 
 
 def training_parser(method: str) -> argparse.ArgumentParser:
@@ -38,6 +39,7 @@ def training_parser(method: str) -> argparse.ArgumentParser:
         _distillation(parser.add_argument_group("distillation"))
         _shape_priors(parser.add_argument_group("shape priors"))
     _validation(parser.add_argument_group("validation"))
+    _speed(parser.add_argument_group("speed"))
     _machine(parser.add_argument_group("machine"))
     return parser
 
@@ -176,6 +178,30 @@ def _validation(group):
                        help="of sliding windows, fraction (default 0.25)")
     group.add_argument("--window_batch", type=int,
                        help="sliding windows per forward pass (default 4)")
+
+
+def _speed(group):
+    group.add_argument("--fast", action="store_true",
+                       help="the options below that pay on the device: on a GPU --amp bf16 (fp16 "
+                            "where it has none) --compile --fused --tf32; on a CPU --fused, and "
+                            "--amp bf16 where it has instructions for it; --amp and the others "
+                            "win over it")
+    group.add_argument("--amp", choices=AMP,
+                       help="mixed precision of the network in training and validation; loss, "
+                            "weights, eval.py and predict.py stay in float32 (default off, as "
+                            "published)")
+    group.add_argument("--compile", action="store_true",
+                       help="torch.compile the network for training; the first step takes a minute "
+                            "or more")
+    group.add_argument("--channels_last", action="store_true",
+                       help="memory layout of crops and kernels")
+    group.add_argument("--fused", action="store_true", help="the optimiser's step as one kernel")
+    group.add_argument("--tf32", action="store_true",
+                       help="TensorFloat-32 for matrix products on NVIDIA GPUs; torch uses it for "
+                            "convolutions anyway")
+    group.add_argument("--use_checkpoint", action="store_true",
+                       help="swinunetr: compute the blocks a second time in the backward pass "
+                            "instead of keeping what is inside them: less memory, same gradients")
 
 
 def _machine(group):

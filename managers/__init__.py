@@ -4,6 +4,7 @@ from .checkpoints import export_weights, load_checkpoint, restore, save_checkpoi
 from .devices import choose_device, fit_devices, seed_everything
 from .distributed import join_processes, loader_workers, only_main_speaks
 from .evaluation import draw_cases, score, write_scores
+from .fast import settled
 from .optimizers import build_optimizer, parameter_groups
 from .pretraining import DeSDManager
 from .pretraining_runs import (
@@ -16,14 +17,14 @@ from .run_folders import open_folder
 from .runs import initialise, load_manager, network_of, open_run, read_run, resume_point
 from .segmentation import SegmentationManager
 from .trainer import TrainingError
-from .training import optimizer_of, score_best, training_callbacks
+from .training import manager_of, optimizer_of, score_best, training_callbacks
 
 __all__ = [
     "DeSDManager", "SegmentationManager", "TrainingError", "build_optimizer",
     "choose_device", "draw_cases", "export_weights", "fingerprint", "fit_devices", "initialise",
-    "join_processes", "load_checkpoint", "load_manager", "loader_workers", "network_of",
-    "only_main_speaks", "open_folder", "open_run", "optimizer_of", "parameter_groups",
-    "pretraining_callbacks", "pretraining_resume_point", "read_run", "restore",
+    "join_processes", "load_checkpoint", "load_manager", "loader_workers", "manager_of",
+    "network_of", "only_main_speaks", "open_folder", "open_run", "optimizer_of",
+    "parameter_groups", "pretraining_callbacks", "pretraining_resume_point", "read_run", "restore",
     "restore_pretraining", "resume_point", "save_checkpoint", "score", "score_best",
-    "seed_everything", "training_callbacks", "write_scores",
+    "seed_everything", "settled", "training_callbacks", "write_scores",
 ]

@@ -15,7 +15,8 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
-                    history: list[dict[str, Any]], config: dict[str, Any]) -> None:
+                    history: list[dict[str, Any]], config: dict[str, Any],
+                    scaler: torch.amp.GradScaler | None = None) -> None:
     """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
 
     The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so that the file also
@@ -24,6 +25,7 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     state = {"format": FORMAT, "network": network.state_dict(),
              "optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state(),
              "cuda_rng_states": torch.cuda.get_rng_state_all(),
+             "scaler": {} if scaler is None else scaler.state_dict(),
              "history": history, "config": config}
     write_with(path, lambda file: torch.save(state, file))
 
@@ -52,8 +54,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
-            optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Put network, optimiser and random generators where the checkpoint left them.
+            optimizer: torch.optim.Optimizer,
+            scaler: torch.amp.GradScaler | None = None) -> list[dict[str, Any]]:
+    """Put network, optimiser, random generators and scaler where the checkpoint left them.
+
+    How the optimiser computes its step (fused or not) is as it was built, not as it was saved.
 
     Returns:
         The lines of the epochs done so far; none for a new run, where `checkpoint` is None.
@@ -62,6 +67,11 @@ def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
         return []
     network.load_state_dict(checkpoint["network"])
     optimizer.load_state_dict(checkpoint["optimizer"])
+    for group in optimizer.param_groups:
+        group |= {name: optimizer.defaults[name] for name in ("foreach", "fused") if name in group}
+    saved_scaler = checkpoint.get("scaler")  # older runs have none
+    if scaler is not None and saved_scaler:
+        scaler.load_state_dict(saved_scaler)
     torch.set_rng_state(checkpoint["rng_state"])
     if len(checkpoint["cuda_rng_states"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(checkpoint["cuda_rng_states"])
@@ -104,4 +114,5 @@ class SaveCheckpoints(Callback):
 
     def _save(self, name: str) -> None:
         save_checkpoint(self.folder / name, self.manager.raw_model,
-                        self.manager.compiled_optimizer, self.history, self.config)
+                        self.manager.compiled_optimizer, self.history, self.config,
+                        self.manager.scaler)

@@ -12,10 +12,10 @@ from .collapse import feature_moments, feature_std
 from .distributed import Processes
 from .momentum_teacher import pair_by_name, update
 from .optimizers import clip_each, drop_last_layer_gradients, set_rates
+from .precision import guard_short_axes
 from .schedules import cosine, teacher_temperature
 from .trainer import Trainer
 
-AMP_TYPES = {"none": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 Views = list[torch.Tensor]
 
 
@@ -46,19 +46,17 @@ class DeSDManager(Trainer):
         self.teacher = self.processes.synchronised(teacher)
         self.config = config
         self.steps_per_epoch = steps_per_epoch
-        self.scaler = torch.amp.GradScaler("cpu", enabled=config.amp == "fp16")
         self._moments: torch.Tensor | int = 0
         self._pairs = pair_by_name(teacher, student)
-        super().__init__(self.processes.synchronised(student), optimizer, loss)
+        super().__init__(self.processes.synchronised(student), optimizer, loss, amp=config.amp)
 
     def to(self, device: torch.device) -> None:
         """Move everything that the step uses."""
         super().to(device)
         self.teacher.to(device)
+        if self.amp == "bf16" and device.type == "cpu":
+            guard_short_axes(self.teacher)
         self.parallel = self.processes.parallel(self.model)
-        scale = self.scaler.state_dict()
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.amp == "fp16")
-        self.scaler.load_state_dict(scale)
 
     def unpack_data(self, data: Views) -> tuple[Views, Views]:
         """A batch of views to (the student's, the teacher's): all of them, and the global two."""
@@ -69,7 +67,7 @@ class DeSDManager(Trainer):
         """One step of the student, then one of the teacher after it."""
         config, optimizer = self.config, self.compiled_optimizer
         self._set_rates()
-        with self._autocast():
+        with self.autocast():
             teacher_logits, features = self.teacher(y_train)
             student_logits = self.parallel(x_train)
         loss = self.compiled_losses(student_logits, teacher_logits)
@@ -108,10 +106,6 @@ class DeSDManager(Trainer):
         self.compiled_losses.teacher_temp = teacher_temperature(
             self.current_epoch, config.warmup_teacher_temp, config.teacher_temp,
             config.warmup_teacher_temp_epochs)
-
-    def _autocast(self):
-        dtype = AMP_TYPES[self.config.amp]
-        return torch.autocast(self._device.type, dtype, enabled=dtype is not None)
 
     def reset_metrics(self) -> None:
         """Start the means of a new epoch."""

@@ -51,18 +51,20 @@ def _check_output(path: Path) -> None:
         raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")
 
 
-# What a checkpoint's content depends on, and what says nothing about how a run goes on.
+# What a checkpoint's content depends on, and what changes nothing but the rounding.
 SHAPES = ("method", "dataset", "dataset_definition", "network", "network_options", "img_size",
           "upsampling", "optimizer")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device",
-               "show_verbose", "use_multi_gpus", "resume", "overwrite")
+               "show_verbose", "use_multi_gpus", "resume", "overwrite", "compile",
+               "channels_last", "fused", "tf32", "use_checkpoint")
 
 
 def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:
     """The settings that matter and differ, by name, each in words for people."""
     old, new = before.to_dict(), now.to_dict()
     changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
-               if old[name] != new[name] and name not in INDIFFERENT}
+               if old[name] != new[name] and name not in INDIFFERENT
+               and not (name == "amp" and now.amp is None)}  # --fast: the device chooses it
     if "dataset_definition" in changed:  # too long to be shown
         changed["dataset_definition"] = "the content of dataset.json"
     return changed
@@ -107,10 +109,11 @@ def network_of(config: TrainingConfig) -> nn.Module:
         ValueError: options or an image size that it cannot take.
     """
     dataset = dataset_of(config)
+    checkpointing = {"use_checkpoint": True} if config.use_checkpoint else {}
     return build_network(config.network, len(dataset.channels), dataset.num_classes,
                          config.img_size, self_distillation=config.method == "dsd",
                          upsampling=config.upsampling, hints=config.hint_weight > 0,
-                         **config.network_options)
+                         **config.network_options | checkpointing)
 
 
 def initialise(network: nn.Module, config: TrainingConfig,

@@ -8,7 +8,9 @@ from monai.inferers import sliding_window_inference
 from torchmanager.callbacks import Callback
 
 from losses import RunningLoss
+from losses.dice_ce import in_float32
 
+from .fast import in_channels_last
 from .trainer import Trainer
 from .validation_dice import ValidationDice
 
@@ -28,6 +30,10 @@ class SegmentationManager(Trainer):
         overlap: of windows, fraction.
         window_batch: windows per forward pass.
         val_every: epochs between validations; the last epoch is always validated.
+        amp: mixed precision of training and validation; `label_map` is always in float32.
+        compile: whether the training pass is compiled. Validation never is: it would compile anew
+            for each batch of windows. The network, and what is saved of it, stays the plain one.
+        channels_last: whether kernels and crops are laid out so.
 
     Differs from the authors' code: each loss is evaluated once a step (torchmanager 1.5 evaluates
     a dict of losses twice), nothing in the step waits for the device, and validation need not
@@ -36,9 +42,14 @@ class SegmentationManager(Trainer):
 
     def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer | None,
                  loss: RunningLoss | None, class_names: tuple[str, ...], roi_size: Sequence[int],
-                 overlap: float = 0.25, window_batch: int = 4, val_every: int = 1):
+                 overlap: float = 0.25, window_batch: int = 4, val_every: int = 1, *,
+                 amp: str = "off", compile: bool = False, channels_last: bool = False):
         self.dice = ValidationDice(class_names)
-        super().__init__(network, optimizer, loss, {"val_dice": self.dice})
+        super().__init__(network, optimizer, loss, {"val_dice": self.dice}, amp)
+        self.channels_last = channels_last
+        if channels_last:
+            in_channels_last(network)
+        self._compiled = torch.compile(network, dynamic=False) if compile else None
         self.roi_size = tuple(roi_size)
         self.overlap = overlap
         self.window_batch = window_batch
@@ -52,27 +63,38 @@ class SegmentationManager(Trainer):
         """
         image, *target = (data[key].to(self._device, non_blocking=True)
                           for key in ("image", "label", "dist_map") if key in data)
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last_3d)
         return image, dict(zip(TARGETS, target, strict=True)) if len(target) > 1 else target[0]
 
     def train_step(self, x_train: torch.Tensor, y_train: Target) -> dict[str, float]:
         """One optimiser step; returns {} since reading a value would wait for the device."""
-        loss = self.compiled_losses(self.model(x_train), y_train)
+        network = self.model if self._compiled is None else self._compiled
+        with self.autocast():
+            outputs = network(x_train)
+        loss = self.compiled_losses(outputs, y_train)
         self.compiled_optimizer.zero_grad(set_to_none=True)
-        self.backward(loss)
-        self.compiled_optimizer.step()
+        self.backward(self.scaler.scale(loss))
+        self.scaler.step(self.compiled_optimizer)
+        self.scaler.update()
         return {}
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
         """Dice-CE and Dice of one whole volume."""
-        logits = self.logits(x_test)
+        with self.autocast():
+            logits = self.logits(x_test)
         if self.loss_fn is not None:
             self.loss_fn(logits, y_test)
         self.dice(logits.argmax(1, keepdim=True), y_test)
         return {}
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Sliding-window logits (B, K, H, W, D) of images (B, C, H, W, D), constant weighting."""
-        return sliding_window_inference(images, self.roi_size, self.window_batch, self.model,
+        """Sliding-window logits (B, K, H, W, D) of images (B, C, H, W, D), constant weighting.
+
+        Windows are added up in float32 under autocast too.
+        """
+        return sliding_window_inference(images, self.roi_size, self.window_batch,
+                                        lambda windows: in_float32(self.model(windows)),
                                         overlap=self.overlap)
 
     @torch.no_grad()  # not inference_mode: weights moved inside it could never train again

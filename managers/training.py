@@ -13,6 +13,7 @@ from torchmanager.callbacks import Callback
 
 from configs import TrainingConfig
 from configs.cli import LOGGER_NAME
+from losses import RunningLoss
 
 from .callbacks import BoundaryWeight, EpochOrder, LearningRate, Progress, Record
 from .checkpoints import SaveCheckpoints, load_checkpoint
@@ -26,13 +27,25 @@ log = logging.getLogger(LOGGER_NAME)
 def optimizer_of(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """The run's optimiser over the parameters that take part in training."""
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return OPTIMIZERS[config.optimizer](trainable, lr=config.lr, weight_decay=config.weight_decay)
+    return OPTIMIZERS[config.optimizer](trainable, lr=config.lr, weight_decay=config.weight_decay,
+                                        fused=config.fused or None)
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": partial(torch.optim.SGD, momentum=0.99, nesterov=True),  # as nnU-Net and DoDNet
 }
+
+
+def manager_of(config: TrainingConfig, network: nn.Module, optimizer: torch.optim.Optimizer,
+               loss: RunningLoss, class_names: tuple[str, ...]) -> SegmentationManager:
+    """The manager that trains a run; `config` is settled (see fast.settled)."""
+    if config.tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+    return SegmentationManager(network, optimizer, loss, class_names, config.img_size,
+                               config.overlap, config.window_batch, config.val_every,
+                               amp=config.amp, compile=config.compile,
+                               channels_last=config.channels_last)
 
 
 def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,

@@ -38,9 +38,9 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
         upsampling: of the side heads: "shared" (published), "single" or "trilinear".
         hints: adds the pooled vectors of DSD's hints to the training outputs.
         options: by MONAI's names: feature_size, hidden_size, mlp_dim, num_heads (unetr);
-            feature_size, legacy_patch_merging (swinunetr); filters, kernel_size, strides (nnunet);
-            none (vnet). skip_connection, aspp, decoder_widths (resnet10-unet to resnet200-unet);
-            a factory's own.
+            feature_size, legacy_patch_merging, use_checkpoint (swinunetr); filters, kernel_size,
+            strides (nnunet); none (vnet); skip_connection, aspp, decoder_widths (resnet10-unet to
+            resnet200-unet); a factory's own.
 
     Raises:
         ValueError: unknown name or option, a size the network cannot take, hints without

@@ -15,7 +15,8 @@ LEGACY_OFFSETS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1),
 
 
 def build_swinunetr(in_channels: int, num_classes: int, img_size: tuple[int, int, int],
-                    feature_size: int = 36, legacy_patch_merging: bool = False) -> LevelledNetwork:
+                    feature_size: int = 36, legacy_patch_merging: bool = False,
+                    use_checkpoint: bool = False) -> LevelledNetwork:
     """MONAI's SwinUNETR; a decoder and an encoder level of equal resolution share their head.
 
     dec4 reads the first decoder stage (1/16): the bottleneck (1/32) has no head, and full
@@ -29,6 +30,8 @@ def build_swinunetr(in_channels: int, num_classes: int, img_size: tuple[int, int
         feature_size: channels at full resolution, a multiple of 12.
         legacy_patch_merging: the authors' patch merging. The weights have the same shapes and
             mean something else, so that either refuses to load the other's.
+        use_checkpoint: in training, compute the transformer's blocks again in the backward pass
+            instead of keeping what is inside them.
 
     Raises:
         ValueError: a size that is not a multiple of 32 or leaves one voxel at the bottleneck, or
@@ -41,7 +44,8 @@ def build_swinunetr(in_channels: int, num_classes: int, img_size: tuple[int, int
                          f"its attention heads; try {below} or {below + 12}.")
     network = SwinUNETR(in_channels=in_channels, out_channels=num_classes,
                         feature_size=feature_size,
-                        downsample=LegacyPatchMerging if legacy_patch_merging else "merging")
+                        downsample=LegacyPatchMerging if legacy_patch_merging else "merging",
+                        use_checkpoint=use_checkpoint)
 
     def level(module, widths, exponent):
         return Level(module, widths * feature_size, (2**exponent,) * 3, head=f"level{exponent}")

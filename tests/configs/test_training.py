@@ -235,6 +235,28 @@ def test_show_settings_prints_each_value_with_its_source_and_stops(capsys):
     assert set(rows) == set(TrainingConfig.__dataclass_fields__)
 
 
+def test_fast_leaves_to_the_device_what_no_flag_says(capsys):
+    fast, plain = config("--fast", "--amp", "fp16"), config()
+    assert (fast.amp, fast.compile, fast.fused, fast.tf32, fast.channels_last) == (
+        "fp16", None, None, None, None)
+    assert (plain.amp, plain.compile, plain.fused, plain.tf32, plain.channels_last) == (
+        "off", False, False, False, False)
+    with pytest.raises(SystemExit):
+        config("--fast", "--amp", "fp16", "--show_settings")
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[2:]}
+    assert (rows["amp"], rows["fused"]) == (["fp16", "flag"], ["-", "--fast"])
+
+
+def test_speed_that_cannot_be_had_is_refused_at_once():
+    with pytest.raises(ValueError, match="--use_checkpoint: is an option of swinunetr") as raised:
+        config("--use_checkpoint", "--compile", "--amp", "bf16", "--use_multi_gpus")
+    assert "the network is nnunet" in str(raised.value)
+    assert "--compile: is for one GPU" in str(raised.value)
+    assert "give --amp fp16" in str(raised.value)
+    assert config("--amp", "fp16", "--use_multi_gpus").amp == "fp16"
+    assert config("--use_checkpoint", experiment="CT_MMWHS_SwinUNETR_Fold1.exp").use_checkpoint
+
+
 @pytest.mark.parametrize("method", ["basic", "dsd"])
 def test_an_underscore_means_no_export(method):
     argv = ["DATA", "_", "--dataset", "mmwhs-ct", "--network", "nnunet"]

@@ -5,11 +5,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs import pretraining_config
 from losses import DeSDLoss, desd_loss
 from managers import DeSDManager, build_optimizer, load_checkpoint, parameter_groups
+from managers.precision import ShortAxisConv3d
 from managers.pretraining_runs import FiniteLoss, SavePretraining, restore_pretraining
 from networks import build_desd
 
@@ -146,6 +148,13 @@ def test_mixed_precision_stays_near_full_precision(manager_of, amp):
         found[kind] = manager.summary
         assert all(p.dtype == torch.float32 for p in manager.model.parameters())
     assert found[amp]["loss"] == pytest.approx(found["none"]["loss"], rel=0.02)
+
+
+def test_short_axes_are_guarded_in_both_networks(manager_of):
+    manager = ready(manager_of("--amp", "bf16"))
+    convolutions = [module for network in (manager.model, manager.teacher)
+                    for module in network.modules() if isinstance(module, nn.Conv3d)]
+    assert {type(module) for module in convolutions} == {ShortAxisConv3d}
 
 
 def test_a_restored_manager_goes_on_to_the_same_bits(manager_of, tmp_path):

@@ -59,6 +59,23 @@ def test_same_weights_mean_something_else(tiny, image):
         assert not torch.allclose(today.eval()(image), legacy.eval()(image), atol=1e-3)
 
 
+def test_recomputed_blocks_give_the_same_gradients(tiny, image):
+    kept, recomputed = tiny("swinunetr"), tiny("swinunetr", use_checkpoint=True)
+    recomputed.load_state_dict(kept.state_dict())
+    runs = []
+    for network in (kept, recomputed):
+        passes = []
+        block = network.network.swinViT.layers1[0].blocks[0]
+        block.attn.register_forward_pre_hook(lambda *_, seen=passes: seen.append(1))
+        outputs = network.train()(image)
+        sum(logits.square().mean() for logits in
+            [outputs["out"], *outputs["dec"], *outputs["enc"]]).backward()
+        runs.append(([p.grad for p in network.parameters()], len(passes)))
+    (expected, once), (found, twice) = runs
+    assert (once, twice) == (1, 2)
+    torch.testing.assert_close(found, expected)
+
+
 def test_neither_loads_the_others_weights(tiny):
     today, legacy = tiny("swinunetr"), tiny("swinunetr", legacy_patch_merging=True)
     for network, other in ((today, legacy), (legacy, today)):

@@ -1,0 +1,48 @@
+"""Mixed precision for every manager: autocast, the gradient scaler, and what stays in float32."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+AMP_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""Name to type; every other name ("off", "none") means float32 throughout."""
+
+
+def autocast(device: torch.device, amp: str) -> AbstractContextManager:
+    """Torch's autocast for a network's forward pass; the loss belongs outside."""
+    return torch.autocast(device.type, AMP_TYPES[amp]) if amp in AMP_TYPES else nullcontext()
+
+
+def gradient_scaler(device: torch.device, amp: str) -> torch.amp.GradScaler:
+    """A scaler, which does nothing but under fp16: bf16 has float32's range."""
+    return torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+
+class ShortAxisConv3d(nn.Conv3d):
+    """A convolution that a CPU computes in float32 where an axis is not longer than its kernel.
+
+    The bf16 weight gradient of oneDNN 3.12 (torch 2.13), on CPUs with bf16 instructions, is NaN
+    or writes beyond its memory where an axis of the input is shorter than the kernel, and for
+    kernel 7 with stride 2 where they are equal. Such maps are a few voxels; the rest of the
+    network stays in bf16. Transposed convolutions read their gradient from the output, which is
+    never shorter than the kernel.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W, D) -> (B, C', H', W', D'), float32 where an axis is short."""
+        if input.device.type != "cpu" or not self._is_short(input.shape[2:]):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+    def _is_short(self, size: torch.Size) -> bool:
+        return any(kernel > 1 and voxels <= step * (kernel - 1) + 1 for voxels, kernel, step
+                   in zip(size, self.kernel_size, self.dilation, strict=True))
+
+
+def guard_short_axes(network: nn.Module) -> None:
+    """Make every plain Conv3d of a network a ShortAxisConv3d, weights and names unchanged."""
+    for module in network.modules():
+        if type(module) is nn.Conv3d:  # a subclass of someone's own has a forward of its own
+            module.__class__ = ShortAxisConv3d
