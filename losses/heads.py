@@ -1,0 +1,26 @@
+"""A head's logits, whole or still one linear step away from full size."""
+
+import torch
+from torch.nn.functional import conv_transpose3d
+
+Head = torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Logits (B, K, H, W, D), or what makes them: (feature, weight, bias).
+
+The feature is (B, C, h, w, d), the weight (C, K, *stride) and the bias (K,) of a transposed
+convolution whose kernel is its stride, so that every voxel of the logits comes from one voxel of
+the feature. A 1x1x1 convolution is one of stride 1. Losses make such logits a piece at a time and
+never hold them whole.
+"""
+
+
+def whole_logits(head: Head) -> torch.Tensor:
+    """The logits (B, K, H, W, D) of a head."""
+    if isinstance(head, torch.Tensor):
+        return head
+    feature, weight, bias = head
+    return conv_transpose3d(feature, weight, bias, stride=weight.shape[2:])
+
+
+def stride_of(head: Head) -> tuple[int, int, int]:
+    """Voxels of the logits per voxel of what is there, per axis."""
+    return (1, 1, 1) if isinstance(head, torch.Tensor) else tuple(head[1].shape[2:])
