@@ -1,4 +1,4 @@
-"""The DSD loss in two passes over the logits: the same as losses.dsd_loss, at a fraction of its cost.
+"""The DSD loss in two passes over the logits: losses.dsd_loss at a fraction of its cost.
 
 The plain function makes several volumes of the logits' size for each head, and autograd as many
 again. But all terms follow from a few sums, and their gradient has a closed form. So one pass reads
@@ -7,12 +7,13 @@ No probability is kept, the label is never one-hot, and a head that is still one
 from full size (see losses.heads) is never whole.
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from . import fused_torch
+from . import fused_cpu, fused_torch
 from .dsd import DISTIL, hint_terms
 from .fused_plan import Plan, Slopes
 from .heads import Head
@@ -80,7 +81,7 @@ class _Terms(torch.autograd.Function):
                 *tensors: torch.Tensor | None) -> torch.Tensor:
         heads = _heads(tensors)
         with torch.autocast(label.device.type, enabled=False):
-            sums = fused_torch.sums(heads, label, plan)
+            sums = _way(heads, label).sums(heads, label, plan)
         ctx.save_for_backward(label, *tensors)
         ctx.plan, ctx.sums = plan, sums
         wide = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
@@ -91,12 +92,17 @@ class _Terms(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         label, *tensors = ctx.saved_tensors
         slopes = Slopes.of(ctx.sums, ctx.plan, label.numel(), upstream)
+        heads, needs = _heads(tensors), ctx.needs_input_grad[2:]
+        needed = [any(needs[i:i + 3]) for i in range(0, len(needs), 3)]
         with torch.autocast(label.device.type, enabled=False):
-            grads = fused_torch.gradients(_heads(tensors), label, ctx.plan, slopes)
-        flat = [grad for head in grads for grad in (*head, None, None)[:3]]
-        return None, None, *(grad.to(tensor.dtype) if needed and grad is not None else None
-                             for grad, tensor, needed
-                             in zip(flat, tensors, ctx.needs_input_grad[2:], strict=True))
+            grads = _way(heads, label).gradients(heads, label, ctx.plan, slopes, needed)
+        flat = [grad for head in grads for grad in (*(head or ()), None, None, None)[:3]]
+        return None, None, *(grad.to(tensor.dtype) if need and grad is not None else None
+                             for grad, tensor, need in zip(flat, tensors, needs, strict=True))
+
+
+def _way(heads: list[Head], label: torch.Tensor) -> ModuleType:
+    return fused_cpu if fused_cpu.can_take(heads, label) else fused_torch
 
 
 def _flat(head: Head) -> tuple[torch.Tensor | None, ...]:

@@ -38,11 +38,11 @@ def sums(heads: list[Head], label: torch.Tensor, plan: Plan) -> Sums:
 
 
 def gradients(heads: list[Head], label: torch.Tensor, plan: Plan,
-              slopes: Slopes) -> list[tuple[torch.Tensor, ...]]:
-    """Second pass: the gradients of each head's tensors, in their order."""
+              slopes: Slopes, needed: list[bool]) -> list[tuple[torch.Tensor, ...] | None]:
+    """Second pass: the gradients of each head's tensors, in their order; None if not needed."""
     pieces = _Pieces(heads, label)
     grads = [tuple(torch.zeros_like(tensor, dtype=pieces.dtype) for tensor in _tensors(head))
-             for head in heads]
+             if wanted else None for head, wanted in zip(heads, needed, strict=True)]
     slopes = slopes.to(pieces.dtype)
     by_entropy = slopes.cross_entropy[:, None, None]
     for box in pieces.boxes():
@@ -62,7 +62,8 @@ def gradients(heads: list[Head], label: torch.Tensor, plan: Plan,
                 behind -= (probs[-1] * behind).sum(0)
                 by_logits[-1] += slopes.kl[index] * probs[-1] * behind
         for index, head in enumerate(heads):
-            pieces.scatter(grad[index], head, grads[index], box)
+            if grads[index] is not None:
+                pieces.scatter(grad[index], head, grads[index], box)
     return grads
 
 
