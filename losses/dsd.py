@@ -7,6 +7,7 @@ from torch.nn.functional import mse_loss
 
 from .dice_ce import dice_ce_one_hot, in_float32, one_hot
 from .distillation import mean_kl, tempered_log_probs
+from .heads import with_whole_logits
 
 Outputs = torch.Tensor | dict[str, Any]
 
@@ -32,7 +33,8 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
 
     Args:
         outputs: {"out": logits, "dec": [logits, ...], "enc": [logits, ...]}, every entry
-            (B, K, H, W, D); in evaluation the logits alone. With hints also "hints":
+            (B, K, H, W, D) or, of a side head, a step before it (losses.heads); in evaluation the
+            logits alone. With hints also "hints":
             {"dec": [vector, ...], "enc": [vector, ...]}, pooled features (B, F), teacher last.
         label: (B, 1, H, W, D), integer values 0..K-1 of any dtype.
         alpha: weight of the KL terms.
@@ -57,8 +59,7 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
         ValueError: `hint_weight` is above 0 and a training dict has no hints.
     """
     training = isinstance(outputs, dict)
-    if not training:
-        outputs = {"out": outputs}
+    outputs = with_whole_logits(outputs) if training else {"out": outputs}
     supervised = supervision_terms(outputs, label, supervise_encoder)
     kl = {f"kl_{branch}": branch_kl(outputs[branch], temperature, include_background,
                                     detach_teacher)

@@ -7,6 +7,7 @@ No probability is kept, the label is never one-hot, and a head that is still one
 from full size (see losses.heads) is never whole.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -80,7 +81,7 @@ class _Terms(torch.autograd.Function):
     def forward(ctx: Any, label: torch.Tensor, plan: Plan,
                 *tensors: torch.Tensor | None) -> torch.Tensor:
         heads = _heads(tensors)
-        with torch.autocast(label.device.type, enabled=False):
+        with _no_autocast(label.device):
             sums = _way(heads, label).sums(heads, label, plan)
         ctx.save_for_backward(label, *tensors)
         ctx.plan, ctx.sums = plan, sums
@@ -94,11 +95,16 @@ class _Terms(torch.autograd.Function):
         slopes = Slopes.of(ctx.sums, ctx.plan, label.numel(), upstream)
         heads, needs = _heads(tensors), ctx.needs_input_grad[2:]
         needed = [any(needs[i:i + 3]) for i in range(0, len(needs), 3)]
-        with torch.autocast(label.device.type, enabled=False):
+        with _no_autocast(label.device):
             grads = _way(heads, label).gradients(heads, label, ctx.plan, slopes, needed)
         flat = [grad for head in grads for grad in (*(head or ()), None, None, None)[:3]]
         return None, None, *(grad.to(tensor.dtype) if need and grad is not None else None
                              for grad, tensor, need in zip(flat, tensors, needs, strict=True))
+
+
+def _no_autocast(device: torch.device) -> AbstractContextManager:
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def _way(heads: list[Head], label: torch.Tensor) -> ModuleType:

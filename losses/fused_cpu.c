@@ -249,8 +249,9 @@ static void tempered(const Job *job, const Space *s, const float *logits, int64_
     int64_t first = job->first_class, classes = job->classes - first;
     exponentials(logits + first * n, classes, n, job->inverse_temperature, s->raw, s->top, s->sum);
     normalise(s->raw, classes, n, s->sum, s->dot, probs);
-    for (int64_t i = 0; log_sum && i < n; i++)
-        log_sum[i] = job->inverse_temperature * s->top[i] + logarithm(s->sum[i]);
+    if (log_sum)
+        for (int64_t i = 0; i < n; i++)
+            log_sum[i] = job->inverse_temperature * s->top[i] + logarithm(s->sum[i]);
 }
 
 /* Probabilities of the supervised head; raw holds its exponentials at T if `from_raw`. */
@@ -268,7 +269,8 @@ static void plain(const Job *job, const Space *s, const float *logits, int64_t n
         exponentials(logits, job->classes, n, 1.0f, s->raw, s->top, s->sum);
     }
     normalise(s->raw, job->classes, n, s->sum, s->dot, s->probs);
-    for (int64_t i = 0; log_sum && i < n; i++) log_sum[i] = s->top[i] + logarithm(s->sum[i]);
+    if (log_sum)
+        for (int64_t i = 0; i < n; i++) log_sum[i] = s->top[i] + logarithm(s->sum[i]);
 }
 
 static void read_label(const Job *job, Box box, int32_t *own) {

@@ -1,5 +1,7 @@
 """A head's logits, whole or still one linear step away from full size."""
 
+from typing import Any
+
 import torch
 from torch.nn.functional import conv_transpose3d
 
@@ -24,3 +26,9 @@ def whole_logits(head: Head) -> torch.Tensor:
 def stride_of(head: Head) -> tuple[int, int, int]:
     """Voxels of the logits per voxel of what is there, per axis."""
     return (1, 1, 1) if isinstance(head, torch.Tensor) else tuple(head[1].shape[2:])
+
+
+def with_whole_logits(outputs: dict[str, Any]) -> dict[str, Any]:
+    """The network's outputs with the logits of every head at full size."""
+    return outputs | {branch: [whole_logits(head) for head in outputs[branch]]
+                      for branch in ("dec", "enc") if branch in outputs}

@@ -7,6 +7,8 @@ from torchmanager.losses import Loss
 
 from .boundary import boundary_sum
 from .dsd import DISTIL, Outputs, dsd_loss
+from .fused import fused_dsd_loss
+from .heads import whole_logits
 
 Target = torch.Tensor | dict[str, torch.Tensor]
 """A label (B, 1, H, W, D), or {"label": ..., "dist_map": (B, K, H, W, D)}; the map is optional."""
@@ -131,16 +133,18 @@ class DSDLoss(RunningLoss):
                 network does not give.
         """
         label, dist_map = split_target(target)
-        total, terms = dsd_loss(outputs, label, self.alpha, self.temperature,
+        training = isinstance(outputs, dict)
+        function = fused_dsd_loss if training else dsd_loss
+        total, terms = function(outputs, label, self.alpha, self.temperature,
                                 self.include_background, distil=self.distil,
                                 detach_teacher=self.detach_teacher,
                                 supervise_encoder=self.supervise_encoder,
                                 hint_weight=self.hint_weight)
         if self.boundary_weight is None:
             return total, terms
-        training = isinstance(outputs, dict)
         if dist_map is not None:
             heads = [outputs["out"], *outputs.get("dec", [])[:-1]] if training else [outputs]
+            heads = map(whole_logits, heads)
             terms["boundary"] = boundary_sum(heads, dist_map)
             total = total + self.boundary_weight * terms["boundary"]
         elif training:

@@ -1,9 +1,25 @@
 """One side head: from a level's feature map to logits at the input's size."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 UPSAMPLINGS = ("shared", "single", "trilinear")
+
+
+class LastStep(NamedTuple):
+    """Logits before the last step, a transposed convolution with a kernel as large as its stride.
+
+    Attributes:
+        feature: (B, C, h, w, d).
+        weight: (C, K, *stride), strides of 1 or 2.
+        bias: (K,).
+    """
+
+    feature: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
 
 
 class SideHead(nn.Module):
@@ -39,12 +55,32 @@ class SideHead(nn.Module):
         self.upsample = nn.ConvTranspose3d(num_classes, num_classes, kernel_size=kernel,
                                            stride=kernel)
 
-    def forward(self, feature: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w, d) -> logits (B, K, h*scale, w*scale, d*scale)."""
+    def forward(self, feature: torch.Tensor, whole: bool = True) -> torch.Tensor | LastStep:
+        """(B, C, h, w, d) -> logits (B, K, h*scale, w*scale, d*scale).
+
+        Unless `whole`, what a last step makes them of, where a loss can take that step piece by
+        piece: a transposed convolution of stride 1 or 2 per axis.
+        """
+        if whole or not isinstance(self.upsample, nn.ConvTranspose3d):
+            return self._upsampled(feature, self.repeats)
+        if max(self.upsample.stride) == 1:
+            return self._only_step(feature)
+        if max(self.upsample.stride) == 2:
+            return LastStep(self._upsampled(feature, self.repeats - 1), self.upsample.weight,
+                            self.upsample.bias)
+        return self._upsampled(feature, self.repeats)
+
+    def _upsampled(self, feature: torch.Tensor, times: int) -> torch.Tensor:
         logits = self.project(feature)
-        for _ in range(self.repeats):
+        for _ in range(times):
             logits = self.upsample(logits)
         return logits
+
+    def _only_step(self, feature: torch.Tensor) -> LastStep:
+        """At full size both convolutions are 1x1x1: one matrix after the other, so one matrix."""
+        first, second = self.project.weight.flatten(1), self.upsample.weight.flatten(1)  # KC, KK
+        weight = (first.T @ second)[..., None, None, None]
+        return LastStep(feature, weight, self.project.bias @ second + self.upsample.bias)
 
 
 def _shared(scale: tuple[int, int, int]) -> tuple[tuple[int, int, int], int]:

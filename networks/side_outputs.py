@@ -94,8 +94,12 @@ class SideOutputs(nn.Module):
         for name in {level.module for level in levels}:
             network.get_submodule(name).register_forward_hook(_hand_over)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor | dict[str, Any]:
+    def forward(self, images: torch.Tensor,
+                whole: bool = True) -> torch.Tensor | dict[str, Any]:
         """Images (B, C, H, W, D) to the training dict, or to logits in evaluation mode.
+
+        Unless `whole`, side logits may be a LastStep: the losses take that step piece by piece, so
+        that the heads' largest volumes never exist.
 
         Raises:
             ValueError: in training, the network returns something else than (B, K, H, W, D), or
@@ -108,7 +112,8 @@ class SideOutputs(nn.Module):
             _check_logits(outputs["out"], (len(images), self.num_classes, *images.shape[2:]))
             for branch, levels in self.levels.items():
                 if levels:
-                    outputs[branch] = [self.heads[level.head](features(level)) for level in levels]
+                    outputs[branch] = [self.heads[level.head](features(level), whole)
+                                       for level in levels]
             if self.hint_levels:
                 outputs["hints"] = {
                     branch: [self.hint_heads[_hint_key(level)](features(level)) for level in levels]
