@@ -66,10 +66,11 @@ def _plan(outputs: dict[str, Any], temperature: float, include_background: bool,
     num_supervised = len(heads) if supervise_encoder else 1 + len(branches["dec"])
     plan = Plan(slice(0, num_supervised), tuple(slices[branch] for branch in with_kl),
                 temperature, 0 if include_background else 1, detach_teacher)
-    if detach_teacher:  # no gradient at all, rather than one of zeros, which decays weights
-        taught = {slices[branch].stop - 1 for branch in with_kl}
-        heads = [_detached(head) if index in taught and index >= num_supervised else head
-                 for index, head in enumerate(heads)]
+    # Who learns nothing has no gradient at all, rather than one of zeros, which decays weights.
+    silent = {slices[branch].stop - 1 for branch in with_kl
+              if detach_teacher or len(branches[branch]) == 1}
+    heads = [_detached(head) if index in silent and index >= num_supervised else head
+             for index, head in enumerate(heads)]
     terms = [f"dice_ce_{name}" for name in names[:num_supervised]]
     return heads, terms + [f"kl_{branch}" for branch in with_kl], plan
 

@@ -24,7 +24,7 @@ from .heads import Head, stride_of
 SOURCE = Path(__file__).with_name("fused_cpu.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
          "-fPIC", "-shared")
-WORTH_BUILDING = 1 << 16  # voxels of a batch
+WORTH_BUILDING = 1 << 15  # voxels of a batch
 ARRAYS = 16               # of a worker's scratch, NUM_ARRAYS in the source
 NO_KL, STUDENT, TEACHER, TAUGHT = range(4)
 

@@ -8,13 +8,13 @@ from .levels import LevelledNetwork
 from .projection_head import ProjectionHead
 from .registry import NETWORKS, build_network
 from .resnet3d import DEPTHS, ResNet3D, pooled, resnet3d
-from .side_head import UPSAMPLINGS, SideHead
+from .side_head import UPSAMPLINGS, LastStep, SideHead
 from .side_outputs import Level, SideOutputs
 from .transfer import TransferReport, transfer_weights
 from .weight_files import read_weights, start_from
 
 __all__ = ["ARCHS", "DEPTHS", "NETWORKS", "UPSAMPLINGS", "DeSDStudent", "DeSDTeacher", "HintHead",
-           "Level", "LevelledNetwork", "ProjectionHead", "ResNet3D", "SideHead", "SideOutputs",
-           "TransferReport", "build_desd", "build_network", "find_levels", "load_encoder_weights",
-           "pooled", "read_encoder_weights", "read_weights", "resnet3d",
+           "LastStep", "Level", "LevelledNetwork", "ProjectionHead", "ResNet3D", "SideHead",
+           "SideOutputs", "TransferReport", "build_desd", "build_network", "find_levels",
+           "load_encoder_weights", "pooled", "read_encoder_weights", "read_weights", "resnet3d",
            "start_from", "start_teacher", "transfer_weights", "with_side_outputs"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from networks import SideHead
+from networks import LastStep, SideHead
 
 
 def by_hand(head, feature, kernel, repeats):
@@ -121,3 +121,19 @@ def test_trilinear_has_the_size_of_the_input_and_keeps_a_constant(scale):
     assert logits.shape == (1, 3, *(n * s for n, s in zip((1, 2, 3), scale, strict=True)))
     corner = logits[:, :, :1, :1, :1].expand_as(logits)
     torch.testing.assert_close(logits, corner)
+
+
+@pytest.mark.parametrize(("upsampling", "scale", "stepwise"), [
+    ("shared", (1, 1, 1), True), ("shared", (2, 2, 2), True), ("shared", (8, 8, 8), True),
+    ("shared", (2, 1, 2), True), ("shared", (3, 3, 3), False), ("single", (2, 2, 1), True),
+    ("single", (4, 4, 4), False), ("trilinear", (2, 2, 2), False)], ids=str)
+def test_the_last_step_is_handed_over(upsampling, scale, stepwise):
+    torch.manual_seed(0)
+    head = SideHead(5, 3, scale, upsampling).double()
+    feature = torch.randn(2, 5, 2, 1, 3, dtype=torch.float64)
+    logits = head(feature, whole=False)
+    assert isinstance(logits, LastStep) == stepwise
+    if stepwise:
+        assert logits.weight.shape[1:] == (3, *(min(step, 2) for step in scale))
+        logits = functional.conv_transpose3d(*logits, stride=logits.weight.shape[2:])
+    torch.testing.assert_close(logits, head(feature))

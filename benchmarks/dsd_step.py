@@ -1,0 +1,124 @@
+"""A training step with DSD against the basic one, and the DSD loss against the plain functions.
+
+Steps are those of the training scripts: SegmentationManager.train_step with AdamW. The plain side
+of the loss is the heads at full size and losses.dsd_loss, forward and backward from the features.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from losses import DiceCELoss, DSDLoss, dsd_loss
+from losses.fused import fused_dsd_loss
+from managers import SegmentationManager
+from networks import build_network
+
+from .measure import paired, peak_growth_mib
+from .rows import Row
+
+NETWORKS = {"nnunet": {}, "unetr": {}}  # with the published options
+CLASSES = 8
+CLASS_NAMES = tuple(f"class {index}" for index in range(CLASSES))
+
+
+def step(network: str, method: str, size: int, device: str = "cpu", amp: bool = False,
+         classes: int = CLASSES, batch: int = 1) -> Callable[[], object]:
+    """One optimiser step on a batch of noise."""
+    torch.manual_seed(0)
+    model = build_network(network, 1, classes, (size,) * 3, method == "dsd", **NETWORKS[network])
+    loss = DSDLoss() if method == "dsd" else DiceCELoss()
+    manager = SegmentationManager(model, torch.optim.AdamW(model.parameters()), loss,
+                                  CLASS_NAMES[:classes], (size,) * 3)
+    manager.to(torch.device(device))
+    manager.model.train()
+    images = torch.randn(batch, 1, *(size,) * 3, device=device)
+    label = torch.randint(0, classes, (batch, 1, *(size,) * 3), device=device)
+
+    def run() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=amp):
+            manager.train_step(images, label)
+    return run
+
+
+def loss_sides(size: int, device: str, amp: bool) -> tuple[Callable, Callable]:
+    """The plain and the fused loss from the same features, their gradients included."""
+    torch.manual_seed(0)
+    network = build_network("nnunet", 1, CLASSES, (size,) * 3, True).to(device).train()
+    features = {}
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=amp):
+        _collect(network, torch.randn(1, 1, *(size,) * 3, device=device), features)
+    label = torch.randint(0, CLASSES, (1, 1, *(size,) * 3), device=device)
+    leaves = [feature.requires_grad_() for feature in features.values()]
+    leaves += list(network.heads.parameters())
+
+    def side(function: Callable, whole: bool) -> Callable[[], None]:
+        def run() -> None:
+            with torch.autocast(device, torch.bfloat16, enabled=amp):
+                outputs = {"out": features["out"]} | {
+                    branch: [network.heads[level.head](features[branch, level.head], whole)
+                             for level in levels]
+                    for branch, levels in network.levels.items()}
+            torch.autograd.grad(function(outputs, label)[0], leaves)
+        return run
+    return side(dsd_loss, True), side(fused_dsd_loss, False)
+
+
+def _collect(network: torch.nn.Module, images: torch.Tensor, features: dict) -> None:
+    """Fill `features` with the network's output and the map of each level."""
+    hooks = [network.heads[level.head].register_forward_pre_hook(
+        lambda _module, inputs, key=(branch, level.head):
+        features.__setitem__(key, inputs[0].detach()))
+        for branch, levels in network.levels.items() for level in levels]
+    features["out"] = network(images)["out"].detach()
+    for hook in hooks:
+        hook.remove()
+
+
+def loss_growth(size: int, which: int) -> Callable[[], object]:
+    """One side of the loss, for its memory."""
+    return loss_sides(size, "cpu", False)[which]
+
+
+def rows(device: str, quick: bool) -> list[Row]:
+    """DSD against basic for two networks, in time and memory; the loss against the plain one."""
+    size, pairs, result = (32, 1, []) if quick else (96, 5, [])
+    for network in NETWORKS:
+        where = f"{network}, {size}^3, batch 1, {CLASSES} classes, {device} float32"
+        timing = paired(step(network, "dsd", size, device), step(network, "basic", size, device),
+                        pairs, device=device)
+        result.append(Row(f"DSD step / basic step, {where}", timing["ratio"], 1.15,
+                          note=_spread(timing), details=timing))
+        if device == "cpu":
+            dsd, basic = (peak_growth_mib(step, network, method, size)
+                          for method in ("dsd", "basic"))
+            result.append(Row(f"the same, growth of memory, {network}", dsd / basic, 1.10,
+                              note=f"{dsd:.0f} / {basic:.0f} MiB",
+                              details={"dsd_mib": dsd, "basic_mib": basic}))
+    amp = device == "cuda"
+    plain, fused = loss_sides(size, device, amp)
+    timing = paired(plain, fused, pairs + 4, device=device)
+    what = "DSD loss with side heads, forward and backward: plain functions / fused"
+    result.append(Row(f"{what}, {'AMP bf16' if amp else 'float32'}", timing["ratio"],
+                      5 if amp else 4, better="high", note=_spread(timing), details=timing))
+    if amp:
+        growth = _cuda_growth(plain), _cuda_growth(fused)
+        result.append(Row("the same, memory: fused / plain", growth[1] / growth[0], 0.1,
+                          note=f"{growth[1]:.0f} / {growth[0]:.0f} MiB"))
+    else:
+        growth = [peak_growth_mib(loss_growth, size, which) for which in (1, 0)]
+        result.append(Row("the same, memory: fused / plain", growth[0] / growth[1], 0.1,
+                          note=f"{growth[0]:.0f} / {growth[1]:.0f} MiB"))
+    return result
+
+
+def _cuda_growth(run: Callable[[], object]) -> float:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def _spread(timing: dict) -> str:
+    return (f"{timing['smallest']:.2f} to {timing['largest']:.2f}; {timing['first_s']:.3g} s / "
+            f"{timing['second_s']:.3g} s")
