@@ -41,7 +41,8 @@ def gradients(heads: list[Head], label: torch.Tensor, plan: Plan,
               slopes: Slopes, needed: list[bool]) -> list[tuple[torch.Tensor, ...] | None]:
     """Second pass: the gradients of each head's tensors, in their order; None if not needed."""
     pieces = _Pieces(heads, label)
-    grads = [tuple(torch.zeros_like(tensor, dtype=pieces.dtype) for tensor in _tensors(head))
+    grads = [tuple(torch.zeros(tensor.shape, dtype=pieces.dtype, device=label.device)
+                   for tensor in _tensors(head))
              if wanted else None for head, wanted in zip(heads, needed, strict=True)]
     slopes = slopes.to(pieces.dtype)
     by_entropy = slopes.cross_entropy[:, None, None]

@@ -8,12 +8,8 @@ from monai.inferers import sliding_window_inference
 from torchmanager.callbacks import Callback
 
 from losses import RunningLoss
-        network = self.model if self._compiled is None else self._compiled
-        # The loss takes the side heads' last step; DataParallel could not put one together.
-        steps = {"whole": False} if isinstance(self.model, SideOutputs) else {}
-        with self.autocast():
-            outputs = network(x_train, **steps)
-        loss = self.compiled_losses(outputs, y_train)
+from losses.dice_ce import in_float32
+from networks import SideOutputs
 
 from .fast import in_channels_last
 from .trainer import Trainer
@@ -74,16 +70,12 @@ class SegmentationManager(Trainer):
 
     def train_step(self, x_train: torch.Tensor, y_train: Target) -> dict[str, float]:
         """One optimiser step; returns {} since reading a value would wait for the device."""
-<<<<<<< HEAD
         network = self.model if self._compiled is None else self._compiled
-        with self.autocast():
-            outputs = network(x_train)
-        loss = self.compiled_losses(outputs, y_train)
-=======
         # The loss takes the side heads' last step; DataParallel could not put one together.
         steps = {"whole": False} if isinstance(self.model, SideOutputs) else {}
-        loss = self.compiled_losses(self.model(x_train, **steps), y_train)
->>>>>>> 4123e07 (Side heads hand over their last step; the training step uses the fused loss)
+        with self.autocast():
+            outputs = network(x_train, **steps)
+        loss = self.compiled_losses(outputs, y_train)
         self.compiled_optimizer.zero_grad(set_to_none=True)
         self.backward(self.scaler.scale(loss))
         self.scaler.step(self.compiled_optimizer)
