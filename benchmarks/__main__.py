@@ -19,6 +19,7 @@ from configs.files import write_json, write_text
 # Each module has rows(device, quick) -> list[Row]; the order is that of the table.
 BENCHMARKS = {
     "dsd_step": "benchmarks.dsd_step",
+    "fast_options": "benchmarks.fast_options",
 }
 
 
