@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch.nn.functional import conv_transpose3d
 
+from .dice_ce import in_float32
+
 Head = torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Logits (B, K, H, W, D), or what makes them: (feature, weight, bias).
 
@@ -16,10 +18,10 @@ never hold them whole.
 
 
 def whole_logits(head: Head) -> torch.Tensor:
-    """The logits (B, K, H, W, D) of a head."""
+    """The logits (B, K, H, W, D) of a head; a last step is taken in float32 or wider."""
     if isinstance(head, torch.Tensor):
         return head
-    feature, weight, bias = head
+    feature, weight, bias = map(in_float32, head)  # under AMP the feature alone is in half
     return conv_transpose3d(feature, weight, bias, stride=weight.shape[2:])
 
 
