@@ -16,7 +16,7 @@ from configs.cli import exit_with, log_to_console
 def main() -> None:
     config = training_config("dsd")
     # Only now, so that --help and a mistyped flag answer at once.
-    from data import evaluation_loader, load_volumes, select_cases, training_loader
+    from data import evaluation_loader, run_volumes, select_cases, training_loader
     from losses import DSDLoss
     from managers import (
         choose_device,
@@ -49,10 +49,8 @@ def main() -> None:
                    boundary_weight=config.beta_start if config.shape_priors else None)
 
     selection = select_cases(config, progress=config.show_verbose)
-    dataset, verbose = selection.dataset, config.show_verbose
-    train_volumes = load_volumes(selection.group("training"), dataset, config.img_size, verbose,
-                                 config.distance_unit if config.shape_priors else None)
-    val_volumes = load_volumes(selection.group("validation"), dataset, progress=verbose)
+    dataset = selection.dataset
+    train_volumes, val_volumes = run_volumes(config, selection)
     loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
                              config.seed, config.num_workers, device.type == "cuda")
 

@@ -19,6 +19,13 @@ def experiment_dir(experiment: str) -> Path:
     return path if path.parent != Path(".") else Path("experiments") / path
 
 
+def cache_dir(config: TrainingConfig) -> Path:
+    """Where a run's prepared volumes are kept: by default cache/ beside its folder."""
+    if config.cache_dir is not None:
+        return Path(config.cache_dir)
+    return experiment_dir(config.experiment).parent / "cache"
+
+
 def read_config(folder: Path) -> TrainingConfig:
     """The settings of the run in `folder`.
 

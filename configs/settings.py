@@ -128,6 +128,9 @@ def _warn_of_idle(flags: dict[str, Any], said: dict[str, Any]) -> None:
         if name in flags and not (flags.get(switch) or said.get(switch)):
             warnings.warn(f"--{name} {flags[name]}: has no effect without --{switch}.",
                           stacklevel=4)
+    if "cache_dir" in flags and flags.get("cache", DEFAULTS["cache"]) != "disk":
+        warnings.warn(f"--cache_dir {flags['cache_dir']}: has no effect with --cache "
+                      f"{flags['cache']}.", stacklevel=4)
 
 
 def _own_dataset(path: str, problems: list[str]) -> tuple[str, dict[str, Any] | None]:

@@ -68,6 +68,8 @@ class TrainingConfig:
     tf32: bool | None = False                   # matrix products on NVIDIA GPUs
     use_checkpoint: bool = False                # recompute Swin blocks instead of keeping them
 
+    cache: str = "disk"                         # of prepared volumes, or "memory", "off"
+    cache_dir: str | None = None                # None: cache/ beside the run folder
     device: str = "auto"
     use_multi_gpus: bool = False
     num_workers: int = 0

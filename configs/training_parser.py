@@ -11,6 +11,7 @@ LR_SCHEDULES = ("step", "constant", "poly")
 OPTIMIZERS = ("adamw", "sgd")
 BRANCHES = ("both", "decoder", "encoder", "none")
 UPSAMPLINGS = ("shared", "single", "trilinear")
+CACHES = ("disk", "memory", "off")
 UNITS = ("mm", "voxel")
 INIT_PARTS = ("network", "encoder")
 AMP = ("off", "bf16", "fp16")
@@ -208,6 +209,13 @@ def _machine(group):
     group.add_argument("--device", help="cuda:0, cpu, ... (default: cuda:0 when there is one)")
     group.add_argument("--use_multi_gpus", action="store_true",
                        help="spread each batch over all GPUs")
+    group.add_argument("--cache", choices=CACHES,
+                       help="where prepared volumes are kept, the crops are the same: on disk, for "
+                            "later runs too; in memory; or off, prepared anew for each use "
+                            "(default disk)")
+    group.add_argument("--cache_dir", metavar="FOLDER",
+                       help="of --cache disk (default: cache beside the run folder); it may be "
+                            "deleted at any time")
     group.add_argument("--num_workers", type=int,
                        help="loader processes; the crops do not depend on it (default 0)")
     group.add_argument("--seed", type=int, help="default 100, as published")

@@ -18,8 +18,8 @@ _HOME = {
     "read_volume": "images",
     "prepare": "preparation",
     "preprocessing": "transforms", "augmentation": "transforms", "case_files": "transforms",
-    "evaluation_loader": "loaders", "load_volumes": "loaders", "stream_volumes": "loaders",
-    "training_loader": "loaders",
+    "evaluation_loader": "loaders", "training_loader": "loaders",
+    "load_volumes": "volumes", "run_volumes": "volumes", "stream_volumes": "volumes",
     "read_tile_list": "tile_list", "pretraining_loader": "tile_views",
 }
 

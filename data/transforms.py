@@ -18,6 +18,7 @@ from .intensities import INTENSITIES
 
 KEYS = ("image", "label")
 DIST_MAP = "dist_map"
+GEOMETRY = ("affine", "spacing_mm")
 RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 FOREGROUND, BACKGROUND = "foreground_indices", "background_indices"
 INTERPOLATION = {"image": "bilinear", "label": "nearest"}
@@ -99,9 +100,10 @@ def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
     """The rest of what is fixed in training: padding to the crop size, and the crops' centres.
 
     Padding is shared by both sides, and reflects as often as it takes (torch and MONAI reflect
-    once). The centres are flat indices, int64 (N,), as "foreground_indices" and
-    "background_indices"; background is where the label is 0 and the image above 0. When no crop
-    is ever centred on background a single index stands in for them all, since there may be 10^8.
+    once). The centres are flat indices (N,), int32 where the volume has fewer than 2^31 voxels,
+    as "foreground_indices" and "background_indices"; background is where the label is 0 and the
+    image above 0. When no crop is ever centred on background a single index stands in for them
+    all, since there may be 10^8.
 
     Raises:
         ValueError: no foreground voxel is left.
@@ -115,8 +117,9 @@ def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
         raise ValueError(f"{volume['case_id']}: no foreground voxel is left after resampling, so "
                          f"no crop can be centred on one; leave the case out.")
     kept = background if dataset.augmentation.negative > 0 else background[:1]
+    kind = np.int32 if label.size < 2**31 else np.int64
     return dict(volume) | {"image": torch.from_numpy(image), "label": torch.from_numpy(label),
-                           FOREGROUND: foreground, BACKGROUND: kept}
+                           FOREGROUND: foreground.astype(kind), BACKGROUND: kept.astype(kind)}
 
 
 def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose:

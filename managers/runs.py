@@ -54,9 +54,9 @@ def _check_output(path: Path) -> None:
 # What a checkpoint's content depends on, and what changes nothing but the rounding.
 SHAPES = ("method", "dataset", "dataset_definition", "network", "network_options", "img_size",
           "upsampling", "optimizer")
-INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "device",
-               "show_verbose", "use_multi_gpus", "resume", "overwrite", "compile",
-               "channels_last", "fused", "tf32", "use_checkpoint")
+INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
+               "cache_dir", "device", "show_verbose", "use_multi_gpus", "resume", "overwrite",
+               "compile", "channels_last", "fused", "tf32", "use_checkpoint")
 
 
 def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:

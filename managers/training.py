@@ -78,9 +78,10 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     write_scores(folder, scores, {"group": "validation", "saved_model": "best",
                                   "space": "resampled",
                                   "epoch": best["history"][-1]["epoch"]})
-    by_id = {volume["case_id"]: volume for volume in volumes}
-    pictures = draw_cases(folder, manager, scores, by_id.__getitem__, class_names, "validation",
-                          device)
+    order = list(dict.fromkeys(row["case_id"] for row in scores.rows))  # that of the volumes
+    pictures = draw_cases(folder, manager, scores,
+                          lambda case_id: volumes[order.index(case_id)], class_names,
+                          "validation", device)
     log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation cases; "
              f"they also chose it:\n{scores.table}")
     log.info("\n".join(["", f"run folder  {folder}", *(f"picture     {p}" for p in pictures)]))

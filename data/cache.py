@@ -1,0 +1,102 @@
+"""Prepared volumes on disk, found again by all that they follow from.
+
+An entry's name is a digest of the content of the case's files, the settings, this code and the
+versions of the packages that do the work. So whatever changes is made anew, beside what there is;
+a cache may be deleted at any time, also while it is in use.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .cache_entries import Volume, is_whole, read_entry, write_entry
+from .cases import Case
+from .datasets import Dataset
+from .intensities import INTENSITIES
+
+FORMAT = 1  # of the entries
+PACKAGES = ("monai", "nibabel", "numpy", "torch")
+CODE = ("distances.py", "images.py", "intensities.py", "transforms.py", "volumes.py")
+
+
+def recipe_of(dataset: Dataset, img_size: tuple[int, int, int] | None,
+              distance_unit: str | None) -> dict[str, Any]:
+    """All that a volume follows from but its files, as JSON values."""
+    recipe = {
+        "format": FORMAT, "versions": [version(name) for name in PACKAGES],
+        "code": [_digest(Path(__file__).with_name(name)) for name in CODE],
+        "num_channels": len(dataset.channels), "spacing_mm": dataset.spacing_mm,
+        "label_values": sorted(dataset.label_values.items()),
+        "intensity": INTENSITIES[dataset.intensity](dataset.window),
+    }
+    if img_size is not None:
+        recipe |= {"img_size": img_size, "padding_mode": dataset.padding_mode,
+                   "background": dataset.augmentation.negative > 0}
+    if distance_unit is not None:
+        recipe |= {"distance_unit": distance_unit, "num_classes": dataset.num_classes,
+                   "edt": version("edt")}
+    return recipe
+
+
+def volume_key(case: Case, recipe: dict[str, Any]) -> str:
+    """The name of a case's entry, 32 hexadecimal digits; reads both files but decodes neither."""
+    made_of = [_digest(case.image), case.label and _digest(case.label), case.channel_first, recipe]
+    return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class DiskVolumes(Sequence):
+    """Volumes of a cache on disk, mapped whenever they are asked for.
+
+    Holds names only, so that loader processes are sent no voxel, and a process takes no more
+    memory for many cases than for few. An entry that is gone or torn is made again.
+
+    Args:
+        folder: of the cache.
+        keys: of the cases; see `volume_key`.
+        prepare: makes a case's volume.
+    """
+
+    def __init__(self, folder: Path, cases: Sequence[Case], keys: Sequence[str],
+                 prepare: Callable[[Case], Volume]):
+        self.cases, self.prepare = list(cases), prepare
+        self.entries = [folder / key for key in keys]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Volume:
+        try:
+            volume = read_entry(self.entries[index])
+        except (OSError, ValueError):
+            self.make(index)
+            volume = read_entry(self.entries[index])
+        return volume | {"case_id": self.cases[index].case_id}
+
+    def has(self, index: int) -> bool:
+        """Whether a volume's entry is there and whole."""
+        return is_whole(self.entries[index])
+
+    def make(self, index: int) -> None:
+        """Write the entry of a volume, unless another process has done so meanwhile.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        entry = self.entries[index]
+        if is_whole(entry):
+            return
+        volume = self.prepare(self.cases[index])
+        try:
+            write_entry(entry, volume)
+        except OSError as error:
+            raise ValueError(f"--cache disk: {entry.parent} cannot be written ({error.strerror}). "
+                             f"Choose another --cache_dir, or keep the volumes in memory with "
+                             f"--cache memory.") from error

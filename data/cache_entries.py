@@ -1,0 +1,135 @@
+"""A prepared volume on disk: arrays that are mapped, so that a crop reads nothing but itself.
+
+An entry is a folder with an .npy file for each array, and entry.json, which says what they are.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from configs.files import read_json
+
+from .transforms import BACKGROUND, DIST_MAP, FOREGROUND, GEOMETRY, KEYS
+
+TENSORS = (*KEYS, DIST_MAP)  # the indices stay arrays, of which a crop reads one number each
+DTYPES = {"image": ("float32",), "label": ("uint8",), DIST_MAP: ("float32",),
+          FOREGROUND: ("int32", "int64"), BACKGROUND: ("int32", "int64")}
+ENTRY = "entry.json"
+ABANDONED_S = 24 * 3600      # since a process that was killed last wrote
+
+Volume = dict[str, Any]
+
+
+def write_entry(folder: Path, volume: Volume) -> None:
+    """Write a volume as `folder`, whole or not at all.
+
+    Processes may do so at once: a whole entry that is there already stays, a torn one goes.
+    """
+    temporary = _beside(folder)
+    temporary.mkdir(parents=True)
+    try:
+        arrays = {}
+        for name in sorted(DTYPES.keys() & volume.keys()):
+            array = np.ascontiguousarray(volume[name])
+            assert array.dtype in DTYPES[name], f"{name}: {array.dtype}"
+            with open(temporary / f"{name}.npy", "xb") as file:
+                np.save(file, array, allow_pickle=False)
+                arrays[name] = {"dtype": str(array.dtype), "shape": array.shape,
+                                "file_size": file.tell()}
+                _sync(file)
+        about = {"arrays": arrays} | {name: volume[name].tolist() for name in GEOMETRY}
+        with open(temporary / ENTRY, "xb") as file:
+            file.write(json.dumps(about, indent=2).encode())
+            _sync(file)
+        _publish(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Rename a finished folder to its place."""
+    while True:
+        try:
+            os.rename(temporary, folder)
+            break
+        except OSError:
+            if not folder.exists():
+                raise
+        if is_whole(folder):
+            return
+        torn = _beside(folder)
+        try:
+            os.rename(folder, torn)
+        except FileNotFoundError:
+            continue  # another process took it away
+        shutil.rmtree(torn, ignore_errors=True)
+    parent = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether an entry is there, and its files are as long as they were written."""
+    try:
+        read_entry(folder)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def read_entry(folder: Path) -> Volume:
+    """The volume of an entry, its arrays mapped and not yet read.
+
+    A map is closed with the last tensor on it, and then counts for nothing in this process. What
+    is written to a tensor stays in this process.
+
+    Raises:
+        OSError, ValueError: the entry is absent or torn.
+    """
+    about = read_json(folder / ENTRY)
+    try:
+        volume = {name: torch.tensor(about[name], dtype=torch.float64) for name in GEOMETRY}
+        for name, array in about["arrays"].items():
+            mapped = _mapped(folder / f"{name}.npy", DTYPES[name], **array)
+            volume[name] = torch.from_numpy(mapped) if name in TENSORS else mapped
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / ENTRY}: is not of a cache") from error
+    return volume
+
+
+def _mapped(path: Path, dtypes: Sequence[str], dtype: str, shape: Sequence[int],
+            file_size: int) -> np.memmap:
+    """The array of an .npy file, whose header np.load would parse again for each crop."""
+    if dtype not in dtypes or path.stat().st_size != file_size:
+        raise ValueError(f"{path}: is torn")
+    header = file_size - np.dtype(dtype).itemsize * int(np.prod(shape))
+    return np.memmap(path, dtype, "c", header, tuple(shape))
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed have left in a cache."""
+    for path in folder.glob(".*.*"):
+        try:
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(path)
+        except OSError:
+            continue  # gone already, or of another user

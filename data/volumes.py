@@ -1,0 +1,135 @@
+"""From cases to prepared volumes: all in memory, mapped from disk, or made when asked for."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from configs import TrainingConfig, cache_dir
+
+from .cache import DiskVolumes, recipe_of, volume_key
+from .cache_entries import Volume, remove_abandoned
+from .cases import Case
+from .datasets import Dataset
+from .distances import distance_maps
+from .selection import Selection
+from .transforms import DIST_MAP, case_files, prepare_crops, preprocessing
+
+NUM_THREADS = 4
+
+
+def run_volumes(config: TrainingConfig,
+                selection: Selection) -> tuple[Sequence[Volume], Sequence[Volume]]:
+    """Training and validation volumes of a run, kept where its settings say.
+
+    Raises:
+        See `load_volumes`.
+    """
+    load = partial(load_volumes, dataset=selection.dataset, progress=config.show_verbose,
+                   cache=config.cache, folder=cache_dir(config))
+    unit = config.distance_unit if config.shape_priors else None
+    return (load(selection.group("training"), img_size=config.img_size, distance_unit=unit),
+            load(selection.group("validation")))
+
+
+def load_volumes(cases: Sequence[Case], dataset: Dataset,
+                 img_size: tuple[int, int, int] | None = None, progress: bool = False,
+                 distance_unit: str | None = None, cache: str = "memory",
+                 folder: str | Path | None = None) -> Sequence[Volume]:
+    """All that is fixed about the cases, computed once and kept in memory or on disk.
+
+    A voxel takes 4 bytes for each channel and 1 for the label; with distance maps 4 more for each
+    class, so that with 8 classes and one channel they are most of it.
+
+    Args:
+        img_size: crop size to prepare for; None for evaluation, which neither pads nor crops.
+        distance_unit: "mm" or "voxel" adds "dist_map", (K, H, W, D) float32, of the label as it
+            is after padding; see data.distance_maps.
+        cache: "memory"; "disk", where this process holds no more for many cases than for few;
+            or "off", which makes a volume anew whenever it is asked for. The volumes are the
+            same to the bit.
+        folder: of the cache on disk.
+
+    Raises:
+        RuntimeError: a case cannot be read or transformed; the message names it.
+        ValueError: a case to be cropped has no foreground left, or `folder` cannot be written.
+    """
+    assert cache in ("memory", "disk", "off"), cache
+    prepare = partial(prepare_volume, dataset=dataset, img_size=img_size,
+                      distance_unit=distance_unit)
+    if cache == "off":
+        return FreshVolumes(cases, prepare)
+    if cache == "memory":
+        return _in_threads(prepare, cases, len(cases), "loading", progress)
+    assert folder is not None
+    remove_abandoned(Path(folder))
+    recipe = recipe_of(dataset, img_size, distance_unit)
+    keys = _in_threads(partial(volume_key, recipe=recipe), cases, len(cases), "checking the cache",
+                       progress)
+    volumes = DiskVolumes(Path(folder), cases, keys, prepare)
+    absent = [index for index in range(len(cases)) if not volumes.has(index)]
+    _in_threads(volumes.make, absent, len(absent), "loading", progress and bool(absent))
+    return volumes
+
+
+class FreshVolumes(Sequence):
+    """Volumes that are read and transformed whenever they are asked for, as by the authors."""
+
+    def __init__(self, cases: Sequence[Case], prepare: Callable[[Case], Volume]):
+        self.cases, self.prepare = list(cases), prepare
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Volume:
+        return self.prepare(self.cases[index])
+
+
+def prepare_volume(case: Case, dataset: Dataset, img_size: tuple[int, int, int] | None = None,
+                   distance_unit: str | None = None) -> Volume:
+    """One case's volume; arguments and errors are those of `load_volumes`."""
+    volume = _preprocessed(preprocessing(dataset), case)
+    if img_size is not None:
+        volume = prepare_crops(volume, dataset, img_size)
+    if distance_unit is None:
+        return volume
+    assert distance_unit in ("mm", "voxel"), distance_unit
+    spacing = volume["spacing_mm"].tolist() if distance_unit == "mm" else (1.0, 1.0, 1.0)
+    maps = distance_maps(volume["label"][0].numpy(), dataset.num_classes, spacing)
+    return volume | {DIST_MAP: torch.from_numpy(maps)}
+
+
+def _preprocessed(fixed: Callable, case: Case) -> Volume:
+    """An error names the case, not the transform."""
+    try:
+        return fixed(case_files(case))
+    except Exception as error:
+        root = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        raise RuntimeError(f"{case.case_id}: cannot be prepared "
+                           f"({type(root).__name__}: {root})") from error
+
+
+def _in_threads(function: Callable, items: Iterable, total: int, what: str,
+                progress: bool) -> list[Any]:
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        return list(tqdm(pool.map(function, items), total=total, desc=what, unit="case",
+                         disable=not progress))
+
+
+def stream_volumes(cases: Iterable[Case], dataset: Dataset) -> Iterator[Volume]:
+    """Volumes for evaluation one at a time, the next one prepared meanwhile."""
+    fixed, cases = preprocessing(dataset), iter(cases)
+    with ThreadPoolExecutor(1) as pool:
+        ahead = deque(pool.submit(_preprocessed, fixed, case) for case in islice(cases, 1))
+        while ahead:
+            volume = ahead.popleft().result()
+            ahead.extend(pool.submit(_preprocessed, fixed, case) for case in islice(cases, 1))
+            yield volume
