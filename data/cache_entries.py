@@ -4,6 +4,8 @@ An entry is a folder with an .npy file for each array, and entry.json, which say
 """
 
 import json
+import math
+import mmap
 import os
 import secrets
 import shutil
@@ -109,20 +111,22 @@ def read_entry(folder: Path) -> Volume:
     try:
         volume = {name: torch.tensor(about[name], dtype=torch.float64) for name in GEOMETRY}
         for name, array in about["arrays"].items():
-            mapped = _mapped(folder / f"{name}.npy", DTYPES[name], **array)
+            mapped = _mapped(os.path.join(folder, f"{name}.npy"), DTYPES[name], **array)
             volume[name] = torch.from_numpy(mapped) if name in TENSORS else mapped
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / ENTRY}: is not of a cache") from error
     return volume
 
 
-def _mapped(path: Path, dtypes: Sequence[str], dtype: str, shape: Sequence[int],
-            file_size: int) -> np.memmap:
-    """The array of an .npy file, whose header np.load would parse again for each crop."""
-    if dtype not in dtypes or path.stat().st_size != file_size:
+def _mapped(path: str, dtypes: Sequence[str], dtype: str, shape: Sequence[int],
+            file_size: int) -> np.ndarray:
+    """The array of an .npy file; np.load would take 0.2 ms to parse a header that is known."""
+    with open(path, "rb") as file:
+        voxels = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    if dtype not in dtypes or len(voxels) != file_size:
         raise ValueError(f"{path}: is torn")
-    header = file_size - np.dtype(dtype).itemsize * int(np.prod(shape))
-    return np.memmap(path, dtype, "c", header, tuple(shape))
+    header = file_size - np.dtype(dtype).itemsize * math.prod(shape)
+    return np.ndarray(shape, dtype, voxels, header)
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -145,12 +145,13 @@ def test_eval_refuses_cases_the_run_was_trained_on(trained, run_script):
     assert json.loads((run / "summary.json").read_text())["num_cases"] == 1
 
 
-def test_the_same_seed_gives_the_same_metrics(hippocampus, trained, run_script):
+def test_the_same_seed_gives_the_same_metrics_from_memory_and_by_workers(hippocampus, trained, run_script):
     folder, _ = trained
     done = run_script("train_SelfDistil_Original.py", hippocampus, "_", "--experiment",
-                      "Hippocampus_nnUnet_Again.exp", "--epochs", 2, "--num_workers", 2, *SMALL,
-                      *SPLIT, cwd=folder)
+                      "Hippocampus_nnUnet_Again.exp", "--epochs", 2, "--num_workers", 2, "--cache",
+                      "memory", *SMALL, *SPLIT, cwd=folder)
     assert done.returncode == 0, done.stderr
+    assert len(list((folder / "experiments" / "cache").iterdir())) == 4 + 2  # of the runs before
     first, again = (folder / "experiments" / f"Hippocampus_nnUnet_{name}.exp" / "metrics.jsonl"
                     for name in ("SelfDist", "Again"))
     assert first.read_bytes() == again.read_bytes()

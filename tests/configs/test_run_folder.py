@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import TrainingConfig, experiment_dir, read_config, training_config
+from configs import TrainingConfig, cache_dir, experiment_dir, read_config, training_config
 from configs.files import write_json
 
 
@@ -24,6 +24,13 @@ def settings_of(network="unetr", *flags):
 ])
 def test_where_an_experiment_lives(experiment, folder):
     assert experiment_dir(experiment) == Path(folder)
+
+
+@pytest.mark.parametrize(("flags", "folder"), [
+    (("--experiment", "A.exp"), "experiments/cache"), (("--experiment", "runs/A.exp"), "runs/cache"),
+    (("--experiment", "A.exp", "--cache_dir", "/scratch/me"), "/scratch/me")])
+def test_where_prepared_volumes_are_kept(flags, folder):
+    assert cache_dir(settings_of("unetr", *flags)) == Path(folder)
 
 
 @pytest.mark.parametrize(("network", "flags"), [

@@ -206,6 +206,16 @@ def test_a_flag_without_what_it_needs_is_warned_of(flags, switch):
         config(*flags)
 
 
+@pytest.mark.parametrize("kind", ["memory", "off"])
+def test_a_folder_of_a_cache_that_is_not_on_disk_is_warned_of(kind):
+    with pytest.warns(UserWarning, match=f"--cache_dir here: has no effect with --cache {kind}"):
+        config("--cache", kind, "--cache_dir", "here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = config("--cache_dir", "here")
+    assert (run.cache, run.cache_dir) == ("disk", "here")
+
+
 def test_a_network_of_ones_own_takes_any_option():
     run = config("--dataset", "hippocampus", "--network", "my.nets:small", "--network_options",
                  "width=8", "norm=batch", "blocks=[1, 2]", experiment=None)

@@ -3,8 +3,17 @@
 import pytest
 import torch
 from monai.data.meta_obj import get_track_meta
+from monai.transforms import Randomizable
 
-from data import DATASETS, evaluation_loader, load_volumes, stream_volumes, training_loader
+from data import (
+    DATASETS,
+    augmentation,
+    evaluation_loader,
+    load_volumes,
+    stream_volumes,
+    training_loader,
+)
+from data.loaders import reseed
 
 HIPPOCAMPUS = DATASETS["hippocampus"]
 SIZE = (16, 16, 16)
@@ -91,6 +100,24 @@ def test_crops_of_a_volume_do_not_depend_on_the_batch_size(volumes):
     together = by_case(epoch_of(loader_of(volumes, batch_size=3), 1))
     assert set(alone) == set(together)
     assert all(torch.equal(alone[case], together[case]) for case in alone)
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_seeding_anew_is_that_of_monai(name):
+    ours, theirs = (augmentation(DATASETS[name], SIZE) for _ in range(2))
+    ours.set_random_state(0)
+    for seed in (0, 1, 2**32 - 2, 2**32 - 1, 12345):
+        reseed(ours, seed)
+        theirs.set_random_state(seed)
+        compared = 0
+        for one, other in zip(ours.transforms, theirs.transforms, strict=True):
+            for mine, other_one in ((one, other), *zip(vars(one).values(), vars(other).values(),
+                                                       strict=True)):
+                if isinstance(mine, Randomizable):
+                    assert mine.R.randint(2**31, size=3).tolist() == \
+                        other_one.R.randint(2**31, size=3).tolist()
+                    compared += 1
+        assert compared == 8  # crop and flips, rotation, shift; two of them have an inner one
 
 
 def test_epochs_and_seeds_differ(volumes):
