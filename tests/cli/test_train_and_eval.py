@@ -145,7 +145,8 @@ def test_eval_refuses_cases_the_run_was_trained_on(trained, run_script):
     assert json.loads((run / "summary.json").read_text())["num_cases"] == 1
 
 
-def test_the_same_seed_gives_the_same_metrics_from_memory_and_by_workers(hippocampus, trained, run_script):
+def test_the_same_seed_gives_the_same_metrics_by_any_loader(hippocampus, trained,
+                                                            run_script):
     folder, _ = trained
     done = run_script("train_SelfDistil_Original.py", hippocampus, "_", "--experiment",
                       "Hippocampus_nnUnet_Again.exp", "--epochs", 2, "--num_workers", 2, "--cache",

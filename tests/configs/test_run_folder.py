@@ -27,7 +27,8 @@ def test_where_an_experiment_lives(experiment, folder):
 
 
 @pytest.mark.parametrize(("flags", "folder"), [
-    (("--experiment", "A.exp"), "experiments/cache"), (("--experiment", "runs/A.exp"), "runs/cache"),
+    (("--experiment", "A.exp"), "experiments/cache"),
+    (("--experiment", "runs/A.exp"), "runs/cache"),
     (("--experiment", "A.exp", "--cache_dir", "/scratch/me"), "/scratch/me")])
 def test_where_prepared_volumes_are_kept(flags, folder):
     assert cache_dir(settings_of("unetr", *flags)) == Path(folder)
