@@ -20,6 +20,7 @@ from configs.files import write_json, write_text
 BENCHMARKS = {
     "dsd_step": "benchmarks.dsd_step",
     "fast_options": "benchmarks.fast_options",
+    "crop_loading": "benchmarks.crop_loading",
 }
 
 
