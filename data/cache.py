@@ -76,8 +76,7 @@ class DiskVolumes(Sequence):
         try:
             volume = read_entry(self.entries[index])
         except (OSError, ValueError):
-            self.make(index)
-            volume = read_entry(self.entries[index])
+            return self._made(index)  # not read back, since whoever deletes may do so again
         return volume | {"case_id": self.cases[index].case_id}
 
     def has(self, index: int) -> bool:
@@ -90,13 +89,16 @@ class DiskVolumes(Sequence):
         Raises:
             ValueError: the folder cannot be written.
         """
-        entry = self.entries[index]
-        if is_whole(entry):
-            return
-        volume = self.prepare(self.cases[index])
+        if not self.has(index):
+            self._made(index)
+
+    def _made(self, index: int) -> Volume:
+        """The volume in memory, of which the entry is written."""
+        entry, volume = self.entries[index], self.prepare(self.cases[index])
         try:
             write_entry(entry, volume)
         except OSError as error:
             raise ValueError(f"--cache disk: {entry.parent} cannot be written ({error.strerror}). "
                              f"Choose another --cache_dir, or keep the volumes in memory with "
                              f"--cache memory.") from error
+        return volume
