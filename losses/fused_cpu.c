@@ -1,8 +1,8 @@
 /* The two passes of losses/fused.py for the CPU, in float32. losses/fused_torch.py is the same in
    torch operations and says what the steps mean.
 
-   The volume is cut into boxes of one or two rows, one or two columns and the whole depth, so that
-   a head's box stays in the processor's inner caches. A worker takes a range of boxes and has
+   The volume is cut into boxes of one or two rows, a few columns and the whole depth, so that a
+   head's box stays in the processor's inner caches. A worker takes a range of boxes and has
    accumulators of its own: nothing is shared, and the order of every sum is fixed. */
 
 #include <stdint.h>
@@ -42,7 +42,7 @@ typedef struct {
     float *top, *sum, *dot, *log_sum, *teacher_log_sum;
     int32_t *own;
 } Space;
-enum { NUM_ARRAYS = 16 };
+enum { NUM_ARRAYS = 16, BLOCK = 4 };
 
 /* exp of -87 <= x <= 0 to 2 units in the last place; NaN stays NaN. */
 static inline float exponential(float x) {
@@ -137,21 +137,44 @@ static void reorder(const Job *job, const Head *head, float *made, float *logits
                     }
 }
 
-/* result[i] = start + sum over rows of weight times row. */
+/* result[i] = start + sum over r of weights[r * by_row] * rows[r][i], rows of n. */
 static void combine(float *restrict result, int64_t n, float start, const float *restrict rows,
-                    const float *weights, int64_t weight_stride, int64_t count) {
+                    int64_t count, const float *weights, int64_t by_row) {
     for (int64_t i = 0; i < n; i++) result[i] = start;
     int64_t r = 0;
-    for (; r + 4 <= count; r += 4, rows += 4 * n) {
-        float a = weights[r * weight_stride], b = weights[(r + 1) * weight_stride];
-        float c = weights[(r + 2) * weight_stride], d = weights[(r + 3) * weight_stride];
+    for (; r + BLOCK <= count; r += BLOCK, rows += BLOCK * n) {
+        float a = weights[r * by_row], b = weights[(r + 1) * by_row];
+        float c = weights[(r + 2) * by_row], d = weights[(r + 3) * by_row];
         for (int64_t i = 0; i < n; i++)
             result[i] += a * rows[i] + b * rows[n + i] + c * rows[2 * n + i] + d * rows[3 * n + i];
     }
-    for (; r < count; r++, rows += n) {
-        float a = weights[r * weight_stride];
-        for (int64_t i = 0; i < n; i++) result[i] += a * rows[i];
-    }
+    for (; r < count; r++, rows += n)
+        for (int64_t i = 0; i < n; i++) result[i] += weights[r * by_row] * rows[i];
+}
+
+/* sums[c][r] += the dot product of row c of f and row r of g. */
+static void add_products(double *sums, const float *f, int64_t channels, const float *g,
+                         int64_t rows, int64_t n) {
+    for (int64_t c = 0; c < channels; c += 2)
+        for (int64_t r = 0; r < rows; r += BLOCK) {
+            int64_t next = c + 1 < channels ? c + 1 : c, last = rows - 1;
+            const float *f0 = f + c * n, *f1 = f + next * n, *g0 = g + r * n;
+            const float *g1 = g + (r + 1 < last ? r + 1 : last) * n;
+            const float *g2 = g + (r + 2 < last ? r + 2 : last) * n;
+            const float *g3 = g + (r + 3 < last ? r + 3 : last) * n;
+            float a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+            SUMMING(a0, a1, a2, a3, b0, b1, b2, b3)
+            for (int64_t i = 0; i < n; i++) {
+                a0 += f0[i] * g0[i], a1 += f0[i] * g1[i];
+                a2 += f0[i] * g2[i], a3 += f0[i] * g3[i];
+                b0 += f1[i] * g0[i], b1 += f1[i] * g1[i];
+                b2 += f1[i] * g2[i], b3 += f1[i] * g3[i];
+            }
+            float products[2][BLOCK] = {{a0, a1, a2, a3}, {b0, b1, b2, b3}};
+            for (int64_t i = 0; i < 2 && c + i < channels; i++)
+                for (int64_t j = 0; j < BLOCK && r + j < rows; j++)
+                    sums[(c + i) * rows + r + j] += products[i][j];
+        }
 }
 
 static int64_t made_rows(const Job *job, const Head *head) {
@@ -169,7 +192,7 @@ static void read_logits(const Job *job, const Head *head, Box box, const Space *
     int64_t positions = box.voxels / per_class;
     for (int64_t r = 0; r < rows; r++)
         combine(s->made + r * positions, positions, head->bias[r / per_class], s->feature,
-                head->weight + r, rows, head->channels);
+                head->channels, head->weight + r, rows);
     reorder(job, head, s->made, logits, 0);
 }
 
@@ -184,35 +207,15 @@ static void write_gradient(const Job *job, const Head *head, Box box, const Spac
     int64_t positions = box.voxels / per_class;
     reorder(job, head, s->made, s->gradient, 1);
     double *by_weight = gathered + head->gathered_at, *by_bias = by_weight + head->channels * rows;
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t k = 0; k < job->classes; k++) {
         float sum = 0;
         SUMMING(sum)
-        for (int64_t i = 0; i < positions; i++) sum += s->made[r * positions + i];
-        by_bias[r / per_class] += sum;
+        for (int64_t i = 0; i < box.voxels; i++) sum += s->gradient[k * box.voxels + i];
+        by_bias[k] += sum;
     }
-    for (int64_t c = 0; c < head->channels; c++) {
-        const float *f = s->feature + c * positions;
-        for (int64_t r = 0; r + 4 <= rows; r += 4) {
-            const float *g = s->made + r * positions;
-            float w = 0, x = 0, y = 0, z = 0;
-            SUMMING(w, x, y, z)
-            for (int64_t i = 0; i < positions; i++) {
-                w += f[i] * g[i];
-                x += f[i] * g[positions + i];
-                y += f[i] * g[2 * positions + i];
-                z += f[i] * g[3 * positions + i];
-            }
-            double *at = by_weight + c * rows + r;
-            at[0] += w, at[1] += x, at[2] += y, at[3] += z;
-        }
-        for (int64_t r = rows / 4 * 4; r < rows; r++) {
-            float sum = 0;
-            SUMMING(sum)
-            for (int64_t i = 0; i < positions; i++) sum += f[i] * s->made[r * positions + i];
-            by_weight[c * rows + r] += sum;
-        }
-        combine(s->raw + c * positions, positions, 0, s->made, head->weight + c * rows, 1, rows);
-    }
+    add_products(by_weight, s->feature, head->channels, s->made, rows, positions);
+    for (int64_t c = 0; c < head->channels; c++)
+        combine(s->raw + c * positions, positions, 0, s->made, rows, head->weight + c * rows, 1);
     copy_rows(job, head, box, head->by_data, s->raw, 1);
 }
 

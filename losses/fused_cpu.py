@@ -25,6 +25,7 @@ SOURCE = Path(__file__).with_name("fused_cpu.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
          "-fPIC", "-shared")
 WORTH_BUILDING = 1 << 15  # voxels of a batch
+BOX = 1 << 10             # voxels that a box may have: longer loops, within the cache
 ARRAYS = 16               # of a worker's scratch, NUM_ARRAYS in the source
 NO_KL, STUDENT, TEACHER, TAUGHT = range(4)
 
@@ -112,6 +113,7 @@ class _Task:
                  slopes: Slopes | None = None, needed: list[bool] | None = None):
         classes, self.size = _num_classes(heads), tuple(label.shape[2:])
         step = [lcm(*(stride_of(head)[axis] for head in heads)) for axis in (0, 1)]
+        step[1] *= _repeats(self.size[1] // step[1], BOX // (step[0] * step[1] * self.size[2]))
         data = [[tensor.detach().float().contiguous() for tensor in _tensors(head)]
                 for head in heads]
         self.by_data = [torch.empty_like(tensors[0]) if slopes and needed[index] else None
@@ -174,6 +176,11 @@ def _visits(num_heads: int, plan: Plan) -> list[tuple[int, int, int]]:
                    (teacher, taught, number)]
         seen.update(range(branch.start, branch.stop))
     return visits + [(index, NO_KL, -1) for index in range(num_heads) if index not in seen]
+
+
+def _repeats(number: int, most: int) -> int:
+    """The largest divisor of a number that is at most `most`, at least 1."""
+    return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(most, 1))
 
 
 def _num_classes(heads: list[Head]) -> int:
