@@ -17,7 +17,8 @@ demo: .venv/installed
 	$(BIN)/python eval.py --experiment $(DEMO) --mode validation --device cpu
 
 test: .venv/installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .

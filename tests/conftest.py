@@ -1,9 +1,13 @@
 """What several rooms' tests share."""
 
+import io
 import logging
 import os
+import runpy
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -27,14 +31,19 @@ def hippocampus_dir() -> Path:
     return folder
 
 
+def close_logs() -> None:
+    """Close the project's log files and leave the console."""
+    log = logging.getLogger(LOGGER_NAME)
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+
+
 @pytest.fixture(autouse=True)
 def no_log_file_stays_open():
     """A run's log is closed after the test that opened it."""
     yield
-    log = logging.getLogger(LOGGER_NAME)
-    for handler in [one for one in log.handlers if isinstance(one, logging.FileHandler)]:
-        log.removeHandler(handler)
-        handler.close()
+    close_logs()
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +69,57 @@ def phantoms(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="session")
+def run_script_in():
+    """run_script_in(folder, "train_basic.py", *arguments) -> as a finished process, run there.
+
+    The script runs as __main__ within this process: torch and MONAI take seconds to import.
+    What a process of its own is needed to show is shown with run_process.
+    """
+
+    def run(folder: Path, script: str, *arguments: object):
+        command = [str(ROOT / script), *map(str, arguments)]
+        output, errors = io.StringIO(), io.StringIO()
+        with (pytest.MonkeyPatch.context() as patch, redirect_stdout(output),
+              redirect_stderr(errors), warnings.catch_warnings()):
+            _warn_as_python(patch)
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", command)
+            patch.setattr(sys, "path", [str((ROOT / script).parent), *sys.path])
+            try:
+                with pytest.raises(SystemExit) as left:
+                    runpy.run_path(command[0], run_name="__main__")
+            finally:
+                close_logs()
+        return subprocess.CompletedProcess(command, left.value.code or 0, output.getvalue(),
+                                           errors.getvalue())
+
+    return run
+
+
+def _warn_as_python(patch: pytest.MonkeyPatch) -> None:
+    """Warnings go to standard error, as they do without pytest."""
+    warnings.resetwarnings()
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", kind)
+    patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # exit_with sets it
+    patch.setattr(warnings, "showwarning", lambda message, category, filename, lineno, *_:
+                  sys.stderr.write(warnings.formatwarning(message, category, filename, lineno)))
+
+
 @pytest.fixture
-def run_script(tmp_path):
-    """run_script("train_basic.py", *arguments) -> the finished process, run in tmp_path."""
+def run_script(run_script_in, tmp_path):
+    """run_script("train_basic.py", *arguments, cwd=tmp_path): see run_script_in."""
+
+    def run(script: str, *arguments: object, cwd: Path | None = None):
+        return run_script_in(cwd or tmp_path, script, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def run_process(tmp_path):
+    """run_process("train_basic.py", *arguments) -> the finished process, run in tmp_path."""
 
     def run(script: str, *arguments: object, cwd: Path | None = None):
         return subprocess.run([sys.executable, str(ROOT / script), *map(str, arguments)],

@@ -63,13 +63,11 @@ def kill_after_first_epoch(command, cwd, last_model):
 
 
 @pytest.fixture(scope="module")
-def whole(tiles, tmp_path_factory, pytestconfig):
+def whole(tiles, tmp_path_factory, run_script_in):
     """A run of one process, its folder and what it printed."""
     cwd = tmp_path_factory.mktemp("whole")
-    done = subprocess.run([sys.executable, str(pytestconfig.rootpath / SCRIPT), str(tiles),
-                           str(tiles / "list.txt"), "--output_dir", "Whole.exp",
-                           *map(str, SETTINGS)], cwd=cwd, capture_output=True, text=True,
-                          timeout=300)
+    done = run_script_in(cwd, SCRIPT, tiles, tiles / "list.txt", "--output_dir", "Whole.exp",
+                         *SETTINGS)
     assert done.returncode == 0, done.stderr
     return cwd / "experiments" / "Whole.exp", done.stdout
 

@@ -20,22 +20,15 @@ def hippocampus(phantoms):
 
 
 @pytest.fixture(scope="module")
-def trained(hippocampus, tmp_path_factory, request):
+def trained(hippocampus, tmp_path_factory, run_script_in):
     """A folder where both scripts have trained two epochs, and what they printed."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    root = Path(request.config.rootpath)
     folder = tmp_path_factory.mktemp("trained")
-    done = {}
-    for script, name, output in (("train_basic.py", "Hippocampus_nnUnet_Basic.exp", "w.pt"),
-                                 ("train_SelfDistil_Original.py",
-                                  "Hippocampus_nnUnet_SelfDist.exp", "w.safetensors")):
-        command = [sys.executable, root / script, hippocampus, output, "--experiment", name,
-                   "--epochs", 2, "--show_verbose", *SMALL, *SPLIT]
-        done[name] = subprocess.run(list(map(str, command)), cwd=folder, text=True,
-                                    capture_output=True, timeout=500)
+    done = {name: run_script_in(folder, script, hippocampus, output, "--experiment", name,
+                                "--epochs", 2, "--show_verbose", *SMALL, *SPLIT)
+            for script, name, output in (
+                ("train_basic.py", "Hippocampus_nnUnet_Basic.exp", "w.pt"),
+                ("train_SelfDistil_Original.py", "Hippocampus_nnUnet_SelfDist.exp",
+                 "w.safetensors"))}
     return folder, done
 
 
