@@ -3,9 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -19,14 +16,12 @@ def data(phantoms):
 
 
 @pytest.fixture(scope="module")
-def validated(data, tmp_path_factory, request):
+def validated(data, tmp_path_factory, run_script_in):
     """A folder with both cross-validations, and what they printed."""
-    root, folder = Path(request.config.rootpath), tmp_path_factory.mktemp("validated")
+    folder = tmp_path_factory.mktemp("validated")
 
     def call(*arguments):
-        command = [sys.executable, root / "cross_validate.py", data, *FLAGS, *arguments]
-        return subprocess.run(list(map(str, command)), cwd=folder, text=True, capture_output=True,
-                              timeout=500)
+        return run_script_in(folder, "cross_validate.py", data, *FLAGS, *arguments)
 
     return folder, {
         "Base": call("--method", "basic", "--experiment", "Base"),

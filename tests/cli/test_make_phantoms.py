@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ from data.datasets import DATASETS
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_phantoms.py"
 
 
-def run(folder, *arguments):
-    """Run the script from another folder than the repository."""
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], cwd=folder,
-                          capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture
+def run(run_script):
+    """run(*arguments) -> the script as a finished process, away from the repository."""
+    return partial(run_script, "scripts/make_phantoms.py")
 
 
-def test_writes_cases_below_the_output(tmp_path):
-    result = run(tmp_path, "--dataset", "mmwhs-ct", "--output", "my data", "--cases", 2,
+def test_writes_cases_below_the_output(tmp_path, run):
+    result = run("--dataset", "mmwhs-ct", "--output", "my data", "--cases", 2,
                  "--size", 20, 18, 16, "--seed", 3)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "my data"
@@ -32,8 +33,8 @@ def test_writes_cases_below_the_output(tmp_path):
 
 @pytest.mark.parametrize("num_cases", [3, 8])
 @pytest.mark.parametrize("dataset", list(DATASETS))
-def test_says_a_command_that_trains_on_the_cases(dataset, num_cases, tmp_path, monkeypatch):
-    result = run(tmp_path, "--dataset", dataset, "--output", "my data", "--cases", num_cases,
+def test_says_a_command_that_trains_on_the_cases(dataset, num_cases, tmp_path, monkeypatch, run):
+    result = run("--dataset", dataset, "--output", "my data", "--cases", num_cases,
                  "--size", 16, 16, 16)
     assert result.returncode == 0, result.stderr
     python, script, *flags = shlex.split(result.stdout.splitlines()[-1])
@@ -52,15 +53,15 @@ def test_says_a_command_that_trains_on_the_cases(dataset, num_cases, tmp_path, m
     assert split.training
 
 
-def test_says_no_command_where_none_would_work(tmp_path):
-    result = run(tmp_path, "--dataset", "hippocampus", "--output", "out", "--cases", 2,
+def test_says_no_command_where_none_would_work(run):
+    result = run("--dataset", "hippocampus", "--output", "out", "--cases", 2,
                  "--size", 16, 16, 16)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 1
 
 
-def test_deeplesion_says_how_to_prepare_its_series(tmp_path):
-    result = run(tmp_path, "--dataset", "deeplesion", "--output", "my data", "--cases", 2,
+def test_deeplesion_says_how_to_prepare_its_series(tmp_path, run):
+    result = run("--dataset", "deeplesion", "--output", "my data", "--cases", 2,
                  "--size", 16, 20, 16)
     assert result.returncode == 0, result.stderr
     assert "Wrote 2 deeplesion series to my data: 000001_01_01 .. 000001_02_01" in result.stdout
@@ -68,19 +69,19 @@ def test_deeplesion_says_how_to_prepare_its_series(tmp_path):
     python, script, step, *folders = shlex.split(result.stdout.splitlines()[-1])
     assert (python, step, folders) == ("python", "all", ["my data", "my data_prepared"])
     assert (SCRIPT.parents[1] / script).is_file()
-    again = run(tmp_path, "--dataset", "deeplesion", "--output", "my data", "--cases", 1)
+    again = run("--dataset", "deeplesion", "--output", "my data", "--cases", 1)
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
 
 
-def test_second_run_is_refused_without_overwrite(tmp_path):
+def test_second_run_is_refused_without_overwrite(run):
     arguments = ["--dataset", "hippocampus", "--output", "out", "--cases", 1, "--size", 16, 16, 16]
-    assert run(tmp_path, *arguments).returncode == 0
-    refused = run(tmp_path, *arguments)
+    assert run(*arguments).returncode == 0
+    refused = run(*arguments)
     assert refused.returncode == 2
     assert "already holds cases" in refused.stderr
     assert "--overwrite" in refused.stderr
-    assert run(tmp_path, *arguments, "--overwrite").returncode == 0
+    assert run(*arguments, "--overwrite").returncode == 0
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -90,8 +91,8 @@ def test_second_run_is_refused_without_overwrite(tmp_path):
     (["--cases", "two"], "invalid int"),
     ([], "--cases"),
 ])
-def test_wrong_arguments_exit_2_with_one_message(arguments, words, tmp_path):
-    result = run(tmp_path, "--dataset", "hippocampus", "--output", "out", *arguments)
+def test_wrong_arguments_exit_2_with_one_message(arguments, words, tmp_path, run):
+    result = run("--dataset", "hippocampus", "--output", "out", *arguments)
     assert result.returncode == 2
     assert words in result.stderr
     assert "error: " in result.stderr
@@ -99,17 +100,17 @@ def test_wrong_arguments_exit_2_with_one_message(arguments, words, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_that_is_a_file_is_a_wrong_argument(tmp_path):
+def test_an_output_that_is_a_file_is_a_wrong_argument(tmp_path, run):
     (tmp_path / "out").write_text("not a folder")
-    result = run(tmp_path, "--dataset", "hippocampus", "--output", "out", "--cases", 1)
+    result = run("--dataset", "hippocampus", "--output", "out", "--cases", 1)
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert "is a file" in result.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path, run):
     (tmp_path / "file").write_text("not a folder")
-    result = run(tmp_path, "--dataset", "hippocampus", "--output", "file/out", "--cases", 1)
+    result = run("--dataset", "hippocampus", "--output", "file/out", "--cases", 1)
     assert result.returncode == 1
     assert "\nfailed: NotADirectoryError" in result.stderr
 

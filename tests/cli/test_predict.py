@@ -2,9 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -21,14 +18,12 @@ def data(phantoms):
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory, request):
+def trained(data, tmp_path_factory, run_script_in):
     """The folder in which one epoch has been trained on case 1, 2 and 3."""
     folder = tmp_path_factory.mktemp("trained")
-    command = [sys.executable, Path(request.config.rootpath) / "train_basic.py", data, "_",
-               "--experiment", NAME, "--filters", 4, 8, 8, "--img_size", 16, 16, 16, "--epochs", 1,
-               "--training_split", 2, "--device", "cpu"]
-    done = subprocess.run(list(map(str, command)), cwd=folder, text=True, capture_output=True,
-                          timeout=500)
+    done = run_script_in(folder, "train_basic.py", data, "_", "--experiment", NAME, "--filters",
+                         4, 8, 8, "--img_size", 16, 16, 16, "--epochs", 1, "--training_split", 2,
+                         "--device", "cpu")
     assert done.returncode == 0, done.stderr
     return folder
 

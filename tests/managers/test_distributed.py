@@ -55,7 +55,7 @@ def pretrained(processes, rows):
     manager.current_epoch = 3
     generator = torch.Generator().manual_seed(4)
     for manager.current_batch in range(2):
-        views = [torch.randn(4, 1, 16, 32, 64, generator=generator, dtype=torch.float64)[rows]
+        views = [torch.randn(4, 1, 8, 32, 64, generator=generator, dtype=torch.float64)[rows]
                  for _ in range(2)]
         manager.train_step(*manager.unpack_data(views))
     weights = {name: [float(value.double().sum()), float(value.double().norm())]
