@@ -136,7 +136,7 @@ def test_gradients_are_clipped_tensor_by_tensor(manager_of, amp):
         manager.scaler.load_state_dict(manager.scaler.state_dict() | {"scale": 64.0})
     step(manager, 1, 0, views(size=SMALL))
     norms = [float(p.grad.norm()) for p in manager.model.parameters() if p.grad is not None]
-    assert max(norms) <= 1e-4 * (1 + 1e-5)
+    assert max(norms) <= 1e-4 * (1 + 1e-4)  # norms are float32 sums
     assert max(norms) > 0.99e-4
 
 
