@@ -1,7 +1,8 @@
 """python -m benchmarks [--only NAME ...] [--device cuda] [--quick]: the table of speed and memory.
 
 Prints the rows as they are measured and writes them with the machine and the versions to
-benchmarks/results/table_<device>.json and .md, again after each benchmark.
+benchmarks/results/table_<device>.json and .md after each benchmark; benchmarks that were not asked
+for keep their last figures there.
 """
 
 import argparse
@@ -14,13 +15,14 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.rows import Row, table
-from configs.files import write_json, write_text
+from configs.files import read_json, write_json, write_text
 
 # Each module has rows(device, quick) -> list[Row]; the order is that of the table.
 BENCHMARKS = {
     "dsd_step": "benchmarks.dsd_step",
     "fast_options": "benchmarks.fast_options",
     "crop_loading": "benchmarks.crop_loading",
+    "scaling": "benchmarks.scaling",
 }
 
 
@@ -38,22 +40,35 @@ def main() -> int:
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here")
     args.output.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    seconds: dict[str, float] = {}
+    where = args.output / f"{'quick' if args.quick else 'table'}_{args.device}"
+    path = where.with_suffix(".json")
+    record = read_json(path) if path.exists() else {}
     for name in args.only:
-        start = time.perf_counter()
-        new = import_module(BENCHMARKS[name]).rows(args.device, args.quick)
-        seconds[name] = round(time.perf_counter() - start, 1)
-        rows += new
-        print(f"{name} ({seconds[name]:.0f} s)\n{table(new)}\n", flush=True)
-        record = {"command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-                  "machine": machine(args.device), "seconds": seconds,
-                  "rows": [row.as_json() for row in rows]}
-        where = args.output / f"table_{args.device}"
-        write_json(where.with_suffix(".json"), record)
-        write_text(where.with_suffix(".md"), f"{table(rows)}\n")
-    print(table(rows))
+        module, start = import_module(BENCHMARKS[name]), time.perf_counter()
+        new = module.rows(args.device, args.quick)
+        seconds = round(time.perf_counter() - start, 1)
+        print(f"{name} ({seconds:.0f} s)\n{table(new)}\n", flush=True)
+        record[name] = {"machine": machine(args.device), "seconds": seconds,
+                        "rows": [row.as_json() for row in new]}
+        record = {known: record[known] for known in BENCHMARKS if known in record}
+        write_json(path, record)
+        write_text(where.with_suffix(".md"), report(record))
+        if hasattr(module, "draw"):
+            rows = {known: part["rows"] for known, part in record.items()}
+            print(module.draw(rows, args.output, where.name))
+    print(report(record))
     return 0
+
+
+def report(record: dict) -> str:
+    """All that is on record as one table, and what it was measured on."""
+    rows = [Row.of_json(row) for part in record.values() for row in part["rows"]]
+    machines = dict.fromkeys(
+        f"{m['date']}, {m['gpu'] or m['cpu']}, {m['threads']} threads, Python {m['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in m["versions"].items())
+        for m in (part["machine"] for part in record.values()))
+    seconds = ", ".join(f"{name} {part['seconds']:.0f} s" for name, part in record.items())
+    return f"{table(rows)}\n\n{'; '.join(machines)}. Took: {seconds}.\n"
 
 
 if __name__ == "__main__":

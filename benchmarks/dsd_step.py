@@ -8,27 +8,26 @@ from collections.abc import Callable
 
 import torch
 
-from losses import DiceCELoss, DSDLoss, dsd_loss
+from benchmarks.measure import paired, peak_growth_mib
+from benchmarks.rows import Row
+from losses import DiceCELoss, DSDLoss, RunningLoss, dsd_loss
 from losses.fused import fused_dsd_loss
 from managers import SegmentationManager
 from networks import build_network
 
-from .measure import paired, peak_growth_mib
-from .rows import Row
-
 NETWORKS = {"nnunet": {}, "unetr": {}}  # with the published options
 CLASSES = 8
-CLASS_NAMES = tuple(f"class {index}" for index in range(CLASSES))
 
 
 def step(network: str, method: str, size: int, device: str = "cpu", amp: bool = False,
-         classes: int = CLASSES, batch: int = 1) -> Callable[[], object]:
-    """One optimiser step on a batch of noise."""
+         classes: int = CLASSES, batch: int = 1,
+         loss: RunningLoss | None = None) -> Callable[[], object]:
+    """One optimiser step on a batch of noise; `loss` in place of the method's own."""
     torch.manual_seed(0)
     model = build_network(network, 1, classes, (size,) * 3, method == "dsd", **NETWORKS[network])
-    loss = DSDLoss() if method == "dsd" else DiceCELoss()
+    loss = loss or (DSDLoss() if method == "dsd" else DiceCELoss())
     manager = SegmentationManager(model, torch.optim.AdamW(model.parameters()), loss,
-                                  CLASS_NAMES[:classes], (size,) * 3)
+                                  tuple(f"class {index}" for index in range(classes)), (size,) * 3)
     manager.to(torch.device(device))
     manager.model.train()
     images = torch.randn(batch, 1, *(size,) * 3, device=device)
@@ -81,7 +80,7 @@ def loss_growth(size: int, which: int) -> Callable[[], object]:
 
 def rows(device: str, quick: bool) -> list[Row]:
     """DSD against basic for two networks, in time and memory; the loss against the plain one."""
-    size, pairs, result = (32, 1, []) if quick else (96, 5, [])
+    size, pairs, result = (32, 1, []) if quick else (96, 3, [])
     for network in NETWORKS:
         where = f"{network}, {size}^3, batch 1, {CLASSES} classes, {device} float32"
         timing = paired(step(network, "dsd", size, device), step(network, "basic", size, device),

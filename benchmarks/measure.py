@@ -66,8 +66,8 @@ def _growth(build: Callable, arguments: tuple, threads: int, queue) -> None:
     forget_peak()
     start = resident_mib()
     for _ in range(2):  # the second step has the optimiser's state and the grown heap too
-        step()
-    queue.put(resident_mib(peak=True) - start)
+        result = step()
+    queue.put((resident_mib(peak=True) - start, result))
 
 
 def peak_growth_mib(build: Callable[..., Callable[[], object]], *arguments) -> float:
@@ -76,6 +76,11 @@ def peak_growth_mib(build: Callable[..., Callable[[], object]], *arguments) -> f
     In a process of its own: what earlier work left behind does not count. `build` must be a
     function of a module, its arguments must pickle.
     """
+    return in_own_process(build, *arguments)[0]
+
+
+def in_own_process(build: Callable[..., Callable[[], object]], *arguments) -> tuple[float, object]:
+    """The growth of `peak_growth_mib`, and what the step returned when it ran again."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=_growth,
@@ -87,6 +92,6 @@ def peak_growth_mib(build: Callable[..., Callable[[], object]], *arguments) -> f
         process.join()
         raise RuntimeError(f"the process that measured {build.__name__} ended without a figure, "
                            f"exit code {process.exitcode}")
-    growth = queue.get()
+    result = queue.get()
     process.join()
-    return growth
+    return result

@@ -28,6 +28,11 @@ class Row:
         return self.measured <= self.target if self.better == "low" else (
             self.measured >= self.target)
 
+    @classmethod
+    def of_json(cls, values: dict) -> "Row":
+        """From what `as_json` gave."""
+        return cls(**{name: value for name, value in values.items() if name != "met"})
+
     def as_json(self) -> dict:
         """Everything, for the record."""
         return asdict(self) | {"met": self.met}
