@@ -4,7 +4,6 @@ Arrays are (rows, cols, slices) as those of `data.deeplesion`: rows run to the p
 columns to the left, slices to the feet.
 """
 
-import gzip
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from nibabel import orientations
 
 from configs.dataset_json import NIFTI_SUFFIXES
 
-from .verification import READ_ERRORS
+from .nifti_stream import READ_ERRORS, read_nifti
 
 AXCODES = ("P", "L", "I")
 # Label maps are no images to learn from; so they are named by MSD, MM-WHS, BraTS, LiTS and KiTS.
@@ -51,9 +50,7 @@ class NiftiVolume:
         """
         path = self.files[0]
         try:
-            # To the stream's very end, where its checksum is: nibabel alone stops before that.
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-                file = type(nibabel.load(path)).from_bytes(stream.read())
+            file, _ = read_nifti(path)
             values = np.asanyarray(file.dataobj)
         except READ_ERRORS as error:
             raise _damaged(path, error) from error

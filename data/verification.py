@@ -1,9 +1,15 @@
-"""Looking at every file before anything is trained: all problems, in one message."""
+"""Looking at every file before anything is trained: all problems, in one message.
 
-import gzip
-import zlib
-from collections.abc import Sequence
+One implementation with two forms: `verify_cases` at the start of every run, and the report of
+scripts/verify_dataset.py (data/verify_report.py).
+"""
+
+import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
@@ -13,16 +19,34 @@ from tqdm import tqdm
 from .cases import Case, DataError, Problem
 from .datasets import Dataset
 from .images import channel_axis, spatial_grid
+from .nifti_stream import READ_ERRORS, read_nifti
 
 Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
 NUM_THREADS = 4
-READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError,
-               nibabel.spatialimages.HeaderDataError)
+PLAUSIBLE_MM = (0.05, 20.0)  # voxel sizes, from micro-CT to the thickest slices
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What reading one case has shown.
+
+    Attributes:
+        errors: what keeps the case from being used.
+        warnings: what should be looked at.
+        digest: of the image's unpacked bytes; None where it cannot be read.
+    """
+
+    case: Case
+    errors: list[Problem]
+    warnings: list[Problem]
+    digest: str | None
 
 
 def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Problem] = (),
                  progress: bool = False) -> None:
     """Read every image and label and refuse the set if any cannot be trusted.
+
+    Warns of what should be looked at, all in one warning; see `case_findings`.
 
     Args:
         known: problems found before, told in the same message.
@@ -33,33 +57,77 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
             values or without any foreground. One message with every problem.
     """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        found = list(tqdm(pool.map(lambda case: case_problems(case, dataset), cases),
+        found = list(tqdm(pool.map(lambda case: case_findings(case, dataset), cases),
                           total=len(cases), desc="verifying", unit="case", disable=not progress))
-    problems = [*known, *(problem for problems in found for problem in problems)]
+    problems = [*known, *(problem for one in found for problem in one.errors)]
     if problems:
         raise DataError(f"{len(problems)} problem(s) in {len(cases)} cases of {dataset.name}:\n"
                         + "\n".join(map(str, problems)))
+    doubtful = [*(problem for one in found for problem in one.warnings), *twin_problems(found)]
+    if doubtful:
+        warnings.warn(f"{len(doubtful)} doubtful finding(s) in {len(cases)} cases of "
+                      f"{dataset.name}:\n" + "\n".join(map(str, doubtful)), stacklevel=2)
 
 
 def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
-    """The problems of one case, with its label if it has one; empty when it can be trusted."""
-    problems, grid = _checked_image(case, dataset)
-    if case.label is None:
-        return problems
-    label, array = _read(case, case.label, problems)
-    if label is not None:
-        problems += _label_problems(case, array, dataset.label_values)
-    if label is not None and grid is not None:
-        problems += _geometry_problems(case, grid, label)
-    return problems
+    """The errors of one case, with its label if it has one; empty when it can be trusted."""
+    return case_findings(case, dataset).errors
 
 
-def _checked_image(case: Case, dataset: Dataset) -> tuple[list[Problem], Grid | None]:
-    """The image's problems, and its grid if that can be trusted."""
+def case_findings(case: Case, dataset: Dataset,
+                  crop: tuple[int, int, int] | None = None) -> Findings:
+    """Read one case, whole.
+
+    Warnings are: a constant image, implausible voxel sizes, labels stored as floating point, and
+    a volume smaller than the crop.
+
+    Args:
+        crop: (X, Y, Z) voxels that training cuts out, after resampling; None to leave it open.
+    """
+    errors: list[Problem] = []
+    doubtful: list[Problem] = []
+    image, array, digest = _read(case, case.image, errors)
+    grid = None
+    if image is not None:
+        found, grid = _checked_image(case, dataset, image, array)
+        errors += found
+        doubtful += _image_warnings(case, array)
+    if grid is not None:
+        doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
+    if case.label is not None:
+        del array
+        label, array, _ = _read(case, case.label, errors)
+        if label is not None:
+            wrong = _label_problems(case, array, dataset.label_values)
+            errors += wrong
+            if array.dtype.kind == "f" and not wrong:
+                doubtful.append(Problem(case.case_id, case.label, f"labels are {array.dtype}",
+                                        "store them as integers, without a scale"))
+        if label is not None and grid is not None:
+            errors += _geometry_problems(case, grid, label)
+    return Findings(case, errors, doubtful, digest)
+
+
+def twin_problems(found: Iterable[Findings]) -> list[Problem]:
+    """A problem for each image that is byte-identical to one of another case."""
+    return [Problem(other.case_id, other.image, f"is byte-identical to {first.image} of "
+                    f"{first.case_id}", "remove one, or keep both in one group of the split")
+            for first, *others in twins(found) for other in others]
+
+
+def twins(found: Iterable[Findings]) -> list[list[Case]]:
+    """Groups of two cases or more whose images have the same bytes once unpacked."""
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for one in found:
+        if one.digest is not None:
+            groups[one.digest].append(one.case)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _checked_image(case: Case, dataset: Dataset, image: nibabel.Nifti1Image,
+                   array: np.ndarray) -> tuple[list[Problem], Grid | None]:
+    """The image's errors, and its grid if that can be trusted."""
     problems: list[Problem] = []
-    image, array = _read(case, case.image, problems)
-    if image is None:
-        return problems, None
     if array.dtype.kind not in "biuf":
         return [Problem(case.case_id, case.image, f"holds {array.dtype} values",
                         "export it with one real number per voxel")], None
@@ -80,18 +148,44 @@ def _checked_image(case: Case, dataset: Dataset) -> tuple[list[Problem], Grid | 
     return problems, grid
 
 
+def _image_warnings(case: Case, array: np.ndarray) -> list[Problem]:
+    if array.dtype.kind not in "biuf" or not array.size or not (array == array.flat[0]).all():
+        return []
+    return [Problem(case.case_id, case.image, f"every voxel is {array.flat[0]:g}",
+                    "export it again or leave the case out")]
+
+
+def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float] | None,
+                   crop: tuple[int, int, int] | None) -> list[Problem]:
+    shape, affine = grid
+    problems = []
+    spacing = nibabel.affines.voxel_sizes(affine)
+    if not PLAUSIBLE_MM[0] <= spacing.min() <= spacing.max() <= PLAUSIBLE_MM[1]:
+        said = " x ".join(f"{size:.3g}" for size in spacing)
+        problems.append(Problem(case.case_id, case.image, f"its voxels are {said} mm",
+                                "correct the header if that is not so"))
+    if spacing_mm is not None:
+        shape = tuple(np.ceil(shape * spacing / spacing_mm).tolist())
+    if crop is not None and any(size < wanted for size, wanted in zip(shape, crop, strict=True)):
+        said = " x ".join(f"{size:.0f}" for size in shape)
+        resampled = "" if spacing_mm is None else ", resampled,"
+        wanted = " x ".join(map(str, crop))
+        problems.append(Problem(case.case_id, case.image, f"its {said} voxels{resampled} are "
+                                f"fewer than the crop's {wanted}", "it is padded; choose a "
+                                "smaller --img_size to train on whole crops"))
+    return problems
+
+
 def _read(case: Case, path: Path, problems: list[Problem]):
-    """Header and voxels, or (None, None) with a problem."""
+    """Header, voxels and digest of the unpacked file, or three times None with a problem."""
     try:
-        # To the stream's very end, where its checksum is: nibabel alone stops before that.
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            file = type(nibabel.load(path)).from_bytes(stream.read())
+        file, content = read_nifti(path)
         array = np.asanyarray(file.dataobj)
+        return file, array, hashlib.blake2b(content, digest_size=16).hexdigest()
     except READ_ERRORS as error:
         problems.append(Problem(case.case_id, path, f"cannot be read ({_one_line(error)})",
                                 "the file is damaged or not NIfTI; copy or download it again"))
-        return None, None
-    return file, array
+        return None, None, None
 
 
 def _one_line(error: Exception) -> str:
@@ -128,10 +222,19 @@ def _geometry_problems(case, image_grid, label):
     shift = grid_shift_mm(affine, label_affine, shape)
     tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(affine)))
     if not shift <= tolerance:  # also when the affine holds NaN
+        turned = _axes(label_affine) != _axes(affine)
+        axes = f", axes {_axes(label_affine)} against {_axes(affine)}" if turned else ""
         return [Problem(case.case_id, case.label, f"its affine moves voxels by up to "
-                        f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm)",
+                        f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm){axes}",
                         "find out which header is right and copy it to the other file")]
     return []
+
+
+def _axes(affine: np.ndarray) -> str:
+    """Orientation such as RAS; ??? where the affine is none."""
+    if not np.isfinite(affine).all():
+        return "???"
+    return "".join(code or "?" for code in nibabel.aff2axcodes(affine))
 
 
 def grid_shift_mm(affine: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
