@@ -56,5 +56,5 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: brackets by the thousand
         raise ValueError(f"{path}: is not valid JSON ({error}).") from error

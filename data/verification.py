@@ -129,8 +129,7 @@ def _checked_image(case: Case, dataset: Dataset, image: nibabel.Nifti1Image,
     """The image's errors, and its grid if that can be trusted."""
     problems: list[Problem] = []
     if array.dtype.kind not in "biuf":
-        return [Problem(case.case_id, case.image, f"holds {array.dtype} values",
-                        "export it with one real number per voxel")], None
+        return [_no_real_numbers(case, case.image, array)], None
     try:
         axis = channel_axis(image.shape, len(dataset.channels), case.channel_first)
     except ValueError:
@@ -146,6 +145,11 @@ def _checked_image(case: Case, dataset: Dataset, image: nibabel.Nifti1Image,
                                 "voxels", "correct the header or export the image again"))
         return problems, None
     return problems, grid
+
+
+def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
+    return Problem(case.case_id, path, f"holds {array.dtype} values",
+                   "export it with one real number per voxel")
 
 
 def _image_warnings(case: Case, array: np.ndarray) -> list[Problem]:
@@ -193,6 +197,8 @@ def _one_line(error: Exception) -> str:
 
 
 def _label_problems(case, array, label_values):
+    if array.dtype.kind not in "biuf":
+        return [_no_real_numbers(case, case.label, array)]
     values, counts = np.unique(array, return_counts=True)
     wrong = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True)
              if value not in label_values]

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data import Split, consecutive_folds, read_splits, write_splits
 
@@ -91,3 +93,26 @@ def test_a_broken_file_is_named(content, tmp_path):
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"absent\.json: cannot be read"):
         read_splits(tmp_path / "absent.json", KNOWN)
+
+
+IDS = st.sampled_from(["a", "b", "c", "d", "e", ""])
+GROUPS = st.lists(IDS | st.integers() | st.none(), max_size=4) | st.text(max_size=2)
+FOLDS = st.lists(st.dictionaries(st.sampled_from(["train", "val", "test", "x"]), GROUPS,
+                                 max_size=4) | st.none(), max_size=3)
+
+
+@settings(deadline=None, max_examples=150)
+@given(FOLDS | st.none() | st.text(max_size=3))
+def test_any_file_of_folds_is_taken_whole_or_refused(tmp_path_factory, folds):
+    path = tmp_path_factory.getbasetemp() / "any_folds.json"
+    path.write_text(json.dumps(folds))
+    try:
+        splits = read_splits(path, ["a", "b", "c", "d"])
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        assert [list(split.training) for split in splits] == [fold["train"] for fold in folds]
+        for split in splits:
+            every = [*split.training, *split.validation, *split.testing]
+            assert split.training and split.validation and set(every) <= set("abcd")
+            assert len(every) == len(set(every))

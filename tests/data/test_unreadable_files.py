@@ -36,11 +36,13 @@ def test_an_absent_file_cannot_be_read(case, tmp_path, only_problem):
     only_problem(Case("gone", gone, case.label), str(gone), "cannot be read")
 
 
-def test_colours_and_complex_numbers_are_no_intensities(case, only_problem):
+@pytest.mark.parametrize("role", ["image", "label"])
+def test_colours_and_complex_numbers_are_no_values(role, case, only_problem):
+    path = getattr(case, role)
     colours = np.zeros((10, 9, 8), [("R", np.uint8), ("G", np.uint8), ("B", np.uint8)])
     for array in (colours, np.zeros((10, 9, 8), np.complex64)):
-        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), case.image)
-        only_problem(case, str(case.image), "one real number per voxel")
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+        only_problem(case, str(path), "one real number per voxel")
 
 
 def test_a_compressed_stream_that_breaks_after_the_header_cannot_be_read(case, only_problem):
