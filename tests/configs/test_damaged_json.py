@@ -42,13 +42,14 @@ def test_any_dataset_json(folder, value):
     path = folder / "dataset.json"
     said = refusal(lambda: read_dataset_json(path), path, value)
     if said is None:
-        assert {"name", "labels"} <= {*value, "name"}
+        assert isinstance(value, dict) and "labels" in value
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.data(), ANY)
 def test_a_config_with_any_value(folder, data, value):
-    valid = training_config("dsd", ["DATA", "_", "--experiment", "Hippocampus_nnUnet.exp"]).to_dict()
+    config = training_config("dsd", ["DATA", "_", "--experiment", "Hippocampus_nnUnet.exp"])
+    valid = config.to_dict()
     key = data.draw(st.sampled_from(sorted(valid)))
     path = folder / "config.json"
     said = refusal(lambda: read_config(folder), path, valid | {key: value})

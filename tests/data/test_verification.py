@@ -1,5 +1,6 @@
 """Every kind of broken file is found, all of them at once, each with its path and its remedy."""
 
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -8,7 +9,7 @@ import pytest
 
 from data import DATASETS, DataError, verify_cases
 from data.cases import Problem
-from data.verification import grid_shift_mm
+from data.verification import case_problems, grid_shift_mm
 
 CT = DATASETS["mmwhs-ct"]
 SHAPE = (10, 9, 8)
@@ -27,8 +28,21 @@ def label_array(*values):
 
 def test_a_clean_set_passes(write_case):
     values = [205, 420, 500, 550, 600, 820, 850, 421]
-    cases = [write_case(image_array(), label_array(*values), case_id=name) for name in "abc"]
-    assert verify_cases(cases, CT) is None
+    cases = [write_case(image_array() + shift, label_array(*values), case_id=name)
+             for shift, name in enumerate("abc")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert verify_cases(cases, CT) is None
+
+
+def test_what_is_doubtful_is_told_in_one_warning(write_case):
+    cases = [write_case(image_array(), label_array(205).astype(np.float32), case_id="a"),
+             write_case(image_array(), label_array(205), case_id="b")]
+    with pytest.warns(UserWarning, match=r"2 doubtful finding\(s\) in 2 cases") as told:
+        assert verify_cases(cases, CT) is None
+    text = str(told[0].message)
+    assert len(told) == 1 and "a: " in text and "labels are float32" in text
+    assert f"{cases[1].image}: is byte-identical to {cases[0].image}" in text
 
 
 @pytest.mark.parametrize("dataset", list(DATASETS))
@@ -39,7 +53,8 @@ def test_phantoms_pass(dataset, phantoms):
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.uint16])
 def test_whole_numbers_of_any_type_are_labels(kind, write_case):
-    assert verify_cases([write_case(image_array(), label_array(205, 850).astype(kind))], CT) is None
+    case = write_case(image_array(), label_array(205, 850).astype(kind))
+    assert case_problems(case, CT) == []
 
 
 def test_an_image_with_one_explicit_channel_passes(write_case):
