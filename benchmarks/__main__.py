@@ -23,6 +23,7 @@ BENCHMARKS = {
     "fast_options": "benchmarks.fast_options",
     "crop_loading": "benchmarks.crop_loading",
     "scaling": "benchmarks.scaling",
+    "fuzz_readers": "benchmarks.fuzz_readers",
 }
 
 
