@@ -80,7 +80,7 @@ def loss_growth(size: int, which: int) -> Callable[[], object]:
 
 def rows(device: str, quick: bool) -> list[Row]:
     """DSD against basic for two networks, in time and memory; the loss against the plain one."""
-    size, pairs, result = (32, 1, []) if quick else (96, 3, [])
+    size, pairs, result = (32, 1, []) if quick else (96, 2, [])
     for network in NETWORKS:
         where = f"{network}, {size}^3, batch 1, {CLASSES} classes, {device} float32"
         timing = paired(step(network, "dsd", size, device), step(network, "basic", size, device),

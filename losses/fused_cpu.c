@@ -307,8 +307,8 @@ void dsd_sums(const Job *job, int64_t first, int64_t last, int64_t channels, flo
             const Head *head = job->heads + h;
             int seen = head->role == STUDENT, teacher = head->role == TEACHER;
             if (head->supervised < 0 && !seen && !teacher) continue;
-            float *logits = teacher ? s.teacher_logits : s.logits;
-            read_logits(job, head, box, &s, logits);
+            float *logits = teacher || head->role == TAUGHT ? s.teacher_logits : s.logits;
+            if (head->role != TAUGHT) read_logits(job, head, box, &s, logits);
             if (teacher) {
                 tempered(job, &s, logits, n, s.teacher, s.teacher_log_sum);
                 continue;
@@ -405,21 +405,29 @@ void dsd_gradients(const Job *job, int64_t first, int64_t last, int64_t channels
                 continue;
             }
             if (!head->by_data && head->role != STUDENT) continue;
-            read_logits(job, head, box, &s, s.logits);
-            memset(s.gradient, 0, K * n * sizeof(float));
+            float *logits = s.logits;
+            if (head->role == TAUGHT) {  /* its logits are there, its feature is another's by now */
+                logits = s.teacher_logits;
+                if (head->weight) copy_rows(job, head, box, (float *)head->data, s.feature, 0);
+            } else {
+                read_logits(job, head, box, &s, logits);
+            }
             if (head->role == STUDENT) {
                 float by_kl = job->by_kl[head->branch];
-                tempered(job, &s, s.logits, n, s.tempered, 0);
+                tempered(job, &s, logits, n, s.tempered, 0);
+                memset(s.gradient, 0, skip * n * sizeof(float));
                 for (int64_t i = 0; i < kl_values; i++) {
-                    s.gradient[skip * n + i] += by_kl * (s.tempered[i] - s.teacher[i]);
+                    s.gradient[skip * n + i] = by_kl * (s.tempered[i] - s.teacher[i]);
                     s.behind[i] += job->inverse_temperature
-                                   * (s.teacher_logits[skip * n + i] - s.logits[skip * n + i]);
+                                   * (s.teacher_logits[skip * n + i] - logits[skip * n + i]);
                 }
+            } else {
+                memset(s.gradient, 0, K * n * sizeof(float));
             }
             if (head->role == TAUGHT) add_taught(job, head, &s, n);
             if (!head->by_data) continue;
             if (head->supervised >= 0) {
-                plain(job, &s, s.logits, n, head->role == STUDENT, 0);
+                plain(job, &s, logits, n, head->role == STUDENT, 0);
                 add_supervised(job, head, box, &s);
             }
             write_gradient(job, head, box, &s, gathered);
