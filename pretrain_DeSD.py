@@ -65,7 +65,7 @@ def main() -> None:
                  f"{processes.world_size} x {device}")
     manager.fit(loader, config.epochs,
                 callbacks_list=pretraining_callbacks(folder, config, manager, loader, history,
-                                                     listed),
+                                                     listed, checkpoint),
                 initial_epoch=len(history), device=device)
     processes.leave()
     if processes.is_main:

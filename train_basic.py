@@ -60,7 +60,7 @@ def main() -> None:
              f"{len(train_volumes)} training and {len(val_volumes)} validation cases, "
              f"epochs {len(history) + 1} to {config.epochs}, {device}")
     manager.fit(loader, config.epochs, evaluation_loader(val_volumes),
-                training_callbacks(folder, config, manager, loader, history),
+                training_callbacks(folder, config, manager, loader, history, checkpoint),
                 initial_epoch=len(history), device=fit_devices(device, config.use_multi_gpus),
                 use_multi_gpus=config.use_multi_gpus)
     if config.output_model is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.cli import INTERRUPTED, LOGGER_NAME, TrainingInterruptedError
+from configs.signals import is_interruption
 from configs.files import read_json
 from managers.checkpoints import load_checkpoint
 from managers.executors import Outcome, run_logged
@@ -84,7 +85,7 @@ def _run(task: Task, path: Path, show: bool) -> str | None:
         status = run_logged([*task.command, *task.flags_to_go_on()], path, show)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    if status == INTERRUPTED:
+    if is_interruption(status):
         raise TrainingInterruptedError(f"{task.name}; the same command goes on from here")
     if status == 0 and task.is_finished():
         return None

@@ -1,14 +1,18 @@
 """How every script ends: one message and a meaningful exit status."""
 
 import logging
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from .signals import StopSignal, raised, status_of
+
 LOGGER_NAME = "dsd"
-OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_INPUT = 0, 1, 2
+INTERRUPTED = status_of(signal.SIGINT)
 
 
 class StatedError(Exception):
@@ -16,11 +20,22 @@ class StatedError(Exception):
 
 
 class TrainingInterruptedError(Exception):
-    """The user stopped the run."""
+    """The user, or the machine, stopped the run.
+
+    Attributes:
+        number: of the signal that did.
+    """
+
+    def __init__(self, message: str = "", number: int = signal.SIGINT):
+        super().__init__(message)
+        self.number = number
 
 
 def exit_with(main: Callable[[], None]) -> NoReturn:
-    """Run `main` and leave: 0 done, 2 for wrong arguments or data, 1 for a failure, 130 for ^C.
+    """Run `main` and leave: 0 done, 2 for wrong arguments or data, 1 for a failure.
+
+    A signal that asked for the end gives 128 and its number: 130 for ^C, 143 for SIGTERM, 138 for
+    SIGUSR1.
 
     Code below raises ValueError for what the user can put right; anything else is a failure, and
     its traceback goes to the run's log (or to the terminal before there is one, but for a
@@ -29,14 +44,16 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     log = logging.getLogger(LOGGER_NAME)
     try:
-        main()
+        with raised():
+            main()
     except ValueError as error:
         log.debug(traceback.format_exc())  # to the run's log, where there is one
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
     except (KeyboardInterrupt, TrainingInterruptedError) as stop:
         print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        known = isinstance(stop, (StopSignal, TrainingInterruptedError))
+        sys.exit(status_of(stop.number) if known else INTERRUPTED)
     except Exception as error:
         stated = isinstance(error, StatedError)
         if stated or any(isinstance(handler, logging.FileHandler) for handler in log.handlers):

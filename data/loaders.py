@@ -11,6 +11,8 @@ from monai.utils.misc import MAX_SEED
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from configs.signals import leave_to_parent
+
 from .datasets import Dataset
 from .transforms import GEOMETRY, augmentation, plain_tensors
 
@@ -67,18 +69,19 @@ class EpochSampler(torch.utils.data.Sampler):
     def __init__(self, num_volumes: int, seed: int):
         self.num_volumes = num_volumes
         self.seed = seed
-        self.epoch = 0
+        self.epoch = self.start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next pass draws."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch that the next pass draws, and how many of its items are behind it."""
+        self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
         return self.num_volumes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_volumes)
-        return ((self.epoch, int(index)) for index in order)
+        epoch = self.epoch
+        return ((epoch, int(index)) for index in order[self.start:])
 
 
 def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
@@ -87,15 +90,18 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
     """Batches of {"image": (B, C, H, W, D), "label": (B, 1, H, W, D), "case_id": [B]}.
 
     And "dist_map": (B, K, H, W, D), where the volumes have distance maps. B is batch_size volumes
-    times the dataset's crops per volume. `loader.sampler.set_epoch` chooses the epoch.
+    times the dataset's crops per volume. `loader.sampler.set_epoch` chooses the epoch. The global
+    generators are neither used nor changed, so that dropout goes on alike in a resumed run.
     """
     crops = CropDataset(volumes, augmentation(dataset, img_size), seed)
     return DataLoader(crops, batch_size=batch_size, sampler=EpochSampler(len(volumes), seed),
                       num_workers=num_workers, collate_fn=list_data_collate,
-                      persistent_workers=num_workers > 0, pin_memory=pin_memory)
+                      persistent_workers=num_workers > 0, pin_memory=pin_memory,
+                      worker_init_fn=leave_to_parent, generator=torch.Generator())
 
 
 def evaluation_loader(volumes: Sequence[Volume]) -> DataLoader:
     """Whole volumes one at a time: {"image": (1, C, H, W, D), "label", "affine", ...}."""
-    return DataLoader(volumes, batch_size=1, collate_fn=list_data_collate)
+    return DataLoader(volumes, batch_size=1, collate_fn=list_data_collate,
+                      generator=torch.Generator())
 

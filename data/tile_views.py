@@ -8,6 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from configs.signals import leave_to_parent
+
 from .tile_list import read_tile
 from .view_geometry import Size, draw_views, padded_shape, take_view
 from .view_intensity import GLOBAL_1, GLOBAL_2, LOCAL, augmented
@@ -81,11 +83,11 @@ class TileSampler(torch.utils.data.Sampler):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
+        self.epoch = self.start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next pass draws."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch that the next pass draws, and how many of its items are behind it."""
+        self.epoch, self.start = epoch, start
 
     @property
     def num_steps(self) -> int:
@@ -99,7 +101,8 @@ class TileSampler(torch.utils.data.Sampler):
         epoch = self.epoch
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
         order = rng.permutation(self.num_tiles)[:len(self) * self.world_size]
-        return ((epoch, int(index)) for index in order[self.rank::self.world_size])
+        mine = order[self.rank::self.world_size][self.start:]
+        return ((epoch, int(index)) for index in mine)
 
 
 def pretraining_loader(paths: Sequence[str | Path], batch_size: int, seed: int,
@@ -126,5 +129,5 @@ def pretraining_loader(paths: Sequence[str | Path], batch_size: int, seed: int,
     return DataLoader(TileViews(paths, seed, local_crops, crop_size), batch_size=batch_size,
                       sampler=TileSampler(len(paths), batch_size, seed, rank, world_size),
                       num_workers=num_workers, persistent_workers=num_workers > 0,
-                      pin_memory=pin_memory,
+                      pin_memory=pin_memory, worker_init_fn=leave_to_parent,
                       generator=torch.Generator())  # without, it would draw from torch's own

@@ -1,6 +1,7 @@
 """The losses as torchmanager sees them: called as loss(outputs, label), with a running mean."""
 
 import math
+from typing import Any
 
 import torch
 from torchmanager.losses import Loss
@@ -53,6 +54,16 @@ class RunningLoss(Loss):
         """Start a new running mean."""
         self._sums: dict[str, torch.Tensor] = {}
         self._steps = 0
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """The sums and the number of steps since the last reset, to go on with in another run."""
+        return {"sums": dict(self._sums), "steps": self._steps}
+
+    def go_on(self, running: dict[str, Any], device: torch.device) -> None:
+        """Continue from what `running` was."""
+        self._sums = {name: value.to(device) for name, value in running["sums"].items()}
+        self._steps = running["steps"]
 
     @property
     def result(self) -> torch.Tensor:

@@ -50,14 +50,18 @@ class BoundaryWeight(Callback):
 
 
 class EpochOrder(Callback):
-    """Tells the loader's sampler which epoch comes, on which order and crops depend."""
+    """Tells the loader's sampler which epoch comes, on which order and crops depend.
 
-    def __init__(self, loader: DataLoader):
+    An epoch that was broken off goes on with the manager's `first_step`.
+    """
+
+    def __init__(self, loader: DataLoader, manager: Any):
         self.loader = loader
+        self.manager = manager
 
     def on_epoch_start(self, epoch: int) -> None:
         """Choose the 0-based epoch."""
-        self.loader.sampler.set_epoch(epoch)
+        self.loader.sampler.set_epoch(epoch, self.manager.first_step * self.loader.batch_size)
 
 
 class Record(Callback):
@@ -154,7 +158,8 @@ class Progress(Callback):
 
     def on_epoch_start(self, epoch: int) -> None:
         """Start a bar."""
-        self.bar = tqdm(total=self.num_steps, desc=f"epoch {epoch + 1}", unit="step", leave=False)
+        self.bar = tqdm(total=self.num_steps, desc=f"epoch {epoch + 1}", unit="step", leave=False,
+                        initial=self.manager.first_step)
 
     def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
         """Move the bar."""
@@ -162,7 +167,7 @@ class Progress(Callback):
         if (batch + 1) % self.refresh_every == 0:
             # Waits for the device; that is why not every step does it.
             self.bar.set_postfix(loss=f"{float(self.manager.compiled_losses.result):.4f}")
-        if batch + 1 == self.num_steps:
+        if self.manager.first_step + batch + 1 == self.num_steps:
             self.bar.close()
 
     def on_train_end(self, model: Any) -> None:

@@ -11,22 +11,27 @@ from torchmanager.callbacks import Callback
 
 from configs.files import write_bytes, write_with
 
+from .random_states import random_states, restore_random_states
+
 FORMAT = 1
 
 
 def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
                     history: list[dict[str, Any]], config: dict[str, Any],
-                    scaler: torch.amp.GradScaler | None = None) -> None:
+                    scaler: torch.amp.GradScaler | None = None,
+                    position: dict[str, Any] | None = None) -> None:
     """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
 
     The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so that the file also
     means something on its own.
+
+    Args:
+        position: in the next epoch (see Trainer.position); None at the end of one.
     """
     state = {"format": FORMAT, "network": network.state_dict(),
-             "optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state(),
-             "cuda_rng_states": torch.cuda.get_rng_state_all(),
+             "optimizer": optimizer.state_dict(), **random_states(),
              "scaler": {} if scaler is None else scaler.state_dict(),
-             "history": history, "config": config}
+             "history": history, "config": config, "position": position}
     write_with(path, lambda file: torch.save(state, file))
 
 
@@ -72,9 +77,7 @@ def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
     saved_scaler = checkpoint.get("scaler")  # older runs have none
     if scaler is not None and saved_scaler:
         scaler.load_state_dict(saved_scaler)
-    torch.set_rng_state(checkpoint["rng_state"])
-    if len(checkpoint["cuda_rng_states"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(checkpoint["cuda_rng_states"])
+    restore_random_states(checkpoint)
     return checkpoint["history"]
 
 
@@ -89,7 +92,10 @@ def export_weights(path: Path, network: nn.Module) -> None:
 
 
 class SaveCheckpoints(Callback):
-    """last.model after every epoch, best.model when the validation Dice is the highest so far."""
+    """last.model after every epoch, best.model when the validation Dice is the highest so far.
+
+    And interrupted.model where a signal ends the run in an epoch, until that epoch is finished.
+    """
 
     def __init__(self, folder: Path, manager: Any, history: list[dict[str, Any]],
                  config: dict[str, Any]):
@@ -111,8 +117,13 @@ class SaveCheckpoints(Callback):
             self.best_dice = dice
             self._save("best.model")
         self._save("last.model")
+        (self.folder / "interrupted.model").unlink(missing_ok=True)
 
-    def _save(self, name: str) -> None:
+    def save_position(self) -> None:
+        """Save the middle of an epoch."""
+        self._save("interrupted.model", self.manager.position)
+
+    def _save(self, name: str, position: dict[str, Any] | None = None) -> None:
         save_checkpoint(self.folder / name, self.manager.raw_model,
                         self.manager.compiled_optimizer, self.history, self.config,
-                        self.manager.scaler)
+                        self.manager.scaler, position)

@@ -57,6 +57,11 @@ class Processes:
             dist.destroy_process_group()
 
 
+def is_alone() -> bool:
+    """Whether this process trains by itself, so that it may stop between any two steps."""
+    return not (dist.is_available() and dist.is_initialized())
+
+
 def only_main_speaks() -> bool:
     """Whether this process is the one that shows progress; all others keep quiet about warnings.
 

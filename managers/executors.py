@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 from configs.cli import INTERRUPTED as INTERRUPTED_STATUS
 from configs.cli import LOGGER_NAME, TrainingInterruptedError
 from configs.files import read_json, write_json
+from configs.signals import StopSignal, is_interruption
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -54,7 +56,7 @@ def run_here(commands: Commands, folder: Path, show: bool) -> dict[int, Outcome]
             status = run_logged(command, path, show)
         except KeyboardInterrupt:
             status = INTERRUPTED_STATUS
-        if status == INTERRUPTED_STATUS:
+        if is_interruption(status):
             raise TrainingInterruptedError(f"fold {fold}; the same command goes on from here")
         outcomes[fold] = Outcome(status, path)
         log.info(f"fold {fold}: {'done' if status == 0 else f'failed, exit status {status}'}")
@@ -74,10 +76,12 @@ def run_logged(command: list[str], path: Path, show: bool = False) -> int:
                 if show:
                     sys.stdout.buffer.write(chunk)
                     sys.stdout.buffer.flush()
-        except KeyboardInterrupt:
-            # The terminal has told the command too; give it the time to end by itself.
+        except KeyboardInterrupt as stop:
+            # The terminal has told the command too; give it the time to finish its step and save.
+            if isinstance(stop, StopSignal) and stop.number != signal.SIGINT:
+                process.send_signal(stop.number)  # that went to this process alone
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.terminate()
             raise

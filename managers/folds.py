@@ -92,8 +92,9 @@ def training_command(config: CrossValidationConfig, fold: int, state: str) -> li
     folder = experiment_dir(config.folds[fold].experiment)
     extra = []
     if state == BEGUN:
-        # Stopped in its first epoch: there is nothing to continue from, and nothing to lose.
-        extra = ["--resume" if (folder / "last.model").is_file() else "--overwrite"]
+        # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
+        begun = any((folder / f"{name}.model").is_file() for name in ("last", "interrupted"))
+        extra = ["--resume" if begun else "--overwrite"]
     elif config.overwrite and (folder / "config.json").is_file():
         extra = ["--overwrite"]
     return [sys.executable, script, *extra, *config.arguments[fold]]

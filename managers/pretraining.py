@@ -13,6 +13,7 @@ from .distributed import Processes
 from .momentum_teacher import pair_by_name, update
 from .optimizers import clip_each, drop_last_layer_gradients, set_rates
 from .precision import guard_short_axes
+from .random_states import random_states, restore_random_states
 from .schedules import cosine, teacher_temperature
 from .trainer import Trainer
 
@@ -87,7 +88,8 @@ class DeSDManager(Trainer):
     @property
     def step(self) -> int:
         """Number of the step under way, from 0, over all epochs."""
-        return self.current_epoch * self.steps_per_epoch + self.current_batch
+        return (self.current_epoch * self.steps_per_epoch + self.first_step
+                + self.current_batch)
 
     @property
     def total_steps(self) -> int:
@@ -123,16 +125,28 @@ class DeSDManager(Trainer):
         values = {"loss": float(loss.result)} | loss.mean_terms
         means = self.processes.mean(torch.tensor(list(values.values()), dtype=torch.float64,
                                                  device=self._device))
-        steps = self.current_batch + 1
+        steps = loss.running["steps"]
         return dict(zip(values, means.tolist(), strict=True)) | {
             "feature_std": float(feature_std(self._moments / steps)),
             "teacher_temp": loss.teacher_temp}
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """The loss's sums, and those of the features' moments; see Trainer."""
+        return {"loss": super().running, "moments": self._moments}
+
+    def restore_running(self, running: dict[str, Any]) -> None:
+        """Go on with such means, on this device."""
+        super().restore_running(running["loss"])
+        moments = running["moments"]
+        self._moments = moments if isinstance(moments, int) else moments.to(self._device)
 
     def to_state(self) -> dict[str, Any]:
         """What a checkpoint holds of the training; see pretraining_runs."""
         return {"student": self.model.state_dict(), "teacher": self.teacher.state_dict(),
                 "optimizer": self.compiled_optimizer.state_dict(),
-                "desd_loss": self.raw_loss_fn.state_dict(), "scaler": self.scaler.state_dict()}
+                "desd_loss": self.raw_loss_fn.state_dict(), "scaler": self.scaler.state_dict(),
+                **random_states()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `to_state`, before `fit`."""
@@ -141,3 +155,4 @@ class DeSDManager(Trainer):
         self.compiled_optimizer.load_state_dict(state["optimizer"])
         self.raw_loss_fn.load_state_dict(state["desd_loss"])
         self.scaler.load_state_dict(state["scaler"])
+        restore_random_states(state)

@@ -20,10 +20,10 @@ from configs.pretraining import PretrainingConfig
 from reports import pretraining_picture
 
 from .callbacks import EpochOrder, Progress, Record
-from .checkpoints import FORMAT, load_checkpoint
+from .checkpoints import FORMAT
 from .collapse import signs_of_collapse
 from .pretraining import DeSDManager
-from .run_folders import refuse_to_replace
+from .run_folders import refuse_to_replace, where_it_goes_on
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -52,11 +52,9 @@ def pretraining_resume_point(config: PretrainingConfig) -> dict[str, Any] | None
     if breaking:
         raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
                          f"{'; '.join(breaking)}.")
-    checkpoint = load_checkpoint(folder / "last.model")
-    done = checkpoint["history"][-1]["epoch"]
-    if done >= config.epochs:
-        raise ValueError(f"{folder}: has finished {done} epochs; give more than that as --epochs "
-                         f"to train on.")
+    checkpoint = where_it_goes_on(
+        folder, config.epochs, complete=True,
+        same_order=not {"batch_size_per_gpu", "seed"} & set(changed))
     for name in changed:
         warnings.warn(f"--resume: {name} {old[name]} -> {new[name]}; the run goes on with the new "
                       f"value.", stacklevel=2)
@@ -93,21 +91,31 @@ def fingerprint(tiles: Sequence[Path], data_dir: str) -> str:
 
 
 def pretraining_callbacks(folder: Path, config: PretrainingConfig, manager: DeSDManager,
-                          loader: DataLoader, history: list[dict[str, Any]],
-                          tiles: str) -> list[Callback]:
-    """Order of the tiles and watch in every process; records and checkpoints in the main one."""
-    everywhere = [EpochOrder(loader), FiniteLoss(manager)]
+                          loader: DataLoader, history: list[dict[str, Any]], tiles: str,
+                          checkpoint: dict[str, Any] | None = None) -> list[Callback]:
+    """Order of the tiles and watch in every process; records and checkpoints in the main one.
+
+    Args:
+        checkpoint: that a resumed run goes on from, maybe in the middle of an epoch.
+    """
+    manager.go_on_from(checkpoint and checkpoint.get("position"))
+    everywhere = [EpochOrder(loader, manager), FiniteLoss(manager)]
     if not manager.processes.is_main:
         return everywhere
+    checkpoints = SavePretraining(folder, manager, history, config, tiles)
+    manager.save_position = checkpoints.save_position
     return everywhere + [
         Record(folder, manager.compiled_optimizer, config.epochs, history, pretraining_picture),
         CollapseWatch(config.out_dim, manager.teacher.backbone.widths[-1]),
-        SavePretraining(folder, manager, history, config, tiles),
+        checkpoints,
     ] + ([Progress(manager, len(loader))] if config.show_verbose else [])
 
 
 class SavePretraining(Callback):
-    """last.model after every epoch; the teacher alone, to be kept, every `saveckp_freq` epochs."""
+    """last.model after every epoch; the teacher alone, to be kept, every `saveckp_freq` epochs.
+
+    And interrupted.model where a signal ends the run in an epoch, until that epoch is finished.
+    """
 
     def __init__(self, folder: Path, manager: DeSDManager, history: list[dict[str, Any]],
                  config: PretrainingConfig, tiles: str):
@@ -120,13 +128,21 @@ class SavePretraining(Callback):
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:
         """Save; after the record of the epoch, whose history goes into the file."""
-        state = {"format": FORMAT, **self.manager.to_state(), "history": self.history,
-                 "epoch": epoch + 1, "config": self.config.to_dict(), "tiles": self.tiles,
-                 "steps_per_epoch": self.manager.steps_per_epoch}
+        state = self._state() | {"epoch": epoch + 1}
         if (epoch + 1) % self.config.saveckp_freq == 0:
             kept = {name: state[name] for name in ("format", "teacher", "epoch", "config")}
             self._save(f"epoch{epoch + 1:04d}.model", kept)
         self._save("last.model", state)
+        (self.folder / "interrupted.model").unlink(missing_ok=True)
+
+    def save_position(self) -> None:
+        """Save the middle of an epoch."""
+        self._save("interrupted.model", self._state() | {"position": self.manager.position})
+
+    def _state(self) -> dict[str, Any]:
+        return {"format": FORMAT, **self.manager.to_state(), "history": self.history,
+                "config": self.config.to_dict(), "tiles": self.tiles,
+                "steps_per_epoch": self.manager.steps_per_epoch}
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
         write_with(self.folder / name, lambda file: torch.save(state, file))

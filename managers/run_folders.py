@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,8 @@ from configs import TrainingConfig
 from configs.cli import LOGGER_NAME
 from configs.files import read_json, write_json
 from configs.pretraining import PretrainingConfig
+
+from .checkpoints import load_checkpoint
 
 PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
 
@@ -30,13 +33,50 @@ def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment")
     Raises:
         ValueError: the folder must stay as it is.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and not _content(folder)):
         return
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: exists and is not a run; choose another {name}.")
     if not overwrite:
         raise ValueError(f"{folder}: this experiment exists. Choose another {name}, or give "
                          f"--resume to continue it or --overwrite to replace it.")
+
+
+def _content(folder: Path) -> list[str]:
+    """Names in a folder, but for temporary files that a kill may have left."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def where_it_goes_on(folder: Path, epochs: int, complete: bool,
+                     same_order: bool) -> dict[str, Any] | None:
+    """The checkpoint that a run goes on from; None, and a warning, where there is none yet.
+
+    That is interrupted.model, saved in the middle of an epoch, or last.model where that is of a
+    later epoch.
+
+    Args:
+        epochs: that the run shall have.
+        complete: whether all that comes after the last epoch is done.
+        same_order: whether the steps of an epoch are what they were.
+
+    Raises:
+        ValueError: the run has its epochs, or a checkpoint cannot be read.
+    """
+    names = [name for name in ("interrupted.model", "last.model") if (folder / name).is_file()]
+    found = {name: load_checkpoint(folder / name) for name in names}
+    if not same_order and found.pop("interrupted.model", None) is not None:
+        warnings.warn(f"--resume: the steps of an epoch have changed, so that the one that was "
+                      f"broken off begins anew ({folder / 'interrupted.model'}).", stacklevel=3)
+    if not found:
+        warnings.warn(f"--resume: {folder} has no checkpoint to go on from, since it was stopped "
+                      f"in its first epoch; it begins anew.", stacklevel=3)
+        return None
+    checkpoint = max(found.values(), key=lambda one: len(one["history"]))
+    done = len(checkpoint["history"])
+    if done > epochs or (done == epochs and complete):
+        raise ValueError(f"{folder}: has finished {done} epochs; give more than that as --epochs "
+                         f"to train on.")
+    return checkpoint
 
 
 def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device: torch.device,
@@ -49,16 +89,26 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
         ValueError: another run of that name has begun since `refuse_to_replace`.
     """
     if not resumed:
-        refuse_to_replace(folder, config.overwrite)
-        shutil.rmtree(folder, ignore_errors=True)
+        refuse_to_replace(folder, config.overwrite or config.resume)
+        _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.model.*"):  # by a kill while it was written
+        left.unlink()
+    write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
     here = environment(device)
     if resumed:
         first = read_json(folder / "environment.json")
         here = first | {"resumed": [*first.get("resumed", []), here]}
     write_json(folder / "environment.json", here)
-    write_json(folder / "config.json", config.to_dict())
     _log_to_file(folder / f"{folder.stem}.log")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run, out of its place first, so that a kill leaves no part of it there."""
+    if folder.exists():
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

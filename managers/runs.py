@@ -14,12 +14,15 @@ from data import Split, choose_fold, dataset_of, write_splits
 from networks import TransferReport, build_network, start_from
 
 from .checkpoints import load_checkpoint
-from .run_folders import open_folder, refuse_to_replace
+from .run_folders import open_folder, refuse_to_replace, where_it_goes_on
 from .segmentation import SegmentationManager
 
 
 def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
     """The checkpoint that `config` continues from; None for a new run.
+
+    A run that has all its epochs but was stopped before its scores goes on with these; one that
+    was stopped before its first checkpoint begins anew.
 
     Asked before any data are read, so that a run that cannot be is refused at once.
 
@@ -31,15 +34,21 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
     if config.output_model is not None:
         _check_output(Path(config.output_model))
     if config.resume:
-        _compare(read_config(folder), config, folder)
-        checkpoint = load_checkpoint(folder / "last.model")
-        done = checkpoint["history"][-1]["epoch"]
-        if done >= config.epochs:
-            raise ValueError(f"{folder}: has finished {done} epochs; give more than that as "
-                             f"--epochs to train on.")
-        return checkpoint
+        before = read_config(folder)
+        _compare(before, config, folder)
+        scored = _is_newer(folder / "summary.json", folder / "last.model")
+        order = ("batch_size", "seed")
+        return where_it_goes_on(
+            folder, config.epochs, complete=scored,
+            same_order=all(getattr(before, name) == getattr(config, name) for name in order))
     refuse_to_replace(folder, config.overwrite)
     return None
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    """Whether both files are there and `path` was not written before `other`."""
+    return (path.is_file() and other.is_file()
+            and path.stat().st_mtime_ns >= other.stat().st_mtime_ns)
 
 
 def _check_output(path: Path) -> None:

@@ -83,7 +83,9 @@ class SegmentationManager(Trainer):
         return {}
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
-        """Dice-CE and Dice of one whole volume."""
+        """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit."""
+        if self._request.number is not None:
+            raise KeyboardInterrupt
         with self.autocast():
             logits = self.logits(x_test)
         if self.loss_fn is not None:
@@ -139,8 +141,9 @@ class SegmentationManager(Trainer):
         if self._last_epoch is not None and not self.is_validation_due(self.current_epoch):
             return {}
         summary = super().test(dataset, **kwargs)
-        if not summary and len(dataset) > 0:
-            raise KeyboardInterrupt  # which torchmanager swallows, leaving nothing
+        if not summary and len(dataset) > 0:  # torchmanager swallows an interruption
+            self.stop_if_asked()
+            raise KeyboardInterrupt
         return summary
 
     def is_validation_due(self, epoch: int) -> bool:

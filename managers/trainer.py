@@ -1,6 +1,8 @@
 """What both managers share: torchmanager's `fit` with errors that say where, and a device."""
 
-from contextlib import AbstractContextManager
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,7 +12,9 @@ from torchmanager.callbacks import Callback
 from torchmanager_core.errors import StopTraining
 
 from configs.cli import TrainingInterruptedError
+from configs.signals import Request, deferred
 
+from .distributed import is_alone
 from .precision import autocast, gradient_scaler, guard_short_axes
 
 
@@ -21,18 +25,60 @@ class TrainingError(RuntimeError):
 class Trainer(Manager):
     """A torchmanager Manager whose `fit` tells a failure and an interruption from success.
 
+    A signal (see configs.signals) ends `fit` after the step under way; a second one at once.
+
     Args:
         amp: mixed precision, see `precision.AMP_TYPES`.
+
+    Attributes:
+        first_step: of the present epoch, 0 unless it goes on where it was broken off.
+        save_position: called where a signal ends a run, to keep `position`; None for nothing.
     """
 
     _device = torch.device("cpu")
     current_batch = 0  # torchmanager sets it with the first step only
+    first_step = steps_done = 0
+    save_position: Callable[[], None] | None = None
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None,
                  loss: Any = None, metrics: dict[str, Any] | None = None, amp: str = "off"):
         super().__init__(network, optimizer, loss, metrics or {})
         self.amp = amp
         self.scaler = gradient_scaler(self._device, amp)
+        self._request = Request()
+        self._position_saved = False
+        self._running: dict[str, Any] | None = None  # means of an epoch to be gone on with
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """What the means of an epoch are made of so far: tensors and plain values."""
+        return self.compiled_losses.running
+
+    def restore_running(self, running: dict[str, Any]) -> None:
+        """Go on with such means, on this device."""
+        self.compiled_losses.go_on(running, self._device)
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where in the epoch the run is, between two steps or in a validation."""
+        return {"steps": self.steps_done, "running": self._running or self.running}
+
+    def go_on_from(self, position: dict[str, Any] | None) -> None:
+        """Begin the next `fit` in the middle of an epoch; None for its start."""
+        if position is not None:
+            self.first_step, self._running = position["steps"], position["running"]
+
+    def stop_if_asked(self) -> None:
+        """Save the position and end the run when a signal has asked for it.
+
+        Raises:
+            KeyboardInterrupt: it has; torchmanager ends its loop then.
+        """
+        if self._request.number is not None:
+            if self.save_position is not None:
+                self.save_position()
+                self._position_saved = True
+            raise KeyboardInterrupt
 
     def autocast(self) -> AbstractContextManager:
         """What the network's forward pass runs in; nothing without mixed precision."""
@@ -56,22 +102,41 @@ class Trainer(Manager):
 
         Raises:
             TrainingError: an error while training.
-            TrainingInterruptedError: the keyboard stopped it (torchmanager alone would return as
-                if all were done).
+            TrainingInterruptedError: a signal stopped it (torchmanager alone would return as if
+                all were done).
         """
-        finished = _CountEpochs()
-        try:
-            network = super().fit(training_dataset, epochs, val_dataset,
-                                  [*(callbacks_list or []), finished],
-                                  initial_epoch=initial_epoch, **kwargs)
-        except StopTraining as stop:
-            cause = stop.__cause__ or stop
-            raise TrainingError(f"epoch {self.current_epoch + 1}, step {self.current_batch + 1}: "
-                                f"{_root(cause)}") from cause
-        if finished.epochs < epochs - initial_epoch:
-            raise TrainingInterruptedError(f"after {initial_epoch + finished.epochs} of {epochs} "
-                                           f"epochs; the last finished one is in last.model")
+        if initial_epoch == epochs:  # broken off after its last epoch
+            return self.raw_model
+        finished = _Steps(self)
+        # Of several processes each would stop at a step of its own, and the others wait for it.
+        with deferred() if is_alone() else nullcontext(Request()) as self._request:
+            try:
+                network = super().fit(training_dataset, epochs, val_dataset,
+                                      [*(callbacks_list or []), finished],
+                                      initial_epoch=initial_epoch, **kwargs)
+            except StopTraining as stop:
+                cause = stop.__cause__ or stop
+                step = self.first_step + self.current_batch + 1
+                raise TrainingError(f"epoch {self.current_epoch + 1}, step {step}: "
+                                    f"{_root(cause)}") from cause
+        done = initial_epoch + finished.epochs
+        if self._request.number is not None or done < epochs:
+            steps = f" and {self.steps_done} steps of the next" if self._position_saved else ""
+            kept = "nothing is kept" if not (done or steps) else "--resume goes on from there"
+            raise TrainingInterruptedError(f"{self._request.name or 'stopped'} after {done} of "
+                                           f"{epochs} epochs{steps}; {kept}",
+                                           self._request.number or signal.SIGINT)
         return network
+
+    def _train(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """One epoch of torchmanager's, from `first_step` on."""
+        self.steps_done = self.first_step
+        if self._running is not None:
+            self.restore_running(self._running)
+            self._running = None
+        summary = super()._train(*args, **kwargs)
+        self._running = self.running  # a validation begins with empty means
+        return summary
 
 
 def _state_beside_parameters(optimizer: torch.optim.Optimizer) -> None:
@@ -98,15 +163,26 @@ def _laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-class _CountEpochs(Callback):
-    """How many epochs came to their end."""
+class _Steps(Callback):
+    """Counts steps and epochs, and stops between two of them when a signal asks for it."""
 
-    def __init__(self):
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
         self.epochs = 0
+
+    def on_epoch_start(self, epoch: int) -> None:
+        if self.trainer._request.number is not None:  # it came after the last step
+            raise KeyboardInterrupt
+
+    def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
+        self.trainer.steps_done += 1
+        self.trainer.stop_if_asked()
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:
         self.epochs += 1
+        self.trainer.first_step = self.trainer.steps_done = 0
+        self.trainer._running = None
 
 
 def _root(error: BaseException) -> str:

@@ -49,18 +49,23 @@ def manager_of(config: TrainingConfig, network: nn.Module, optimizer: torch.opti
 
 
 def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,
-                       loader: DataLoader, history: list[dict[str, Any]]) -> list[Callback]:
+                       loader: DataLoader, history: list[dict[str, Any]],
+                       checkpoint: dict[str, Any] | None = None) -> list[Callback]:
     """Order of cases, learning rate, records, checkpoints, progress: in this order.
 
     Args:
         history: lines of the epochs that a resumed run has behind it, else empty.
+        checkpoint: that it goes on from, maybe in the middle of an epoch.
     """
+    manager.go_on_from(checkpoint and checkpoint.get("position"))
+    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict())
+    manager.save_position = checkpoints.save_position
     optimizer = manager.compiled_optimizer
     callbacks = [
-        EpochOrder(loader),
+        EpochOrder(loader, manager),
         LearningRate(optimizer, LR_SCHEDULES[config.lr_schedule], config.lr, config.epochs),
         Record(folder, optimizer, config.epochs, history),
-        SaveCheckpoints(folder, manager, history, config.to_dict()),
+        checkpoints,
     ]
     if config.shape_priors:
         callbacks.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))

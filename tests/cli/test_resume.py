@@ -24,26 +24,33 @@ def experiment(name):
     return f"Hippocampus_nnUnet_{name}.exp"
 
 
-def kill_after_first_epoch(command, cwd, last_model):
-    """Start a run and kill it without warning once an epoch is on disk."""
+def stop_after_an_epoch(command, cwd, last_model, epoch, number):
+    """Start a run and send it a signal once that epoch is on disk; its status and last epoch."""
     process = subprocess.Popen(list(map(str, command)), cwd=cwd, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not last_model.exists() and time.monotonic() < deadline:
+    while epochs_on_disk(last_model) < epoch and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    return torch.load(last_model, weights_only=True)["history"][-1]["epoch"]
+    os.kill(process.pid, number)
+    return process.wait(), epochs_on_disk(last_model)
+
+
+def epochs_on_disk(path):
+    return len(torch.load(path, weights_only=True)["history"]) if path.exists() else 0
 
 
 def test_killed_and_resumed_is_the_same_to_the_bit(data, run_script, tmp_path, pytestconfig):
     whole = run_script(SCRIPT, data, "_", "--experiment", experiment("Whole"), *SETTINGS)
     assert whole.returncode == 0, whole.stderr
     runs = tmp_path / "experiments"
-    done = kill_after_first_epoch(
-        [sys.executable, pytestconfig.rootpath / SCRIPT, data, "_", "--experiment",
-         experiment("Killed"), *SETTINGS], tmp_path, runs / experiment("Killed") / "last.model")
-    assert 1 <= done < 4
+    command = [sys.executable, pytestconfig.rootpath / SCRIPT, data, "_", "--experiment",
+               experiment("Killed"), *SETTINGS]
+    last_model = runs / experiment("Killed") / "last.model"
+    status, done = stop_after_an_epoch(command, tmp_path, last_model, 1, signal.SIGKILL)
+    assert status == -signal.SIGKILL and 1 <= done < 4
+    status, _ = stop_after_an_epoch([*command, "--resume"], tmp_path, last_model, done + 1,
+                                    signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM
     resumed = run_script(SCRIPT, data, "_", "--experiment", experiment("Killed"), *SETTINGS,
                          "--resume")
     assert resumed.returncode == 0, resumed.stderr

@@ -1,8 +1,12 @@
 """How scripts end, which flags they promise, and how little --help loads."""
 
 import logging
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from configs.cli import (
     exit_with,
     log_to_console,
 )
+from configs.signals import SIGNALS, StopSignal, deferred, is_interruption, raised
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ("--dataset --network --fold --img_size --batch_size --epochs --experiment "
@@ -138,3 +143,52 @@ def test_the_default_block_of_the_evaluation_script_is_complete(run_script):
     done = run_script("eval.py", "--mode", "test")
     assert done.returncode == 2
     assert "invalid choice: 'test'" in done.stderr
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_128_and_its_number(number, capsys):
+    def main():
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+    before = signal.getsignal(number)
+    assert end_of(main) == 128 + number
+    assert capsys.readouterr().err == f"interrupted: {signal.Signals(number).name}\n"
+    assert signal.getsignal(number) == before
+
+
+def test_a_deferred_signal_is_noted_and_a_second_one_raises():
+    with deferred() as request:
+        assert request.number is None and request.name == ""
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert request.number == signal.SIGUSR1 and request.name == "SIGUSR1"
+        with pytest.raises(StopSignal) as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        assert stop.value.number == signal.SIGTERM and request.number == signal.SIGUSR1
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with raised():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_another_thread_nothing_is_handled():
+    noted = []
+
+    def work():
+        with deferred() as request:
+            noted.append(request.number)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert noted == [None]
+
+
+def test_statuses_of_interruptions():
+    assert all(map(is_interruption, (130, 143, 138, -signal.SIGTERM)))
+    assert not any(map(is_interruption, (0, 1, 2, 137, -signal.SIGKILL)))

@@ -116,18 +116,26 @@ def test_epoch_order_tells_the_sampler():
     chosen = []
 
     class Loader:
-        class sampler:  # noqa: N801
-            set_epoch = chosen.append
+        batch_size = 4
 
-    for number in (0, 1, 7):
-        EpochOrder(Loader).on_epoch_start(number)
-    assert chosen == [0, 1, 7]
+        class sampler:  # noqa: N801
+            def set_epoch(*epoch_and_start):
+                chosen.append(epoch_and_start)
+
+    class Manager:
+        first_step = 0
+
+    for number, Manager.first_step in ((0, 0), (1, 0), (7, 3)):
+        EpochOrder(Loader, Manager).on_epoch_start(number)
+    assert chosen == [(0, 0), (1, 0), (7, 12)]
 
 
 def test_progress_reads_the_loss_seldom(capsys):
     reads = []
 
     class Manager:
+        first_step = 0
+
         @property
         def compiled_losses(self):
             reads.append(1)

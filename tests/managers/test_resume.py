@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
+import random
+import signal
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +21,7 @@ from managers import (
     optimizer_of,
     restore,
     resume_point,
+    seed_everything,
     training_callbacks,
 )
 
@@ -28,27 +33,40 @@ pytestmark = pytest.mark.usefixtures("close_logs")
 
 
 class Loader(list):
-    """Batches that remember which epochs were asked for."""
+    """Batches that remember which epochs were asked for, and begin where they are told to."""
+
+    batch_size = 1
 
     def __init__(self, batches):
         super().__init__(batches)
-        self.sampler, self.epochs = self, []
+        self.sampler, self.epochs, self.start = self, [], 0
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch, start=0):
         self.epochs.append(epoch)
+        self.start = start
+
+    def __iter__(self):
+        return iter(self[self.start:])
 
 
 def add_noise(module, args):
-    """Noise from the global generator: a resumed run must go on in the same stream."""
-    return (args[0] + torch.randn_like(args[0]),) if module.training else args
+    """Noise from the global generators: a resumed run must go on in the same streams."""
+    if not module.training:
+        return args
+    scale = random.random() + np.random.random()
+    return (args[0] + scale * torch.randn_like(args[0]),)
 
 
 @pytest.fixture
 def train(batches):
-    """train(config, interrupt_after) -> (run folder, loader): a training as the scripts do it."""
+    """train(config, interrupt_after) -> (run folder, loader): a training as the scripts do it.
 
-    def run(config, interrupt_after=None, seed=0):
-        torch.manual_seed(seed)
+    `interrupt(steps)` is called in each forward pass of the network, with the training steps so
+    far, the one under way among them, and whether this is one.
+    """
+
+    def run(config, interrupt=lambda steps, training: None, seed=0):
+        seed_everything(seed)
         checkpoint = resume_point(config)
         network = network_of(config)
         optimizer = optimizer_of(network, config)
@@ -56,15 +74,14 @@ def train(batches):
         history = restore(checkpoint, network, optimizer)
         network.register_forward_pre_hook(add_noise)
         manager = SegmentationManager(network, optimizer, DSDLoss(), NAMES, config.img_size)
-        loader, steps = Loader(batches(2)), []
+        loader, steps = Loader(batches(3)), []
 
-        def interrupt(module, _):
+        def watch(module, _):
             steps.extend([1] if module.training else [])
-            if interrupt_after is not None and len(steps) > interrupt_after:
-                raise KeyboardInterrupt
-        network.register_forward_pre_hook(interrupt)
-        manager.fit(loader, config.epochs, batches(1, crops=1),
-                    training_callbacks(folder, config, manager, loader, history),
+            interrupt(len(steps), module.training)
+        network.register_forward_pre_hook(watch)
+        manager.fit(loader, config.epochs, batches(2, crops=1),
+                    training_callbacks(folder, config, manager, loader, history, checkpoint),
                     initial_epoch=len(history), device=CPU)
         return folder, loader
 
@@ -74,30 +91,101 @@ def train(batches):
 def contents(folder):
     """Everything of a run that must not depend on whether it was broken off."""
     last, best = (load_checkpoint(folder / f"{name}.model") for name in ("last", "best"))
+    assert not (folder / "interrupted.model").exists()
     return {"metrics": (folder / "metrics.jsonl").read_bytes(), "rng": last["rng_state"],
+            "python": last["python_rng_state"], "numpy": last["numpy_rng_state"][1:3],
             "last": last["network"], "best": best["network"], "best_history": best["history"],
             "moments": last["optimizer"]["state"], "lr": last["optimizer"]["param_groups"]}
 
 
-def test_resumed_to_the_bit(config, train, tmp_path):
-    whole = dataclasses.replace(config(), experiment=str(tmp_path / "whole.exp"), epochs=7)
+def in_step(number, stop):
+    """Calls `stop` in that training step, counted from 1 over all epochs."""
+    return lambda steps, training: stop() if training and steps == number else None
+
+
+def in_validation(epoch, stop):
+    """Calls `stop` in the first of two validations of that epoch, which has 3 steps."""
+    return lambda steps, training: stop() if not training and steps == 3 * epoch else None
+
+
+def raise_interrupt():
+    raise KeyboardInterrupt
+
+
+def send(number):
+    """Sends this process a signal, as ^C or Slurm do."""
+    return lambda: os.kill(os.getpid(), number)
+
+
+TERM = send(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("interrupt", "said", "epochs"), [
+    (in_step(8, raise_interrupt), "stopped after 2 of 4 epochs; --resume", [2, 3]),
+    (in_step(2, TERM), "SIGTERM after 0 of 4 epochs and 2 steps", [0, 1, 2, 3]),
+    (in_step(8, send(signal.SIGINT)), "SIGINT after 2 of 4 epochs and 2 steps", [2, 3]),
+    (in_step(6, send(signal.SIGUSR1)), "SIGUSR1 after 1 of 4 epochs and 3 steps", [1, 2, 3]),
+    (in_validation(2, TERM), "SIGTERM after 1 of 4 epochs and 3 steps", [1, 2, 3]),
+    (in_validation(4, TERM), "SIGTERM after 3 of 4 epochs and 3 steps", [3]),
+], ids=["at once", "first epoch", "step", "last step", "validation", "last validation"])
+def test_resumed_to_the_bit(config, train, tmp_path, interrupt, said, epochs):
+    whole = dataclasses.replace(config(), experiment=str(tmp_path / "whole.exp"), epochs=4)
     broken = dataclasses.replace(whole, experiment=str(tmp_path / "broken.exp"))
     expected, _ = train(whole)
-    with pytest.raises(TrainingInterruptedError, match="after 2 of 7 epochs"):
-        train(broken, interrupt_after=5)  # in the middle of epoch 3
+    with pytest.raises(TrainingInterruptedError, match=said):
+        train(broken, interrupt)
     folder, loader = train(dataclasses.replace(broken, resume=True), seed=99)
-    assert loader.epochs == [2, 3, 4, 5, 6]
+    assert loader.epochs == epochs
     torch.testing.assert_close(contents(folder), contents(expected), rtol=0, atol=0)
     timing = (folder / "timing.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in timing] == [1, 2, 3, 4, 5, 6, 7]
+    assert [json.loads(line)["epoch"] for line in timing] == [1, 2, 3, 4]
+
+
+def test_broken_off_twice_in_an_epoch(config, train, tmp_path):
+    whole = dataclasses.replace(config(), experiment=str(tmp_path / "whole.exp"))
+    broken = dataclasses.replace(whole, experiment=str(tmp_path / "broken.exp"))
+    expected, _ = train(whole)
+    for resume, steps, seed in ((False, 1, 0), (True, 2, 7)):
+        with pytest.raises(TrainingInterruptedError, match=f"0 of 3 epochs and {steps} steps"):
+            train(dataclasses.replace(broken, resume=resume), in_step(1, TERM), seed)
+    folder, _ = train(dataclasses.replace(broken, resume=True), seed=99)
+    torch.testing.assert_close(contents(folder), contents(expected), rtol=0, atol=0)
+
+
+def test_a_second_signal_ends_at_once(config, train):
+    def twice():
+        send(signal.SIGTERM)()
+        send(signal.SIGTERM)()
+    with pytest.raises(TrainingInterruptedError, match="after 0 of 3 epochs; nothing is kept"):
+        train(config(), in_step(2, twice))
+    with pytest.warns(UserWarning, match="no checkpoint to go on from.*begins anew"):
+        folder, loader = train(config("--resume"))
+    assert loader.epochs == [0, 1, 2]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_other_steps_begin_the_epoch_anew(config, train):
+    with pytest.raises(TrainingInterruptedError):
+        train(config(), in_step(5, TERM))
+    with pytest.warns(UserWarning, match="one that was broken off begins anew"):
+        checkpoint = resume_point(config("--resume", "--batch_size", 3))
+    assert len(checkpoint["history"]) == 1 and checkpoint["position"] is None
+    assert resume_point(config("--resume"))["position"]["steps"] == 2
+
+
+def test_a_run_without_its_scores_is_not_finished(config, train):
+    folder, _ = train(config())
+    again, loader = train(config("--resume"))
+    assert loader.epochs == []  # nothing is left to be trained, but the scores are
+    (folder / "summary.json").write_text("{}")
+    with pytest.raises(ValueError, match="has finished 3 epochs"):
+        resume_point(config("--resume"))
 
 
 def test_nothing_to_resume(config, train):
     with pytest.raises(ValueError, match="run.exp: no run here"):
         resume_point(config("--resume"))
     train(config("--epochs", 1))
-    with pytest.raises(ValueError, match="has finished 1 epochs; give more"):
-        resume_point(config("--resume", "--epochs", 1))
     with pytest.warns(UserWarning, match="epochs 1 -> 2"):
         assert resume_point(config("--resume", "--epochs", 2))["history"][-1]["epoch"] == 1
 

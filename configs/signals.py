@@ -1,0 +1,95 @@
+"""Signals that ask a process to stop: ^C, SIGTERM, and SIGUSR1, which Slurm can send beforehand."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1")
+                if hasattr(signal, name))
+
+
+class StopSignal(KeyboardInterrupt):  # noqa: N818  (it is no error)
+    """A signal asked for the end, and it was one that ends a process at once.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@dataclass
+class Request:
+    """What `deferred` heard: the number of the first signal, None while there was none."""
+
+    number: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the signal, as SIGTERM; empty while there was none."""
+        return "" if self.number is None else signal.Signals(self.number).name
+
+
+def status_of(number: int) -> int:
+    """The exit status of a process that a signal stopped, as a shell gives it: 130 for ^C."""
+    return 128 + number
+
+
+def is_interruption(status: int) -> bool:
+    """Whether an exit status says that the command was stopped by a signal and can go on."""
+    return status - 128 in SIGNALS or -status in SIGNALS
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Within, each of SIGNALS raises StopSignal in the main thread, so that files are closed."""
+    with _handled(_raise):
+        yield
+
+
+@contextmanager
+def deferred() -> Iterator[Request]:
+    """Within, the first of SIGNALS is only noted in what this yields; a second raises StopSignal.
+
+    In another thread than the main one nothing is noted: Python gives signals to the main thread.
+    """
+    request = Request()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if request.number is not None:
+            raise StopSignal(number)
+        request.number = number
+
+    with _handled(note):
+        yield request
+
+
+def leave_to_parent(_: int = 0) -> None:
+    """For a loader's worker: it goes on until its parent, which got the signal too, ends it."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise StopSignal(number)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals that are ignored, as ^C is in a shell's background, stay so."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: old for number, old in before.items() if old != signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
