@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.cli import INTERRUPTED, LOGGER_NAME, TrainingInterruptedError
-from configs.signals import is_interruption
 from configs.files import read_json
+from configs.signals import is_interruption
 from managers.checkpoints import load_checkpoint
 from managers.executors import Outcome, run_logged
 

@@ -1,5 +1,6 @@
 """Signals that ask a process to stop: ^C, SIGTERM, and SIGUSR1, which Slurm can send beforehand."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -70,9 +71,12 @@ def deferred() -> Iterator[Request]:
 
 
 def leave_to_parent(_: int = 0) -> None:
-    """For a loader's worker: it goes on until its parent, which got the signal too, ends it."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """For a loader's worker: signals to the group of its parent, as ^C is one, do not reach it.
+
+    The parent ends it, by SIGTERM where it must.
+    """
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

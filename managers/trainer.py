@@ -115,18 +115,23 @@ class Trainer(Manager):
                                       [*(callbacks_list or []), finished],
                                       initial_epoch=initial_epoch, **kwargs)
             except StopTraining as stop:
+                if self._request.number is not None:  # it ended the loader's workers as well
+                    raise self._interrupted(initial_epoch + finished.epochs, epochs) from stop
                 cause = stop.__cause__ or stop
                 step = self.first_step + self.current_batch + 1
                 raise TrainingError(f"epoch {self.current_epoch + 1}, step {step}: "
                                     f"{_root(cause)}") from cause
         done = initial_epoch + finished.epochs
         if self._request.number is not None or done < epochs:
-            steps = f" and {self.steps_done} steps of the next" if self._position_saved else ""
-            kept = "nothing is kept" if not (done or steps) else "--resume goes on from there"
-            raise TrainingInterruptedError(f"{self._request.name or 'stopped'} after {done} of "
-                                           f"{epochs} epochs{steps}; {kept}",
-                                           self._request.number or signal.SIGINT)
+            raise self._interrupted(done, epochs)
         return network
+
+    def _interrupted(self, done: int, epochs: int) -> TrainingInterruptedError:
+        steps = f" and {self.steps_done} steps of the next" if self._position_saved else ""
+        kept = "--resume goes on from there" if done or steps else "nothing is kept"
+        return TrainingInterruptedError(f"{self._request.name or 'stopped'} after {done} of "
+                                        f"{epochs} epochs{steps}; {kept}",
+                                        self._request.number or signal.SIGINT)
 
     def _train(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """One epoch of torchmanager's, from `first_step` on."""
