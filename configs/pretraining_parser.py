@@ -114,7 +114,7 @@ def pretraining_parser() -> argparse.ArgumentParser:
                      help="print every setting and where it comes from, and stop")
     exists = run.add_mutually_exclusive_group()
     exists.add_argument("--resume", action="store_true",
-                        help="continue the run from its last finished epoch, or the step a signal ended it at")
+                        help="continue the run where it was stopped")
     exists.add_argument("--overwrite", action="store_true",
                         help="replace a run of that name instead of refusing")
     _network(parser.add_argument_group("network and views"))

@@ -76,7 +76,7 @@ class TrainingConfig:
     seed: int = 100
     show_verbose: bool = False
     overwrite: bool = False                     # replace an experiment of that name
-    resume: bool = False                        # continue it after its last finished epoch
+    resume: bool = False                        # continue it where it was stopped
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, tuples as lists."""

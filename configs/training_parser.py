@@ -53,7 +53,7 @@ def _what(group):
                        help="print every setting and where it comes from, and stop")
     exists = group.add_mutually_exclusive_group()
     exists.add_argument("--resume", action="store_true",
-                        help="continue the experiment from its last finished epoch, or the step a signal ended it at")
+                        help="continue the experiment where it was stopped")
     exists.add_argument("--overwrite", action="store_true",
                         help="replace an experiment of that name instead of refusing")
     group.add_argument("--dataset", type=_dataset,
