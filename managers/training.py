@@ -80,13 +80,14 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     manager.raw_model.load_state_dict(best["network"])
     scores = score(manager, volumes, len(volumes), class_names, device,
                    progress=config.show_verbose)
-    write_scores(folder, scores, {"group": "validation", "saved_model": "best",
-                                  "space": "resampled",
-                                  "epoch": best["history"][-1]["epoch"]})
     order = list(dict.fromkeys(row["case_id"] for row in scores.rows))  # that of the volumes
     pictures = draw_cases(folder, manager, scores,
                           lambda case_id: volumes[order.index(case_id)], class_names,
                           "validation", device)
+    # Last, since it says that the run is complete.
+    write_scores(folder, scores, {"group": "validation", "saved_model": "best",
+                                  "space": "resampled",
+                                  "epoch": best["history"][-1]["epoch"]})
     log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation cases; "
              f"they also chose it:\n{scores.table}")
     log.info("\n".join(["", f"run folder  {folder}", *(f"picture     {p}" for p in pictures)]))
