@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from .faults import remedy
 from .signals import StopSignal, raised, status_of
 
 LOGGER_NAME = "dsd"
@@ -39,7 +40,7 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
 
     Code below raises ValueError for what the user can put right; anything else is a failure, and
     its traceback goes to the run's log (or to the terminal before there is one, but for a
-    StatedError).
+    StatedError). About a full disk, missing rights and too little memory it says what to do.
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     log = logging.getLogger(LOGGER_NAME)
@@ -55,13 +56,14 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
         known = isinstance(stop, (StopSignal, TrainingInterruptedError))
         sys.exit(status_of(stop.number) if known else INTERRUPTED)
     except Exception as error:
-        stated = isinstance(error, StatedError)
+        advice = remedy(error)
+        stated = isinstance(error, StatedError) or advice is not None
         if stated or any(isinstance(handler, logging.FileHandler) for handler in log.handlers):
             log.debug(traceback.format_exc())
         else:
             traceback.print_exc()
         kind = "" if stated else f"{type(error).__name__}: "
-        print(f"failed: {kind}{error}", file=sys.stderr)
+        print(f"failed: {kind}{error}{f'. {advice}' if advice else ''}", file=sys.stderr)
         sys.exit(FAILED)
     sys.exit(OK)
 

@@ -12,8 +12,23 @@ def write_with(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> No
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
     A reader sees the old file or the new one, never a part, whatever happens in between.
+
+    Raises:
+        OSError: it could not be written; with the name of `path`, whatever `write` made of it.
     """
     path = Path(path)
+    try:
+        _write_whole(path, write)
+    except Exception as error:
+        cause = error
+        while not isinstance(cause, OSError) and (cause.__cause__ or cause.__context__):
+            cause = cause.__cause__ or cause.__context__  # torch hides it behind its own
+        if isinstance(cause, OSError) and cause.errno is not None:
+            raise OSError(cause.errno, os.strerror(cause.errno), str(path)) from None
+        raise
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -142,8 +142,17 @@ def _git_state() -> dict[str, Any] | None:
         return None
 
 
+class LogFile(logging.FileHandler):
+    """A log whose disk may become full: what fails for it says so at its own place."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop the line, where logging would show a traceback for each."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def _log_to_file(path: Path) -> None:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = LogFile(path, encoding="utf-8")
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger(LOGGER_NAME).addHandler(handler)
