@@ -24,6 +24,7 @@ BENCHMARKS = {
     "crop_loading": "benchmarks.crop_loading",
     "scaling": "benchmarks.scaling",
     "fuzz_readers": "benchmarks.fuzz_readers",
+    "surface_metrics": "benchmarks.surface_metrics",
 }
 
 

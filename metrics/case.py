@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .overlap import (
-    check_same_shape,
-    check_volume,
-    dice_from_counts,
-    overlap_counts,
-    to_numpy,
-)
-from .surface import check_spacing, surface_metrics
+from .overlap import OverlapCounts, check_same_shape, check_volume, dice_from_counts, to_numpy
+from .surface import check_spacing, class_surface_metrics
 
 if TYPE_CHECKING:
     import torch
@@ -60,12 +54,19 @@ def case_metrics(
     true_map = _label_map("label", label, class_names)
     check_same_shape(("prediction", pred_map), ("label", true_map))
     names = METRICS_VOXELS if paper_metrics else METRICS_MM
-    measure = _paper_values if paper_metrics else _values
+    counts = _class_counts(pred_map, true_map, len(class_names))
+    surfaces = class_surface_metrics(
+        pred_map, true_map, np.ones(3) if paper_metrics else spacing, len(class_names)
+    )
     rows = []
-    for index, class_name in enumerate(class_names[1:], start=1):
-        values, empty = measure(pred_map == index, true_map == index, spacing)
+    for index, (count, surface) in enumerate(zip(counts, surfaces, strict=True), start=1):
+        values = (dice_from_counts(count), *surface)
+        if paper_metrics and count.empty:
+            values = (0.0 if count.empty == "prediction" else math.nan, *[math.nan] * 4)
         metrics = dict(zip(names, values, strict=True))
-        rows.append({"class": index, "class_name": class_name, **metrics, "empty": empty})
+        rows.append(
+            {"class": index, "class_name": class_names[index], **metrics, "empty": count.empty}
+        )
     return rows
 
 
@@ -81,20 +82,17 @@ def check_class_names(class_names: Sequence[str]) -> None:
         raise ValueError(f"class_names must be unique, repeated: {repeated}; rename them")
 
 
-def _values(
-    pred: np.ndarray, true: np.ndarray, spacing: np.ndarray
-) -> tuple[tuple[float, ...], str]:
-    counts = overlap_counts(pred, true)
-    return (dice_from_counts(counts), *surface_metrics(pred, true, spacing)), counts.empty
-
-
-def _paper_values(
-    pred: np.ndarray, true: np.ndarray, _spacing: np.ndarray
-) -> tuple[tuple[float, ...], str]:
-    values, empty = _values(pred, true, np.ones(3))
-    if empty:
-        values = (0.0 if empty == "prediction" else math.nan, *[math.nan] * 4)
-    return values, empty
+def _class_counts(
+    pred_map: np.ndarray, true_map: np.ndarray, num_classes: int
+) -> list[OverlapCounts]:
+    """The overlap of each foreground class, from one table of voxels by both classes."""
+    either = (pred_map != 0) | (true_map != 0)
+    pairs = pred_map[either].astype(np.intp) * num_classes + true_map[either]
+    voxels = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    shared = voxels.diagonal()
+    false_positive, false_negative = voxels.sum(axis=1) - shared, voxels.sum(axis=0) - shared
+    table = np.stack((shared, false_positive, false_negative), axis=-1)
+    return [OverlapCounts(*counts) for counts in table[1:].tolist()]
 
 
 def _label_map(
@@ -118,4 +116,4 @@ def _label_map(
             f"{name} has values outside the classes 0..{len(class_names) - 1} "
             f"({{value: voxels}}): {unknown}; remap them or name every class in class_names"
         )
-    return label_map
+    return label_map.astype(np.min_scalar_type(len(class_names) - 1), copy=False)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 # A nearest-neighbour search costs about as much per surface voxel as the distance transform costs
-# per 60 voxels of the box (measured): the search wins when stray voxels blow the box up.
-VOXELS_PER_POINT = 60
+# per 8 voxels of the box (measured: 2 to 5 for surfaces close to each other, 15 for distant ones).
+VOXELS_PER_POINT = 8
 
 
 class SurfaceMetrics(NamedTuple):
@@ -52,18 +52,20 @@ def surface_metrics(
     """
     pred, true = mask_pair(pred_mask, true_mask)
     spacing = check_spacing(spacing_mm)
-    has_pred, has_true = bool(pred.any()), bool(true.any())
-    if not (has_pred and has_true):
-        worst = float(np.linalg.norm(np.multiply(pred.shape, spacing)))
-        return SurfaceMetrics(*[worst if has_pred or has_true else 0.0] * 4)
-    pred_to_true_mm, true_to_pred_mm = _distances(pred, true, spacing)
-    both_mm = np.concatenate((pred_to_true_mm, true_to_pred_mm))
-    return SurfaceMetrics(
-        hd95_mm=float(max(np.percentile(d, 95) for d in (pred_to_true_mm, true_to_pred_mm))),
-        msd_mm=float(pred_to_true_mm.mean()),
-        msd_label_to_pred_mm=float(true_to_pred_mm.mean()),
-        assd_mm=float(both_mm.mean()),
-    )
+    return class_surface_metrics(pred.view(np.uint8), true.view(np.uint8), spacing, 2)[0]
+
+
+def class_surface_metrics(
+    pred_map: np.ndarray, true_map: np.ndarray, spacing: np.ndarray, num_classes: int
+) -> list[SurfaceMetrics]:
+    """`surface_metrics` of each foreground class of two checked label maps (H, W, D).
+
+    The edges of all classes are found in one pass. Classes are 0 (background) to num_classes - 1.
+    """
+    shape, num_foreground = pred_map.shape, num_classes - 1
+    box = _bounding_box((pred_map != 0) | (true_map != 0))
+    surfaces = [_class_surfaces(m[box], num_foreground) for m in (pred_map, true_map)]
+    return [_metrics(pred, true, spacing, shape) for pred, true in zip(*surfaces, strict=True)]
 
 
 def hd95_mm(
@@ -124,7 +126,9 @@ def surface_distances(
             f"no surface in an empty mask: {' and '.join(empty)}; "
             "surface_metrics has a rule for empty masks"
         )
-    return _distances(pred, true, spacing)
+    box = _bounding_box(pred | true)
+    (pred_surface,), (true_surface,) = (_class_surfaces(m[box], 1) for m in (pred, true))
+    return _distances(pred_surface, true_surface, spacing)
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> np.ndarray:
@@ -139,52 +143,86 @@ def check_spacing(spacing_mm: Sequence[float]) -> np.ndarray:
     return spacing
 
 
-def _distances(
-    pred: np.ndarray, true: np.ndarray, spacing: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    # No margin is needed: what surrounds the union is background for both masks, as is what
-    # surrounds the volume, and the nearest surface voxel always lies in the box.
-    box = _bounding_box(pred | true)
-    pred_surface, true_surface = _surface(pred[box]), _surface(true[box])
-    return (
-        _nearest(pred_surface, true_surface, spacing),
-        _nearest(true_surface, pred_surface, spacing),
+def _metrics(
+    pred: np.ndarray, true: np.ndarray, spacing: np.ndarray, shape: tuple[int, ...]
+) -> SurfaceMetrics:
+    if not (len(pred) and len(true)):
+        worst = float(np.linalg.norm(np.multiply(shape, spacing)))
+        return SurfaceMetrics(*[worst if len(pred) or len(true) else 0.0] * 4)
+    pred_to_true_mm, true_to_pred_mm = _distances(pred, true, spacing)
+    both_mm = np.concatenate((pred_to_true_mm, true_to_pred_mm))
+    return SurfaceMetrics(
+        hd95_mm=float(max(np.percentile(d, 95) for d in (pred_to_true_mm, true_to_pred_mm))),
+        msd_mm=float(pred_to_true_mm.mean()),
+        msd_label_to_pred_mm=float(true_to_pred_mm.mean()),
+        assd_mm=float(both_mm.mean()),
     )
 
 
-def _nearest(source: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Distance in mm of each source voxel, in C order, to the nearest target voxel: float64."""
-    num_points = np.count_nonzero(source) + np.count_nonzero(target)
-    if num_points * VOXELS_PER_POINT < source.size:
-        from scipy.spatial import cKDTree
+def _distances(
+    pred: np.ndarray, true: np.ndarray, spacing: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance in mm of each point (N, 3) of one surface to the nearest of the other: float64."""
+    low = np.minimum(pred.min(axis=0), true.min(axis=0))
+    box = np.maximum(pred.max(axis=0), true.max(axis=0)) - low + 1
+    if (len(pred) + len(true)) * VOXELS_PER_POINT < box.prod():
+        return _by_search(pred, true, spacing), _by_search(true, pred, spacing)
+    pred, true = pred - low, true - low
+    return _by_transform(pred, true, spacing, box), _by_transform(true, pred, spacing, box)
 
-        return cKDTree(_points_mm(target, spacing)).query(_points_mm(source, spacing))[0]
+
+def _by_search(source: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    from scipy.spatial import cKDTree
+
+    # Splitting at midpoints suits a lattice: it builds twice as fast and answers as fast.
+    tree = cKDTree(target * spacing, balanced_tree=False, compact_nodes=False)
+    return tree.query(source * spacing)[0]
+
+
+def _by_transform(
+    source: np.ndarray, target: np.ndarray, spacing: np.ndarray, box: np.ndarray
+) -> np.ndarray:
     import edt
 
+    outside = np.ones(box, bool)
+    outside[tuple(target.T)] = False
     # edt reads anisotropy in array-axis order for C-contiguous input.
-    return edt.edt(~target, anisotropy=tuple(spacing))[source].astype(np.float64)
-
-
-def _points_mm(surface: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    # Flat indices first: several times faster than np.argwhere on a large, nearly empty volume.
-    indices = np.unravel_index(np.flatnonzero(surface), surface.shape)
-    return np.stack(indices, axis=-1) * spacing  # (N, 3)
+    distance_mm = edt.edt(outside, anisotropy=tuple(spacing))
+    return distance_mm[tuple(source.T)].astype(np.float64)
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The box of a mask's voxels, without voxels where the mask is empty.
+
+    No margin is needed to find surfaces in it: what surrounds it is outside every mask, as is what
+    surrounds the volume.
+    """
     plane = mask.any(axis=0)  # (W, D)
+    if not plane.any():
+        return (slice(0),) * 3
     profiles = mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0)
     ends = [np.flatnonzero(profile)[[0, -1]] for profile in profiles]
     return tuple(slice(int(first), int(last) + 1) for first, last in ends)
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    interior = mask.copy()
+def _class_surfaces(label_map: np.ndarray, num_foreground: int) -> list[np.ndarray]:
+    """Indices (N, 3) of each foreground class's surface voxels, in C order.
+
+    A voxel is surface of its own class where a face neighbour has another class or none.
+    """
+    label_map = np.ascontiguousarray(label_map)
+    edge = np.zeros(label_map.shape, bool)
     for axis in range(3):
-        inner, outer = np.moveaxis(interior, axis, 0), np.moveaxis(mask, axis, 0)
-        inner[1:] &= outer[:-1]
-        inner[:-1] &= outer[1:]
-        inner[0] = inner[-1] = False
-    surface = mask & ~interior
-    assert surface.any()  # so no distance transform ever sees a volume without a target
-    return np.ascontiguousarray(surface)
+        edges, labels = np.moveaxis(edge, axis, 0), np.moveaxis(label_map, axis, 0)
+        differs = labels[1:] != labels[:-1]
+        edges[1:] |= differs
+        edges[:-1] |= differs
+        edges[:1] = edges[-1:] = True
+    edge &= label_map != 0
+    # Flat indices first: several times faster than np.argwhere on a large, nearly empty volume.
+    flat = np.flatnonzero(edge)
+    classes = label_map.reshape(-1)[flat]
+    order = np.argsort(classes, kind="stable")
+    ends = np.searchsorted(classes[order], np.arange(1, num_foreground), side="right")
+    points = np.stack(np.unravel_index(flat[order], edge.shape), axis=-1)
+    return np.split(points, ends)

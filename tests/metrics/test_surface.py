@@ -156,14 +156,16 @@ def test_flips_and_axis_permutations_change_nothing(pair, spacing_mm, order, fli
 @settings(max_examples=30, deadline=None)
 @given(mask_pairs(), spacings)
 def test_search_transform_and_brute_force_agree(pair, spacing_mm):
-    spacing = np.array(spacing_mm)
-    pred, true = (surface._surface(mask) for mask in pair)
-    gaps = (np.argwhere(pred)[:, None] - np.argwhere(true)[None]) * spacing  # (N, M, 3)
-    expected = np.linalg.norm(gaps, axis=-1).min(axis=1)
+    surfaces = [np.argwhere(m & ~ndimage.binary_erosion(m)) for m in pair]
+    pred, true = surfaces
+    gaps = (pred[:, None] - true[None]) * np.array(spacing_mm)  # (N, M, 3)
+    to_each_other = np.linalg.norm(gaps, axis=-1)
     for factor in (0, 10**9):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(surface, "VOXELS_PER_POINT", factor)
-            assert surface._nearest(pred, true, spacing) == pytest.approx(expected, rel=1e-4)
+            to_true_mm, to_pred_mm = surface_distances(*pair, spacing_mm)
+        assert to_true_mm == pytest.approx(to_each_other.min(axis=1), rel=1e-4)
+        assert to_pred_mm == pytest.approx(to_each_other.min(axis=0), rel=1e-4)
 
 
 @pytest.mark.parametrize("offset", [(0, 0, 0), (7, 0, 3)])
