@@ -5,9 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDistanceMetric
 
-from metrics import case_metrics, dice, surface_metrics
+from metrics import case_metrics, dice, overlap_counts, surface, surface_metrics
 
 NAMES = ("background", "cube", "plate", "rod")
 SPACING_MM = (1.0, 2.0, 0.5)
@@ -47,6 +50,37 @@ def test_empty_classes_are_counted_and_named():
     assert tuple(cube.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, "label"))
     assert tuple(plate.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, "prediction"))
     assert tuple(rod.values())[2:] == (1.0, 0.0, 0.0, 0.0, 0.0, "both")
+
+
+@st.composite
+def label_map_pairs(draw):
+    shape = draw(array_shapes(min_dims=3, max_dims=3, max_side=7))
+    # Few voxels set: classes that are absent or single voxels, beside maps full to the border.
+    fill = st.sampled_from((0, 0, 1))
+    maps = arrays(np.uint8, shape, elements=st.integers(0, len(NAMES) - 1), fill=fill)
+    return draw(maps), draw(maps)
+
+
+@settings(max_examples=80, deadline=None)
+@given(label_map_pairs(), st.tuples(*[st.floats(0.2, 6.0)] * 3), st.sampled_from((0, 8, 10**9)))
+def test_all_classes_at_once_equal_each_class_alone(pair, spacing_mm, voxels_per_point):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(surface, "VOXELS_PER_POINT", voxels_per_point)
+        rows = case_metrics(*pair, spacing_mm, NAMES)
+    for row in rows:
+        masks = [label_map == row["class"] for label_map in pair]
+        expected = (dice(*masks), *surface_metrics(*masks, spacing_mm))
+        assert tuple(row.values())[2:7] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert row["empty"] == overlap_counts(*masks).empty
+
+
+@pytest.mark.parametrize("num_classes", [256, 300])
+def test_many_classes_keep_their_numbers(num_classes):
+    names = [str(index) for index in range(num_classes)]
+    label = np.arange(num_classes).reshape(2, 2, -1)
+    rows = case_metrics(label, label[:, ::-1], SPACING_MM, names)
+    assert [row["hd95_mm"] for row in rows] == pytest.approx([2.0] * (num_classes - 1))
+    assert {row["dice"] for row in rows} == {0.0}
 
 
 def monai_rows(prediction, label):
