@@ -21,7 +21,7 @@ from data.native_files import (
 from metrics import case_metrics, summarise
 from reports import case_picture, per_case_csv, summary_table
 
-from .inference import SlidingWindow, native_label_map
+from .inference import native_label_map
 from .segmentation import SegmentationManager
 
 Row = dict[str, Any]
@@ -76,8 +76,8 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
     Raises:
         ValueError: a file has no way back from the resampled grid (a sheared affine).
     """
-    window = SlidingWindow(manager.raw_model.eval().to(device), manager.roi_size, manager.overlap,
-                           manager.window_batch, device)
+    manager.model.eval().to(device)
+    window = manager.sliding_window(device, torch.device("cpu"))
     rows: list[Row] = []
     for volume in tqdm(volumes, total=len(cases), desc="scoring", unit="case",
                        disable=not progress):

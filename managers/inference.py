@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from data.geometry import grid_map, native_planes
 from data.native_files import NativeGrid, ProbabilityFile
+from losses.dice_ce import in_float32
 
 
 class MeanLogits(nn.Module):
@@ -54,6 +55,7 @@ class SlidingWindow:
         roi_size: (h, w, d), voxels.
         overlap: of neighbouring windows, fraction.
         window_batch: windows per call of `predict`.
+        sums_on: where windows are added up and slabs are; the CPU spares a GPU's memory.
     """
 
     predict: Callable[[torch.Tensor], torch.Tensor]
@@ -61,6 +63,7 @@ class SlidingWindow:
     overlap: float = 0.25
     window_batch: int = 4
     device: torch.device = torch.device("cpu")
+    sums_on: torch.device = torch.device("cpu")
 
 
 @torch.no_grad()  # not inference_mode: weights moved inside it could never train again
@@ -70,7 +73,7 @@ def rolling_logits(image: torch.Tensor, window: SlidingWindow, axis: int = 0,
 
     The windows, their averaging (constant weights) and the padding of small images (zeros, both
     sides) are those of MONAI's sliding_window_inference, and so are the logits. But only
-    roi_size[axis] rows of them are ever held, on the CPU.
+    roi_size[axis] rows of them are ever held. Half precisions are added up in float32.
 
     Args:
         image: (C, H, W, D).
@@ -88,7 +91,7 @@ def rolling_logits(image: torch.Tensor, window: SlidingWindow, axis: int = 0,
         image = pad(image, [n for margin in reversed(margins) for n in margin])
     size = image.shape[1:]
     starts = [_starts(size[d], roi[d], window.overlap) for d in range(3)]
-    counts = [_counts(starts[d], size[d], roi[d]) for d in range(3)]
+    counts = [_counts(starts[d], size[d], roi[d]).to(window.sums_on) for d in range(3)]
     b, c = (d for d in range(3) if d != axis)
     places = list(product(starts[b], starts[c]))
     sums = None  # (roi rows, K, size of b, size of c)
@@ -99,9 +102,10 @@ def rolling_logits(image: torch.Tensor, window: SlidingWindow, axis: int = 0,
             batch = places[first:first + window.window_batch]
             windows = torch.stack([_cut(image, {axis: row, b: at_b, c: at_c}, roi)
                                    for at_b, at_c in batch])
-            logits = window.predict(windows.to(window.device)).float().cpu().movedim(2 + axis, 1)
+            logits = in_float32(window.predict(windows.to(window.device))).to(window.sums_on)
+            logits = logits.movedim(2 + axis, 1)
             if sums is None:
-                sums = torch.zeros(roi[axis], logits.shape[2], size[b], size[c])
+                sums = logits.new_zeros(roi[axis], logits.shape[2], size[b], size[c])
             for (at_b, at_c), part in zip(batch, logits, strict=True):
                 sums[:, :, at_b:at_b + roi[b], at_c:at_c + roi[c]] += part
             bar.update(len(batch))
@@ -110,6 +114,16 @@ def rolling_logits(image: torch.Tensor, window: SlidingWindow, axis: int = 0,
         yield row, _without_margins(final.movedim(0, 1 + axis), margins)
         _drop_rows(sums, len(final))
     bar.close()
+
+
+def whole_logits(image: torch.Tensor, window: SlidingWindow) -> torch.Tensor:
+    """The slabs of `rolling_logits` put together: (K, H, W, D) of one image (C, H, W, D)."""
+    whole = None
+    for row, slab in rolling_logits(image, window):
+        if whole is None:
+            whole = slab.new_empty(len(slab), *image.shape[1:])
+        whole[:, row:row + slab.shape[1]] = slab
+    return whole
 
 
 def _cut(image: torch.Tensor, corner: dict[int, int], roi: Sequence[int]) -> torch.Tensor:

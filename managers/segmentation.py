@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.inferers import sliding_window_inference
 from torchmanager.callbacks import Callback
 
 from losses import RunningLoss
-from losses.dice_ce import in_float32
 from networks import SideOutputs
 
 from .fast import in_channels_last
+from .inference import SlidingWindow, rolling_logits, whole_logits
 from .trainer import Trainer
 from .validation_dice import ValidationDice
 
@@ -94,19 +93,30 @@ class SegmentationManager(Trainer):
         return {}
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Sliding-window logits (B, K, H, W, D) of images (B, C, H, W, D), constant weighting.
+        """Sliding-window logits (B, K, H, W, D) of images (B, C, H, W, D), on their device.
 
-        Windows are added up in float32 under autocast too.
+        Weights are constant, and windows are added up in float32 under autocast too. Without
+        gradients, as all of `rolling_logits`.
         """
-        return sliding_window_inference(images, self.roi_size, self.window_batch,
-                                        lambda windows: in_float32(self.model(windows)),
-                                        overlap=self.overlap)
+        window = self.sliding_window(images.device, images.device)
+        return torch.stack([whole_logits(image, window) for image in images])
+
+    def sliding_window(self, device: torch.device, sums_on: torch.device) -> SlidingWindow:
+        """How the network, which must be on `device`, is led over a volume."""
+        return SlidingWindow(self._of_windows, self.roi_size, self.overlap, self.window_batch,
+                             device, sums_on)
+
+    def _of_windows(self, windows: torch.Tensor) -> torch.Tensor:
+        if self.channels_last:
+            windows = windows.contiguous(memory_format=torch.channels_last_3d)
+        return self.model(windows)
 
     @torch.no_grad()  # not inference_mode: weights moved inside it could never train again
     def label_map(self, image: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """Label map (H, W, D) uint8 on the CPU of one image (C, H, W, D)."""
+        """Label map (H, W, D) uint8 on the CPU of one image (C, H, W, D), slab by slab."""
         self.model.eval().to(device)
-        return self.logits(image[None].to(device)).argmax(1)[0].to(torch.uint8).cpu()
+        slabs = rolling_logits(image.to(device), self.sliding_window(device, device))
+        return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in slabs])
 
     @property
     def summary(self) -> dict[str, float]:

@@ -10,7 +10,13 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 from data.native_files import NativeGrid, ProbabilityFile
-from managers.inference import MeanLogits, SlidingWindow, native_label_map, rolling_logits
+from managers.inference import (
+    MeanLogits,
+    SlidingWindow,
+    native_label_map,
+    rolling_logits,
+    whole_logits,
+)
 
 
 @pytest.fixture
@@ -39,13 +45,32 @@ SHAPES = [(20, 17, 23), (8, 8, 8), (5, 9, 30), (16, 7, 6), (1, 1, 1)]
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize(("shape", "roi", "overlap"), list(itertools.product(
-    SHAPES, [(8, 8, 8), (9, 6, 7)], [0, 0.25, 0.8])))
+    SHAPES, [(8, 8, 8), (9, 6, 7)], [0, 0.25, 0.5, 0.75])))
 def test_logits_are_those_of_monai(network, shape, roi, overlap, axis):
     image = image_of(*shape)
     with torch.no_grad():
         expected = sliding_window_inference(image[None], roi, 4, network, overlap=overlap)[0]
     found = whole(image, SlidingWindow(network, roi, overlap, window_batch=3), axis)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("window_batch", [1, 3, 100])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whole_logits_are_those_of_monai(network, shape, window_batch):
+    image = image_of(*shape)
+    with torch.no_grad():
+        expected = sliding_window_inference(image[None], (8, 8, 8), 4, network, overlap=0.25)[0]
+    found = whole_logits(image, SlidingWindow(network, (8, 8, 8), 0.25, window_batch))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_half_precisions_are_added_up_in_float32(kind):
+    """257 windows of one number, which bfloat16 could not count."""
+    window = SlidingWindow(lambda windows: torch.ones_like(windows, dtype=kind), (257, 1, 1), 0.999)
+    logits = whole_logits(torch.zeros(1, 600, 1, 1), window)
+    assert logits.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+    assert (logits == 1).all()
 
 
 def test_no_more_rows_are_held_than_a_window_has(network):
