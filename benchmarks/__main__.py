@@ -22,6 +22,7 @@ BENCHMARKS = {
     "dsd_step": "benchmarks.dsd_step",
     "fast_options": "benchmarks.fast_options",
     "crop_loading": "benchmarks.crop_loading",
+    "whole_volume": "benchmarks.whole_volume",
     "scaling": "benchmarks.scaling",
     "fuzz_readers": "benchmarks.fuzz_readers",
     "surface_metrics": "benchmarks.surface_metrics",
