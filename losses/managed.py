@@ -41,6 +41,7 @@ class RunningLoss(Loss):
     def forward(self, input: Outputs, target: Target) -> torch.Tensor:
         """Total loss of `input` (dict in training, logits in evaluation) against the target."""
         total, terms = self.terms(input, target)
+        self.last_terms = {name: value.detach() for name, value in terms.items()}
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         return total
@@ -53,6 +54,7 @@ class RunningLoss(Loss):
     def reset(self) -> None:
         """Start a new running mean."""
         self._sums: dict[str, torch.Tensor] = {}
+        self.last_terms: dict[str, torch.Tensor] = {}
         self._steps = 0
 
     @property

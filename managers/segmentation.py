@@ -75,6 +75,7 @@ class SegmentationManager(Trainer):
         with self.autocast():
             outputs = network(x_train, **steps)
         loss = self.compiled_losses(outputs, y_train)
+        self.watch(loss)
         self.compiled_optimizer.zero_grad(set_to_none=True)
         self.backward(self.scaler.scale(loss))
         self.scaler.step(self.compiled_optimizer)

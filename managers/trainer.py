@@ -15,6 +15,7 @@ from configs.cli import TrainingInterruptedError
 from configs.signals import Request, deferred
 
 from .distributed import is_alone
+from .finite import LossWatch
 from .precision import autocast, gradient_scaler, guard_short_axes
 
 
@@ -33,12 +34,16 @@ class Trainer(Manager):
     Attributes:
         first_step: of the present epoch, 0 unless it goes on where it was broken off.
         save_position: called where a signal ends a run, to keep `position`; None for nothing.
+        save_failure: called with epoch, step and terms of a loss that is not finite; gives words
+            for its message. See finite.FailureFile.
     """
 
     _device = torch.device("cpu")
     current_batch = 0  # torchmanager sets it with the first step only
     first_step = steps_done = 0
     save_position: Callable[[], None] | None = None
+    save_failure: Callable[[int, int, dict[str, float]], str] | None = None
+    watch_every = 50  # steps between looks at a GPU's losses
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None,
                  loss: Any = None, metrics: dict[str, Any] | None = None, amp: str = "off"):
@@ -46,6 +51,7 @@ class Trainer(Manager):
         self.amp = amp
         self.scaler = gradient_scaler(self._device, amp)
         self._request = Request()
+        self._watch = LossWatch()
         self._position_saved = False
         self._running: dict[str, Any] | None = None  # means of an epoch to be gone on with
 
@@ -79,6 +85,31 @@ class Trainer(Manager):
                 self.save_position()
                 self._position_saved = True
             raise KeyboardInterrupt
+
+    def watch(self, loss: torch.Tensor) -> None:
+        """Note a step's loss before it changes the weights; on a GPU looked at only now and then.
+
+        Steps that an fp16 scaler skips for their gradients have a finite loss.
+
+        Raises:
+            FloatingPointError: it, or one since the last look, is not finite.
+        """
+        step = self.first_step + self.current_batch
+        self._watch.see(step, loss, self.compiled_losses.last_terms)
+        if loss.device.type == "cpu" or (step + 1) % self.watch_every == 0:
+            self._look()
+
+    def _look(self) -> None:
+        found = self._watch.found()
+        if found is None:
+            return
+        step, terms = found
+        where = f" in step {step + 1}"
+        if self.save_failure is not None:
+            where += self.save_failure(self.current_epoch, step, terms)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        raise FloatingPointError(f"training is not finite any more ({shown}){where}. last.model "
+                                 f"has the last good epoch, if there is one. Try a smaller --lr.")
 
     def autocast(self) -> AbstractContextManager:
         """What the network's forward pass runs in; nothing without mixed precision."""
@@ -139,7 +170,9 @@ class Trainer(Manager):
         if self._running is not None:
             self.restore_running(self._running)
             self._running = None
+        self._watch = LossWatch()
         summary = super()._train(*args, **kwargs)
+        self._look()
         self._running = self.running  # a validation begins with empty means
         return summary
 

@@ -18,6 +18,7 @@ from losses import RunningLoss
 from .callbacks import BoundaryWeight, EpochOrder, LearningRate, Progress, Record
 from .checkpoints import SaveCheckpoints, load_checkpoint
 from .evaluation import draw_cases, score, write_scores
+from .finite import FailureFile
 from .schedules import LR_SCHEDULES
 from .segmentation import SegmentationManager
 
@@ -60,6 +61,7 @@ def training_callbacks(folder: Path, config: TrainingConfig, manager: Segmentati
     manager.go_on_from(checkpoint and checkpoint.get("position"))
     checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict())
     manager.save_position = checkpoints.save_position
+    manager.save_failure = FailureFile(folder, manager, loader, config.to_dict()).write
     optimizer = manager.compiled_optimizer
     callbacks = [
         EpochOrder(loader, manager),

@@ -1,0 +1,73 @@
+"""A loss that is not finite: found without waiting for the device, and kept to be looked into."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from configs.files import write_with
+
+from .checkpoints import FORMAT
+from .random_states import random_states
+
+FILE = "not_finite.model"
+
+
+class LossWatch:
+    """The first step whose loss is not finite, with its terms, noted on the device."""
+
+    def __init__(self):
+        self._first: torch.Tensor | None = None
+
+    def see(self, step: int, loss: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
+        """Note one step; nothing here waits for the device."""
+        values = torch.stack([value.detach().float() for value in (loss, *terms.values())])
+        if self._first is None:
+            self._first = torch.full((), -1, device=values.device)
+            self._values = torch.zeros_like(values)
+        new = ~values[0].isfinite() & (self._first < 0)
+        self._first = torch.where(new, step, self._first)
+        self._values = torch.where(new, values, self._values)
+        self._names = ("loss", *terms)
+
+    def found(self) -> tuple[int, dict[str, float]] | None:
+        """That step and its values, None where all were finite. Waits for the device."""
+        if self._first is None or (step := int(self._first)) < 0:
+            return None
+        return step, dict(zip(self._names, self._values.tolist(), strict=True))
+
+
+class FailureFile:
+    """Writes what it takes to look into a loss that is not finite to not_finite.model.
+
+    It loads with `torch.load(path, weights_only=True)`: "epoch" and "step" from 1, "terms",
+    "case_ids", "batch" as the loader gave it, "config", and "network", "optimizer" and the random
+    generators. On a CPU these are as they were when the loss was computed. On a GPU, where a loss
+    is looked at some steps later, they are of that time, and last.model has the last good ones.
+    """
+
+    def __init__(self, folder: Path, manager: Any, loader: DataLoader, config: dict[str, Any]):
+        self.folder = folder
+        self.manager = manager
+        self.loader = loader
+        self.config = config
+
+    def write(self, epoch: int, step: int, terms: dict[str, float]) -> str:
+        """Write it; the case ids and the path in words. Epoch and step are counted from 0."""
+        batch = self._batch(step - self.manager.first_step)
+        state = {"format": FORMAT, "epoch": epoch + 1, "step": step + 1, "terms": terms,
+                 "case_ids": list(batch.get("case_id", [])), "config": self.config,
+                 "batch": {name: value for name, value in batch.items()
+                           if isinstance(value, torch.Tensor)},
+                 "network": self.manager.raw_model.state_dict(),
+                 "optimizer": self.manager.compiled_optimizer.state_dict(), **random_states()}
+        path = self.folder / FILE
+        write_with(path, lambda file: torch.save(state, file))
+        return f" on cases {', '.join(state['case_ids'])}; batch and weights are in {path}"
+
+    def _batch(self, index: int) -> dict[str, Any]:
+        """A batch once more: crops depend on seed, epoch and case alone."""
+        keys = list(self.loader.batch_sampler)[index]
+        return self.loader.collate_fn([self.loader.dataset[key] for key in keys])
