@@ -16,15 +16,20 @@ def paired(first: Callable[[], object], second: Callable[[], object], pairs: int
            warm_up: int = 1, device: str = "cpu") -> dict:
     """Times both sides in turns, so that what else the machine does falls on both.
 
+    On the CPU they are processor seconds of all threads of this process, since a busy machine
+    gives the two sides unequal shares; on a GPU they are seconds of the clock.
+
     Returns `ratio`, the median over pairs of first/second, the smallest and largest of them, and
     the median seconds of each side.
     """
+    clock = time.process_time if device == "cpu" else time.perf_counter
+
     def seconds(function: Callable[[], object]) -> float:
-        start = time.perf_counter()
+        start = clock()
         function()
         if device != "cpu":
             torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return clock() - start
 
     for _ in range(warm_up):
         first()

@@ -1,10 +1,14 @@
 """Where a run computes, and its random seeds."""
 
+import ctypes
 import random
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -44,6 +48,19 @@ def fit_devices(device: torch.device, use_multi_gpus: bool) -> torch.device | li
         return device
     gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     return sorted(gpus, key=lambda gpu: gpu != device)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what a training step frees for the next one.
+
+    By default it gives large tensors back to the system, which has to clear every page of them
+    again: on a CPU a fifth of a step of nnU-Net at 64^3. Does nothing where the library is not
+    glibc.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
+            mallopt(parameter, value)
 
 
 def seed_everything(seed: int) -> None:

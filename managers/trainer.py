@@ -14,6 +14,7 @@ from torchmanager_core.errors import StopTraining
 from configs.cli import TrainingInterruptedError
 from configs.signals import Request, deferred
 
+from .devices import keep_freed_memory
 from .distributed import is_alone
 from .finite import LossWatch
 from .precision import autocast, gradient_scaler, guard_short_axes
@@ -138,6 +139,8 @@ class Trainer(Manager):
         """
         if initial_epoch == epochs:  # broken off after its last epoch
             return self.raw_model
+        if kwargs.get("device", self._device) == torch.device("cpu"):
+            keep_freed_memory()
         finished = _Steps(self)
         # Of several processes each would stop at a step of its own, and the others wait for it.
         with deferred() if is_alone() else nullcontext(Request()) as self._request:
