@@ -79,7 +79,7 @@ def run_script_in():
 
     def run(folder: Path, script: str, *arguments: object):
         command = [str(ROOT / script), *map(str, arguments)]
-        output, errors = io.StringIO(), io.StringIO()
+        output, errors, known = io.StringIO(), io.StringIO(), set(sys.modules)
         with (pytest.MonkeyPatch.context() as patch, redirect_stdout(output),
               redirect_stderr(errors), warnings.catch_warnings()):
             _warn_as_python(patch)
@@ -91,6 +91,9 @@ def run_script_in():
                     runpy.run_path(command[0], run_name="__main__")
             finally:
                 close_logs()
+                for name in set(sys.modules) - known:  # the folder's own, as a process forgets them
+                    if str(folder) in (getattr(sys.modules[name], "__file__", None) or ""):
+                        del sys.modules[name]
         return subprocess.CompletedProcess(command, left.value.code or 0, output.getvalue(),
                                            errors.getvalue())
 

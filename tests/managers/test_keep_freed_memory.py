@@ -19,4 +19,4 @@ def test_freed_tensors_are_used_again():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     keep_freed_memory()
-    assert min(faults() for _ in range(5)) < 64 * MIB / 4096 / 10  # pages of 4 KiB; all of them without it
+    assert min(faults() for _ in range(5)) < 64 * MIB / 4096 / 10  # of all pages
