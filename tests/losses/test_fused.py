@@ -230,3 +230,17 @@ def test_shape_priors_of_heads_that_are_not_whole():
     assert_close(ours, plain)
     names = list(leaves.values())
     assert_close(torch.autograd.grad(ours, names), torch.autograd.grad(plain, names))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("include_background", [False, True])
+def test_equals_the_plain_loss_on_a_gpu(include_background):
+    outputs, label, _ = random_outputs(12, torch.float32)
+    move = {branch: [tuple(t.detach().cuda().requires_grad_() for t in head) for head in heads]
+            for branch, heads in outputs.items() if branch != "out"}
+    move["out"] = outputs["out"].detach().cuda().requires_grad_()
+    leaves = {"out": move["out"]} | {
+        f"{branch}{i}.{part}": tensor for branch in ("dec", "enc")
+        for i, head in enumerate(move[branch]) for part, tensor in enumerate(head)}
+    compare(move, label.cuda(), leaves, FLOAT32, include_background=include_background)
