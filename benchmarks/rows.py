@@ -22,11 +22,11 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target holds; None where nothing was measured."""
+        """Whether the target holds to two decimals; None where nothing was measured."""
         if self.measured is None:
             return None
-        return self.measured <= self.target if self.better == "low" else (
-            self.measured >= self.target)
+        measured = round(self.measured, 2)
+        return measured <= self.target if self.better == "low" else measured >= self.target
 
     @classmethod
     def of_json(cls, values: dict) -> "Row":

@@ -49,9 +49,9 @@ def rows(device: str, quick: bool) -> list[Row]:
     sizes = SIZES[:2] if quick else SIZES
     counts = COUNTS[:2] if quick else COUNTS
     points: dict[str, dict] = {}
-    for name, arm in ARMS.items():
-        for size, classes in dict.fromkeys([*((size, CLASSES) for size in sizes),
-                                            *((SIZE, count) for count in counts)]):
+    for size, classes in dict.fromkeys([*((size, CLASSES) for size in sizes),
+                                        *((SIZE, count) for count in counts)]):
+        for name, arm in ARMS.items():  # neighbours in time, so that all meet the same machine
             growth, seconds = in_own_process(timed_step, arm, size, classes, device)
             points.setdefault(name, {})[f"{size}^3, {classes} classes"] = {
                 "size": size, "classes": classes, "seconds": seconds, "mib": growth}
