@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from . import fused_cpu, fused_torch
 from .dsd import DISTIL, hint_terms
 from .fused_plan import Plan, Slopes
-from .heads import Head
+from .heads import Head, num_classes_of, tensors_of
 
 
 def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 1.0,
@@ -37,7 +37,7 @@ def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 
     """
     heads, names, plan = _plan(outputs, temperature, include_background, distil, detach_teacher,
                                supervise_encoder)
-    _check_label(label, heads[0])
+    _check_label(label, num_classes_of(heads[0]))
     values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
     terms = dict(zip(names, values.unbind(), strict=True))
     supervised = values[:plan.num_supervised].sum()
@@ -113,7 +113,8 @@ def _way(heads: list[Head], label: torch.Tensor) -> ModuleType:
 
 
 def _flat(head: Head) -> tuple[torch.Tensor | None, ...]:
-    return (head, None, None) if isinstance(head, torch.Tensor) else tuple(head)
+    """Three tensors of a head, the last two None where its logits are whole."""
+    return (*tensors_of(head), None, None)[:3]
 
 
 def _heads(tensors: tuple[torch.Tensor | None, ...]) -> list[Head]:
@@ -126,11 +127,11 @@ def _detached(head: Head) -> Head:
             else tuple(tensor.detach() for tensor in head))
 
 
-def _check_label(label: torch.Tensor, out: torch.Tensor) -> None:
+def _check_label(label: torch.Tensor, num_classes: int) -> None:
     """On the CPU, where looking at values costs no waiting."""
     if label.device.type != "cpu":
         return
     low, high = label.amin().item(), label.amax().item()
-    if low < 0 or high >= out.shape[1]:
-        raise ValueError(f"The label has values from {low:g} to {high:g}; with {out.shape[1]} "
-                         f"classes they must be 0 to {out.shape[1] - 1}.")
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"The label has values from {low:g} to {high:g}; with {num_classes} "
+                         f"classes they must be 0 to {num_classes - 1}.")

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from .fused_plan import Plan, Slopes, Sums
-from .heads import Head, stride_of
+from .heads import Head, num_classes_of, stride_of, tensors_of
 
 SOURCE = Path(__file__).with_name("fused_cpu.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
@@ -69,11 +69,11 @@ def library() -> ctypes.CDLL | None:
 
 def can_take(heads: list[Head], label: torch.Tensor) -> bool:
     """Whether these heads are for this way: on the CPU, not float64, strides of 1 and 2."""
-    tensors = [tensor for head in heads for tensor in _tensors(head)]
+    tensors = [tensor for head in heads for tensor in tensors_of(head)]
     return (label.device.type == "cpu" and label.numel() >= WORTH_BUILDING
             and all(tensor.dtype != torch.float64 for tensor in tensors)
             and all(step in (1, 2) for head in heads for step in stride_of(head))
-            and _num_classes(heads) <= 256 and library() is not None)
+            and num_classes_of(heads[0]) <= 256 and library() is not None)
 
 
 def sums(heads: list[Head], label: torch.Tensor, plan: Plan) -> Sums:
@@ -99,10 +99,9 @@ def gradients(heads: list[Head], label: torch.Tensor, plan: Plan, slopes: Slopes
             result.append(None if by_data is None else (by_data,))
             continue
         weight, bias = head[1:]
-        by_weight, by_bias = gathered[start:].split(
-            [weight.numel(), bias.numel(), len(gathered) - start - weight.numel() - bias.numel()]
-        )[:2]
-        result.append((by_data, by_weight.view(weight.shape), by_bias))
+        middle = start + weight.numel()
+        result.append((by_data, gathered[start:middle].view(weight.shape),
+                       gathered[middle:middle + bias.numel()]))
     return result
 
 
@@ -111,10 +110,10 @@ class _Task:
 
     def __init__(self, heads: list[Head], label: torch.Tensor, plan: Plan,
                  slopes: Slopes | None = None, needed: list[bool] | None = None):
-        classes, self.size = _num_classes(heads), tuple(label.shape[2:])
+        classes, self.size = num_classes_of(heads[0]), tuple(label.shape[2:])
         step = [lcm(*(stride_of(head)[axis] for head in heads)) for axis in (0, 1)]
         step[1] *= _repeats(self.size[1] // step[1], BOX // (step[0] * step[1] * self.size[2]))
-        data = [[tensor.detach().float().contiguous() for tensor in _tensors(head)]
+        data = [[tensor.detach().float().contiguous() for tensor in tensors_of(head)]
                 for head in heads]
         self.by_data = [torch.empty_like(tensors[0]) if slopes and needed[index] else None
                         for index, tensors in enumerate(data)]
@@ -181,11 +180,3 @@ def _visits(num_heads: int, plan: Plan) -> list[tuple[int, int, int]]:
 def _repeats(number: int, most: int) -> int:
     """The largest divisor of a number that is at most `most`, at least 1."""
     return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(most, 1))
-
-
-def _num_classes(heads: list[Head]) -> int:
-    return (heads[0] if isinstance(heads[0], torch.Tensor) else heads[0][1]).shape[1]
-
-
-def _tensors(head: Head) -> tuple[torch.Tensor, ...]:
-    return (head,) if isinstance(head, torch.Tensor) else head

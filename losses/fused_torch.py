@@ -9,9 +9,8 @@ from math import lcm, prod
 
 import torch
 
-from .dice_ce import in_float32
 from .fused_plan import Plan, Slopes, Sums
-from .heads import Head, stride_of
+from .heads import Head, num_classes_of, stride_of, tensors_of
 
 PIECE = {"cpu": 6144, "cuda": 1 << 18}  # voxels: in the cache; few launches, little memory
 
@@ -42,7 +41,7 @@ def gradients(heads: list[Head], label: torch.Tensor, plan: Plan,
     """Second pass: the gradients of each head's tensors, in their order; None if not needed."""
     pieces = _Pieces(heads, label)
     grads = [tuple(torch.zeros(tensor.shape, dtype=pieces.dtype, device=label.device)
-                   for tensor in _tensors(head))
+                   for tensor in tensors_of(head))
              if wanted else None for head, wanted in zip(heads, needed, strict=True)]
     slopes = slopes.to(pieces.dtype)
     by_entropy = slopes.cross_entropy[:, None, None]
@@ -73,20 +72,16 @@ def _behind_teacher(log_probs: torch.Tensor) -> torch.Tensor:
     return (len(log_probs) - 1) * log_probs[-1] - log_probs[:-1].sum(0)
 
 
-def _tensors(head: Head) -> tuple[torch.Tensor, ...]:
-    return (head,) if isinstance(head, torch.Tensor) else head
-
-
 class _Pieces:
     """Reads boxes of all heads' logits and of the label, and puts gradients back."""
 
     def __init__(self, heads: list[Head], label: torch.Tensor):
         self.heads = heads
         self.label = label
-        self.dtype = max((in_float32(tensor).dtype for head in heads for tensor in _tensors(head)),
-                         key=lambda dtype: dtype.itemsize)
-        self.num_classes = (heads[0].shape if isinstance(heads[0], torch.Tensor)
-                            else heads[0][1].shape)[1]
+        tensors = [tensor for head in heads for tensor in tensors_of(head)]
+        double = any(tensor.dtype == torch.float64 for tensor in tensors)
+        self.dtype = torch.float64 if double else torch.float32
+        self.num_classes = num_classes_of(heads[0])
         self.classes = torch.arange(self.num_classes, device=label.device)[:, None]
 
     def boxes(self) -> Iterator[Box]:

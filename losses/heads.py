@@ -25,6 +25,16 @@ def whole_logits(head: Head) -> torch.Tensor:
     return conv_transpose3d(feature, weight, bias, stride=weight.shape[2:])
 
 
+def tensors_of(head: Head) -> tuple[torch.Tensor, ...]:
+    """The logits alone, or feature, weight and bias."""
+    return (head,) if isinstance(head, torch.Tensor) else tuple(head)
+
+
+def num_classes_of(head: Head) -> int:
+    """K."""
+    return (head if isinstance(head, torch.Tensor) else head[1]).shape[1]
+
+
 def stride_of(head: Head) -> tuple[int, int, int]:
     """Voxels of the logits per voxel of what is there, per axis."""
     return (1, 1, 1) if isinstance(head, torch.Tensor) else tuple(head[1].shape[2:])
