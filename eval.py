@@ -28,10 +28,19 @@ def main() -> None:
     config = evaluation_config(SETTINGS)
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
-    from managers import choose_device, draw_cases, load_manager, read_run, score, write_scores
+    from managers import (
+        choose_device,
+        draw_cases,
+        load_manager,
+        read_run,
+        refuse_several_processes,
+        score,
+        write_scores,
+    )
     from managers.evaluation import score_native
 
     log = log_to_console()
+    refuse_several_processes()
     device = choose_device(config.device)
     folder, run, split = read_run(config.experiment)
     dataset, cases = cases_to_score(config, run, split)

@@ -15,12 +15,13 @@ def main() -> None:
     config = prediction_config()
     # Only now, so that --help and a mistyped flag answer at once.
     from data import dataset_of
-    from managers import choose_device, write_scores
+    from managers import choose_device, refuse_several_processes, write_scores
     from managers.members import load_members, warn_of_training_cases, window_of
     from managers.prediction import cases_to_predict, predict_case, score_files
     from managers.prediction_folder import PredictionFolder
 
     log = log_to_console()
+    refuse_several_processes()
     device = choose_device(config.device)
     members = load_members(config.experiments, config.saved_model)
     dataset = dataset_of(members[0].config)

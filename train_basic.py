@@ -27,6 +27,7 @@ def main() -> None:
         network_of,
         open_run,
         optimizer_of,
+        refuse_several_processes,
         restore,
         resume_point,
         score_best,
@@ -35,6 +36,7 @@ def main() -> None:
         training_callbacks,
     )
     log = log_to_console()
+    refuse_several_processes()
     device = choose_device(config.device)
     config = settled(config, device)
     seed_everything(config.seed)

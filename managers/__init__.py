@@ -2,7 +2,12 @@
 
 from .checkpoints import export_weights, load_checkpoint, restore, save_checkpoint
 from .devices import choose_device, fit_devices, seed_everything
-from .distributed import join_processes, loader_workers, only_main_speaks
+from .distributed import (
+    join_processes,
+    loader_workers,
+    only_main_speaks,
+    refuse_several_processes,
+)
 from .evaluation import draw_cases, score, write_scores
 from .fast import settled
 from .optimizers import build_optimizer, parameter_groups
@@ -24,7 +29,8 @@ __all__ = [
     "choose_device", "draw_cases", "export_weights", "fingerprint", "fit_devices", "initialise",
     "join_processes", "load_checkpoint", "load_manager", "loader_workers", "manager_of",
     "network_of", "only_main_speaks", "open_folder", "open_run", "optimizer_of",
-    "parameter_groups", "pretraining_callbacks", "pretraining_resume_point", "read_run", "restore",
-    "restore_pretraining", "resume_point", "save_checkpoint", "score", "score_best",
-    "seed_everything", "settled", "training_callbacks", "write_scores",
+    "parameter_groups", "pretraining_callbacks", "pretraining_resume_point", "read_run",
+    "refuse_several_processes", "restore", "restore_pretraining", "resume_point",
+    "save_checkpoint", "score", "score_best", "seed_everything", "settled", "training_callbacks",
+    "write_scores",
 ]

@@ -62,6 +62,19 @@ def is_alone() -> bool:
     return not (dist.is_available() and dist.is_initialized())
 
 
+def refuse_several_processes() -> None:
+    """For a script that is one process: several would each do all of it, into one folder.
+
+    Raises:
+        ValueError: torchrun started more than one.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if world_size > 1:
+        raise ValueError(f"torchrun started {world_size} processes, which is for pretrain_DeSD.py "
+                         f"alone. Start this script once, without torchrun; --use_multi_gpus "
+                         f"trains on several GPUs.")
+
+
 def only_main_speaks() -> bool:
     """Whether this process is the one that shows progress; all others keep quiet about warnings.
 

@@ -28,12 +28,8 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
 
     Raises:
         ValueError: the experiment exists and neither --resume nor --overwrite was given, there is
-            nothing to resume, or the settings do not fit the weights; torchrun started several
-            processes, which would all write to the one folder.
+            nothing to resume, or the settings do not fit the weights.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("torchrun with several processes is for pretrain_DeSD.py; start this "
-                         "script once, with --use_multi_gpus for several GPUs.")
     folder = experiment_dir(config.experiment)
     if config.output_model is not None:
         _check_output(Path(config.output_model))

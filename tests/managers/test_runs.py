@@ -151,10 +151,3 @@ def test_weights_of_another_network_are_refused(config, tiny_network):
                     [], {})
     with pytest.raises(ValueError, match="last.model: does not fit(?s:.)*heads"):
         load_manager(folder, config(), "last")
-
-
-def test_torchrun_is_refused_before_anything_is_written(config, monkeypatch, tmp_path):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="--use_multi_gpus"):
-        resume_point(config())
-    assert not (tmp_path / "run.exp").exists()
