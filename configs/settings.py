@@ -16,7 +16,8 @@ OPTION_NETWORKS = {"feature_size": ("unetr", "swinunetr"), "filters": ("nnunet",
                    "kernel_size": ("nnunet",), "strides": ("nnunet",),
                    "legacy_patch_merging": ("swinunetr",)}
 OWN_DATASET = "dataset.json"
-LEFT_TO_DATASET = ("intensity", "window", "spacing_mm", "training_split", "validation_split")
+LEFT_TO_DATASET = ("intensity", "window", "spacing_mm", "num_crops", "training_split",
+                   "validation_split")
 LEFT_TO_DEVICE = ("amp", "compile", "channels_last", "fused", "tf32")  # by --fast
 NEEDS = {"init_part": "init_from", "distance_unit": "shape_priors", "beta_start": "shape_priors",
          "beta_step": "shape_priors"}
@@ -141,8 +142,8 @@ def _own_dataset(path: str, problems: list[str]) -> tuple[str, dict[str, Any] | 
         return OWN_DATASET, None
 
 
-AT_LEAST_ONE = ("epochs", "batch_size", "fold", "training_split", "val_every", "validation_split",
-                "window_batch", "feature_size", "num_folds")
+AT_LEAST_ONE = ("epochs", "batch_size", "num_crops", "fold", "training_split", "val_every",
+                "validation_split", "window_batch", "feature_size", "num_folds")
 EVERY_AT_LEAST_ONE = ("img_size", "filters")
 ABOVE_ZERO = ("lr", "temperature")
 AT_LEAST_ZERO = ("weight_decay", "alpha", "num_workers", "seed", "hint_weight", "beta_start",

@@ -39,6 +39,7 @@ class TrainingConfig:
     splits: str | None = None                   # a file of nnU-Net's splits_final.json structure
 
     batch_size: int = 1                         # volumes a step; each gives several crops
+    num_crops: int | None = None                # of a volume, each time; None: the dataset's own
     optimizer: str = "adamw"                    # or "sgd"
     init_from: str | None = None                # weights to start from
     init_part: str = "network"                  # or "encoder"

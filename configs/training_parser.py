@@ -130,6 +130,9 @@ def _training(group):
     group.add_argument("--epochs", "-e", type=int, help="default: recipe")
     group.add_argument("--batch_size", "-b", type=int,
                        help="volumes per step, each giving several crops (default 1)")
+    group.add_argument("--num_crops", type=int,
+                       help="crops of a volume in a step (default: MM-WHS 2, BraTS 2, Hippocampus "
+                            "8, FILE.json 2)")
     group.add_argument("--optimizer", choices=OPTIMIZERS,
                        help="sgd: with Nesterov momentum 0.99; takes an --lr such as 0.01 (default "
                             "adamw)")

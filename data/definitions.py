@@ -15,7 +15,7 @@ def dataset_of(config: Any) -> Dataset:
 
     Args:
         config: a TrainingConfig, or anything with its dataset, dataset_definition, intensity,
-            window and spacing_mm; None in the last three keeps the dataset's own.
+            window, spacing_mm and num_crops; None in the last four keeps the dataset's own.
 
     Raises:
         ValueError: a window for an intensity scheme that has none.
@@ -25,6 +25,9 @@ def dataset_of(config: Any) -> Dataset:
     dataset = replace(dataset, intensity=config.intensity or dataset.intensity)
     if config.spacing_mm is not None:
         dataset = replace(dataset, spacing_mm=tuple(config.spacing_mm))
+    if config.num_crops is not None:
+        how = replace(dataset.augmentation, num_crops=config.num_crops)
+        dataset = replace(dataset, augmentation=how)
     if config.window is None:
         return dataset
     if dataset.intensity != "ct":

@@ -1,5 +1,6 @@
 """The published sets as data, and a run's own settings over them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from data.transforms import case_files
 def config(dataset="mmwhs-ct", **changes):
     """What dataset_of reads of a run's settings."""
     values = dict(dataset=dataset, dataset_definition=None, intensity=None, window=None,
-                  spacing_mm=None)
+                  spacing_mm=None, num_crops=None)
     return SimpleNamespace(**values | changes)
 
 
@@ -93,3 +94,9 @@ def test_spacing_overrides_the_dataset_s(write_case):
     volume = preprocessing(chosen)(case_files(case))
     assert volume["spacing_mm"].tolist() == pytest.approx([2, 1, 4])
     assert dataset_of(config()).spacing_mm == (1.5, 1.5, 2.0)
+
+
+def test_the_number_of_crops_overrides_the_dataset_s():
+    chosen = dataset_of(config("hippocampus", num_crops=3))
+    assert chosen.augmentation == replace(DATASETS["hippocampus"].augmentation, num_crops=3)
+    assert dataset_of(config("hippocampus")).augmentation.num_crops == 8
