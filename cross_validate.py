@@ -17,6 +17,7 @@ from configs.cross_validation import cross_validation_config
 def main() -> None:
     config = cross_validation_config()
     # Only now, so that --help and a mistyped flag answer at once.
+    from managers import refuse_several_processes
     from managers.cross_validation import (
         check_plan,
         gathered_rows,
@@ -26,6 +27,7 @@ def main() -> None:
     )
     from managers.folds import run_folds, states
     log = log_to_console()
+    refuse_several_processes()
     found = states(config)
     check_plan(config, found)
     with opened(config) as folder:

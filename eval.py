@@ -29,31 +29,35 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
     from managers import (
-        choose_device,
         draw_cases,
+        join_processes,
         load_manager,
         read_run,
-        refuse_several_processes,
         score,
         write_scores,
     )
     from managers.evaluation import score_native
 
     log = log_to_console()
-    refuse_several_processes()
-    device = choose_device(config.device)
-    folder, run, split = read_run(config.experiment)
-    dataset, cases = cases_to_score(config, run, split)
-    manager = load_manager(folder, run, config.saved_model)
+    processes, device = join_processes(config.device)
+    with processes.main_first():
+        folder, run, split = read_run(config.experiment)
+        dataset, cases = cases_to_score(config, run, split)
+        manager = load_manager(folder, run, config.saved_model, processes)
 
-    volumes = stream_volumes(cases.values(), dataset)
+    mine = processes.share(list(cases.values()))
+    progress = config.show_verbose and processes.is_main
+    volumes = stream_volumes(mine, dataset)
     predictions_dir = folder / "predictions" if config.save_predictions else None
     if config.native_space:
-        scores = score_native(manager, volumes, cases, dataset, device, predictions_dir,
-                              config.show_verbose)
+        scores = score_native(manager, volumes, len(mine), cases, dataset, device,
+                              predictions_dir, progress)
     else:
-        scores = score(manager, volumes, len(cases), dataset.class_names, device,
-                       config.paper_metrics, predictions_dir, config.show_verbose)
+        scores = score(manager, volumes, len(mine), dataset.class_names, device,
+                       config.paper_metrics, predictions_dir, progress)
+    processes.leave()
+    if not processes.is_main:
+        return
     group = "chosen" if config.cases else config.mode
     write_scores(folder, scores, {"group": group, "saved_model": config.saved_model,
                                   "space": "native" if config.native_space else "resampled",

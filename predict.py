@@ -15,27 +15,35 @@ def main() -> None:
     config = prediction_config()
     # Only now, so that --help and a mistyped flag answer at once.
     from data import dataset_of
-    from managers import choose_device, refuse_several_processes, write_scores
+    from managers import join_processes, write_scores
     from managers.members import load_members, warn_of_training_cases, window_of
     from managers.prediction import cases_to_predict, predict_case, score_files
     from managers.prediction_folder import PredictionFolder
 
     log = log_to_console()
-    refuse_several_processes()
-    device = choose_device(config.device)
-    members = load_members(config.experiments, config.saved_model)
-    dataset = dataset_of(members[0].config)
-    window = window_of(members, config, device)
-    output = PredictionFolder(config, members, window)
-    cases, pending = cases_to_predict(config, dataset, output)
-    if config.labels is not None:
-        warn_of_training_cases(cases, members)
+    processes, device = join_processes(config.device)
+    with processes.main_first():
+        members = load_members(config.experiments, config.saved_model)
+        dataset = dataset_of(members[0].config)
+        window = window_of(members, config, device)
+        output = PredictionFolder(config, members, window)
+        cases, pending = cases_to_predict(config, dataset, output)
+        if config.labels is not None:
+            warn_of_training_cases(cases, members)
+        if processes.is_main:
+            output.open()
 
-    output.open()
-    for number, case in enumerate(pending, start=1):
-        seconds = predict_case(case, dataset, window, output)
-        output.add(case, seconds)
-        log.info(f"{number}/{len(pending)}  {output.label_map(case)}  {seconds:.1f} s")
+    number = 0
+    for turn in processes.turns(pending):  # one case, or none where the last turn has too few
+        done = [(case, predict_case(case, dataset, window, output)) for case in turn]
+        for case, seconds in processes.in_order(done):
+            number += 1
+            if processes.is_main:
+                output.add(case, seconds)
+            log.info(f"{number}/{len(pending)}  {output.label_map(case)}  {seconds:.1f} s")
+    processes.leave()
+    if not processes.is_main:
+        return
     there = f", {len(cases) - len(pending)} were there already" if len(cases) > len(pending) else ""
     log.info(f"{len(pending)} predicted by {len(members)} network(s){there}")
 

@@ -25,7 +25,6 @@ def main() -> None:
         fingerprint,
         join_processes,
         loader_workers,
-        only_main_speaks,
         open_folder,
         parameter_groups,
         pretraining_callbacks,
@@ -35,12 +34,12 @@ def main() -> None:
     )
     from networks import build_desd
     log = log_to_console()
-    speaks = only_main_speaks()
-    checkpoint = pretraining_resume_point(config)
-    tiles = read_tile_list(config.data_dir, config.tile_list,
-                           progress=config.show_verbose and speaks)
-
     processes, device = join_processes(config.device)
+    with processes.main_first():
+        checkpoint = pretraining_resume_point(config)
+        tiles = read_tile_list(config.data_dir, config.tile_list,
+                               progress=config.show_verbose and processes.is_main)
+
     seed_everything(config.seed)
     warn_of_rates(config, processes.world_size)
     loader = pretraining_loader(

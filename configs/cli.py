@@ -25,11 +25,13 @@ class TrainingInterruptedError(Exception):
 
     Attributes:
         number: of the signal that did.
+        is_told: whether this process is the one that says so.
     """
 
-    def __init__(self, message: str = "", number: int = signal.SIGINT):
-        super().__init__(message)
+    def __init__(self, message: str | None = "", number: int = signal.SIGINT):
+        super().__init__(message or "")
         self.number = number
+        self.is_told = message is not None
 
 
 def exit_with(main: Callable[[], None]) -> NoReturn:
@@ -52,7 +54,8 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
     except (KeyboardInterrupt, TrainingInterruptedError) as stop:
-        print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
+        if getattr(stop, "is_told", True):
+            print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
         known = isinstance(stop, (StopSignal, TrainingInterruptedError))
         sys.exit(status_of(stop.number) if known else INTERRUPTED)
     except Exception as error:

@@ -69,7 +69,9 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
                       "as 0.01.", stacklevel=3)
     recipe = recipe_of(chosen["dataset"], chosen["network"])
     problems += _range_problems(flags, chosen["fold"])
-    problems += _speed_problems(flags, chosen["network"])
+    if "use_checkpoint" in flags and chosen["network"] not in (None, "swinunetr"):
+        problems.append(f"  --use_checkpoint: is an option of swinunetr, but the network is "
+                        f"{chosen['network']}.")
     options, option_source = _network_options(chosen["network"], flags, recipe, problems)
     if problems:
         raise ValueError("\n".join(["These settings cannot be used:", *problems]))
@@ -170,20 +172,6 @@ def _range_problems(flags: dict[str, Any], fold: int | None) -> list[str]:
     low, high = given.get("window", (0, 1))
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         problems.append(f"  --window {low} {high}: LOW must be below HIGH.")
-    return problems
-
-
-def _speed_problems(flags: dict[str, Any], network: str | None) -> list[str]:
-    problems = []
-    if "use_checkpoint" in flags and network not in (None, "swinunetr"):
-        problems.append(f"  --use_checkpoint: is an option of swinunetr, but the network is "
-                        f"{network}.")
-    if flags.get("use_multi_gpus"):
-        if "compile" in flags:
-            problems.append("  --compile: is for one GPU; leave out --use_multi_gpus.")
-        if flags.get("amp") == "bf16":
-            problems.append("  --amp bf16: is for one GPU, since torch's DataParallel knows fp16 "
-                            "alone; give --amp fp16, or leave out --use_multi_gpus.")
     return problems
 
 

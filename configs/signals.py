@@ -30,11 +30,6 @@ class Request:
 
     number: int | None = None
 
-    @property
-    def name(self) -> str:
-        """Of the signal, as SIGTERM; empty while there was none."""
-        return "" if self.number is None else signal.Signals(self.number).name
-
 
 def status_of(number: int) -> int:
     """The exit status of a process that a signal stopped, as a shell gives it: 130 for ^C."""
@@ -68,6 +63,13 @@ def deferred() -> Iterator[Request]:
 
     with _handled(note):
         yield request
+
+
+@contextmanager
+def forwarded(tell: Callable[[int], None]) -> Iterator[None]:
+    """Within, each of SIGNALS is given to `tell` and does nothing else here."""
+    with _handled(lambda number, _: tell(number)):
+        yield
 
 
 def leave_to_parent(_: int = 0) -> None:

@@ -211,7 +211,8 @@ def _speed(group):
 def _machine(group):
     group.add_argument("--device", help="cuda:0, cpu, ... (default: cuda:0 when there is one)")
     group.add_argument("--use_multi_gpus", action="store_true",
-                       help="spread each batch over all GPUs")
+                       help="share each batch among all GPUs of this machine, a process for each "
+                            "(torchrun does the same, also for several machines)")
     group.add_argument("--cache", choices=CACHES,
                        help="where prepared volumes are kept, the crops are the same: on disk, for "
                             "later runs too; in memory; or off, prepared anew for each use "

@@ -1,14 +1,14 @@
 """From volumes to batches: crops that depend on the seed alone."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import monai.transforms as mt
 import numpy as np
 import torch
 from monai.data import list_data_collate
 from monai.utils.misc import MAX_SEED
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Subset
 from torch.utils.data import Dataset as TorchDataset
 
 from configs.signals import leave_to_parent
@@ -17,6 +17,16 @@ from .datasets import Dataset
 from .transforms import GEOMETRY, augmentation, plain_tensors
 
 Volume = dict[str, Any]
+
+
+class Part(NamedTuple):
+    """Crops `first` to `last` of volume `index`; each is `share` of all crops of the step."""
+
+    epoch: int
+    index: int
+    first: int
+    last: int
+    share: float
 
 
 class CropDataset(TorchDataset):
@@ -34,14 +44,17 @@ class CropDataset(TorchDataset):
     def __len__(self) -> int:
         return len(self.volumes)
 
-    def __getitem__(self, key: tuple[int, int]) -> list[Volume]:
-        """The crops of one volume in one epoch."""
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int] | Part) -> list[Volume]:
+        """The crops of one volume in one epoch, or a part of them with what each counts."""
+        epoch, index = key[:2]
         drawn = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)
         reseed(self.random_transform, int(drawn[0]))
         volume = _for_crops(self.volumes[index])  # which may be made now, with its metadata
         with plain_tensors():
-            return self.random_transform(volume)
+            crops = self.random_transform(volume)
+        if isinstance(key, Part):
+            return [crop | {"share": key.share} for crop in crops[key.first:key.last]]
+        return crops
 
 
 def reseed(transform: mt.Compose, seed: int) -> None:
@@ -84,24 +97,78 @@ class EpochSampler(torch.utils.data.Sampler):
         return ((epoch, int(index)) for index in order[self.start:])
 
 
+class SharedBatches(BatchSampler):
+    """One process's part of each batch: consecutive crops of it, as even as it goes.
+
+    So the crops of a step do not depend on the number of processes. Where a batch, as an epoch's
+    last may be, has fewer crops than there are processes, some have one that counts nothing.
+
+    Args:
+        sampler: of (epoch, index).
+        batch_size: volumes in a step of all processes.
+        num_crops: of each volume.
+        rank, world_size: this process among all.
+
+    Raises:
+        ValueError: there is no work for some processes in any step.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, num_crops: int, rank: int,
+                 world_size: int):
+        super().__init__(sampler, batch_size, drop_last=False)
+        self.num_crops, self.rank, self.world_size = num_crops, rank, world_size
+        if world_size > batch_size * num_crops:
+            raise ValueError(f"{world_size} processes are more than the {batch_size * num_crops} "
+                             f"crops of a step; give a larger --batch_size or --num_crops, or use "
+                             f"fewer processes.")
+
+    def __iter__(self) -> Iterator[list[Part]]:
+        for batch in super().__iter__():
+            total = len(batch) * self.num_crops
+            first, last = (place * total // self.world_size
+                           for place in (self.rank, self.rank + 1))
+            if first == last:
+                yield [Part(*batch[0], 0, 1, 0.0)]
+                continue
+            starts = [(key, place * self.num_crops) for place, key in enumerate(batch)]
+            yield [Part(*key, max(first - start, 0), min(last - start, self.num_crops), 1 / total)
+                   for key, start in starts if first < start + self.num_crops and start < last]
+
+
 def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
-                    batch_size: int, seed: int, num_workers: int = 0,
-                    pin_memory: bool = False) -> DataLoader:
+                    batch_size: int, seed: int, num_workers: int = 0, pin_memory: bool = False,
+                    rank: int = 0, world_size: int = 1) -> DataLoader:
     """Batches of {"image": (B, C, H, W, D), "label": (B, 1, H, W, D), "case_id": [B]}.
 
     And "dist_map": (B, K, H, W, D), where the volumes have distance maps. B is batch_size volumes
-    times the dataset's crops per volume. `loader.sampler.set_epoch` chooses the epoch. The global
-    generators are neither used nor changed, so that dropout goes on alike in a resumed run.
+    times the dataset's crops per volume; of several processes (see `SharedBatches`) it is a part
+    of them, with "share" (B,), what each crop is of all those of the step.
+    `loader.batch_sampler.sampler.set_epoch` chooses the epoch. The global generators are neither
+    used nor changed, so that dropout goes on alike in a resumed run.
+
+    Args:
+        batch_size: volumes in a step of all processes.
+        rank, world_size: this process among those that train together.
+
+    Raises:
+        ValueError: a step has fewer crops than there are processes.
     """
     crops = CropDataset(volumes, augmentation(dataset, img_size), seed)
-    return DataLoader(crops, batch_size=batch_size, sampler=EpochSampler(len(volumes), seed),
-                      num_workers=num_workers, collate_fn=list_data_collate,
+    sampler = EpochSampler(len(volumes), seed)
+    batches = {"batch_size": batch_size, "sampler": sampler} if world_size == 1 else {
+        "batch_sampler": SharedBatches(sampler, batch_size, dataset.augmentation.num_crops, rank,
+                                       world_size)}
+    return DataLoader(crops, **batches, num_workers=num_workers, collate_fn=list_data_collate,
                       persistent_workers=num_workers > 0, pin_memory=pin_memory,
                       worker_init_fn=leave_to_parent, generator=torch.Generator())
 
 
-def evaluation_loader(volumes: Sequence[Volume]) -> DataLoader:
-    """Whole volumes one at a time: {"image": (1, C, H, W, D), "label", "affine", ...}."""
-    return DataLoader(volumes, batch_size=1, collate_fn=list_data_collate,
+def evaluation_loader(volumes: Sequence[Volume], rank: int = 0, world_size: int = 1) -> DataLoader:
+    """Whole volumes one at a time: {"image": (1, C, H, W, D), "label", "affine", ...}.
+
+    Of several processes each has every world_size-th.
+    """
+    mine = Subset(volumes, range(rank, len(volumes), world_size))
+    return DataLoader(mine, batch_size=1, collate_fn=list_data_collate,
                       generator=torch.Generator())
 

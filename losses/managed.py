@@ -1,6 +1,7 @@
 """The losses as torchmanager sees them: called as loss(outputs, label), with a running mean."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,7 +28,13 @@ class RunningLoss(Loss):
 
     torchmanager's own `record` copies every value to the CPU, which waits for the GPU at each
     step; this one adds on the device.
+
+    Attributes:
+        step_weight: of the following steps in the means. Where several processes share each
+            batch, it is this one's share over an equal share.
     """
+
+    step_weight: float = 1.0
 
     def __init__(self):
         super().__init__()
@@ -43,23 +50,26 @@ class RunningLoss(Loss):
         total, terms = self.terms(input, target)
         self.last_terms = {name: value.detach() for name, value in terms.items()}
         for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach()
+            self._add(name, value)
         return total
 
     def record(self, m: torch.Tensor) -> None:
         """Add one step's total to the running mean, on its device."""
-        self._sums["loss"] = self._sums.get("loss", 0) + m.detach()
-        self._steps += 1
+        self._add("loss", m)
+        self._steps += self.step_weight
+
+    def _add(self, name: str, value: torch.Tensor) -> None:
+        self._sums[name] = self._sums.get(name, 0) + self.step_weight * value.detach()
 
     def reset(self) -> None:
         """Start a new running mean."""
         self._sums: dict[str, torch.Tensor] = {}
         self.last_terms: dict[str, torch.Tensor] = {}
-        self._steps = 0
+        self._steps: float = 0
 
     @property
     def running(self) -> dict[str, Any]:
-        """The sums and the number of steps since the last reset, to go on with in another run."""
+        """The sums and the weight of the steps since the last reset, for another run."""
         return {"sums": dict(self._sums), "steps": self._steps}
 
     def go_on(self, running: dict[str, Any], device: torch.device) -> None:
@@ -71,6 +81,19 @@ class RunningLoss(Loss):
     def result(self) -> torch.Tensor:
         """Mean total since the last reset, a scalar on the device; NaN before the first step."""
         return self._sums["loss"] / self._steps if self._steps else torch.tensor(torch.nan)
+
+    def means(self, average: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
+        """Mean total ("loss") and terms over the steps since the last reset, one at least.
+
+        Waits for the device.
+
+        Args:
+            average: over the processes that share the steps, of a vector.
+        """
+        names = ["loss", *(name for name in self._sums if name != "loss")]
+        sums = [self._sums[name].double() for name in names]
+        *totals, steps = average(torch.stack([*sums, sums[0].new_tensor(self._steps)])).tolist()
+        return {name: total / steps for name, total in zip(names, totals, strict=True)}
 
     @property
     def mean_terms(self) -> dict[str, float]:

@@ -61,7 +61,8 @@ class EpochOrder(Callback):
 
     def on_epoch_start(self, epoch: int) -> None:
         """Choose the 0-based epoch."""
-        self.loader.sampler.set_epoch(epoch, self.manager.first_step * self.loader.batch_size)
+        batches = self.loader.batch_sampler
+        batches.sampler.set_epoch(epoch, self.manager.first_step * batches.batch_size)
 
 
 class Record(Callback):

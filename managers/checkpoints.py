@@ -119,9 +119,9 @@ class SaveCheckpoints(Callback):
         self._save("last.model")
         (self.folder / "interrupted.model").unlink(missing_ok=True)
 
-    def save_position(self) -> None:
+    def save_position(self, position: dict[str, Any]) -> None:
         """Save the middle of an epoch."""
-        self._save("interrupted.model", self.manager.position)
+        self._save("interrupted.model", position)
 
     def _save(self, name: str, position: dict[str, Any] | None = None) -> None:
         save_checkpoint(self.folder / name, self.manager.raw_model,

@@ -38,18 +38,6 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
-def fit_devices(device: torch.device, use_multi_gpus: bool) -> torch.device | list[torch.device]:
-    """The device, or every GPU when several are asked for and there, `device` first."""
-    if not use_multi_gpus:
-        return device
-    if device.type != "cuda" or torch.cuda.device_count() < 2:
-        warnings.warn(f"--use_multi_gpus: {device} alone is used; it takes two GPUs or more and "
-                      f"a --device among them.", stacklevel=2)
-        return device
-    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
-    return sorted(gpus, key=lambda gpu: gpu != device)
-
-
 def keep_freed_memory() -> None:
     """Have the C library keep what a training step frees for the next one.
 

@@ -45,30 +45,35 @@ def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_v
           predictions_dir: Path | None = None, progress: bool = False) -> Scores:
     """Predict and score volumes one after another (see metrics.case_metrics).
 
+    Several processes score their shares, and each returns the scores of all.
+
     Args:
-        volumes: as data.preprocessing gives them.
+        volumes: as data.preprocessing gives them; this process's share of them.
+        num_volumes: how many these are.
         predictions_dir: where label maps are written, on the volumes' own grid; None for no.
     """
-    rows: list[Row] = []
+    cases: list[list[Row]] = []
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         label_map = manager.label_map(volume["image"], device)
         found = case_metrics(label_map.numpy(), volume["label"][0].numpy(),
                              volume["spacing_mm"].tolist(), class_names, paper_metrics)
-        rows += [{"case_id": volume["case_id"]} | row for row in found]
+        cases.append([{"case_id": volume["case_id"]} | row for row in found])
         if predictions_dir is not None:
             write_label_map(predictions_dir / f"{volume['case_id']}.nii.gz", label_map.numpy(),
                             plain_grid(tuple(label_map.shape), volume["affine"].numpy()))
-    return Scores(rows, summarise(rows, class_names))
+    return _scores_of_all(manager, cases, class_names)
 
 
 def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]],
-                 cases: Mapping[str, Case], dataset: Dataset, device: torch.device,
+                 num_volumes: int, cases: Mapping[str, Case], dataset: Dataset,
+                 device: torch.device,
                  predictions_dir: Path | None = None, progress: bool = False) -> Scores:
     """As `score`, but on the label files' own grid, against their own voxels, in mm.
 
     Args:
-        volumes: as data.preprocessing gives them.
+        volumes: as data.preprocessing gives them; this process's share of them.
+        num_volumes: how many these are.
         cases: by case id.
         predictions_dir: where label maps are written on the files' grid, with the dataset's own
             label values; None for no.
@@ -78,8 +83,8 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
     """
     manager.model.eval().to(device)
     window = manager.sliding_window(device, torch.device("cpu"))
-    rows: list[Row] = []
-    for volume in tqdm(volumes, total=len(cases), desc="scoring", unit="case",
+    scored: list[list[Row]] = []
+    for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         case_id = volume["case_id"]
         label, grid = label_on_its_grid(cases[case_id], dataset.label_values)
@@ -88,11 +93,18 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
         except ValueError as error:
             raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
         found = case_metrics(label_map, label, grid.spacing_mm, dataset.class_names)
-        rows += [{"case_id": case_id} | row for row in found]
+        scored.append([{"case_id": case_id} | row for row in found])
         if predictions_dir is not None:
             write_label_map(predictions_dir / f"{case_id}.nii.gz",
                             values_of_classes(dataset.label_values)[label_map], grid)
-    return Scores(rows, summarise(rows, dataset.class_names))
+    return _scores_of_all(manager, scored, dataset.class_names)
+
+
+def _scores_of_all(manager: SegmentationManager, cases: list[list[Row]],
+                   class_names: Sequence[str]) -> Scores:
+    """The scores of every process's cases, from those of this one."""
+    rows = [row for case in manager.processes.in_order(cases) for row in case]
+    return Scores(rows, summarise(rows, class_names))
 
 
 def best_median_worst(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:

@@ -9,9 +9,14 @@ from torch import nn
 
 from configs import TrainingConfig
 
+from .distributed import Processes
 
-def settled(config: TrainingConfig, device: torch.device) -> TrainingConfig:
+
+def settled(config: TrainingConfig, device: torch.device,
+            processes: Processes | None = None) -> TrainingConfig:
     """The settings as the run will have them: what --fast left open chosen, the rest checked.
+
+    Of several processes the main one alone shows progress.
 
     fp16 takes the fused optimiser, the only one that skips a step of infinite gradients without
     reading them back. What the device cannot do is warned of and left out.
@@ -19,7 +24,7 @@ def settled(config: TrainingConfig, device: torch.device) -> TrainingConfig:
     Raises:
         ValueError: --amp fp16 on a CPU.
     """
-    chosen = fast_options(device, config.use_multi_gpus)
+    chosen = fast_options(device)
     given = {name: getattr(config, name) for name in chosen}
     used = {name: chosen[name] if value is None else value for name, value in given.items()}
     if used["amp"] == "fp16":
@@ -34,10 +39,11 @@ def settled(config: TrainingConfig, device: torch.device) -> TrainingConfig:
         warnings.warn(f"--tf32: has no effect on {device}.", stacklevel=2)
         used["tf32"] = False
     used["compile"] = used["compile"] and can_compile(device)
-    return dataclasses.replace(config, **used)
+    shown = config.show_verbose and (processes is None or processes.is_main)
+    return dataclasses.replace(config, **used, show_verbose=shown)
 
 
-def fast_options(device: torch.device, use_multi_gpus: bool = False) -> dict[str, Any]:
+def fast_options(device: torch.device) -> dict[str, Any]:
     """What --fast stands for on a device.
 
     On a CPU compilation and channels-last are left out: either gains a tenth for some networks
@@ -48,9 +54,9 @@ def fast_options(device: torch.device, use_multi_gpus: bool = False) -> dict[str
         return plain | {"amp": "bf16" if cpu_has_bf16() else "off", "fused": True}
     if device.type != "cuda":
         return plain
-    if use_multi_gpus or not torch.cuda.is_bf16_supported(including_emulation=False):
-        return plain | {"amp": "fp16", "fused": True, "tf32": True, "compile": not use_multi_gpus}
-    return plain | {"amp": "bf16", "fused": True, "tf32": True, "compile": True}
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return plain | {"amp": "bf16" if has_bf16 else "fp16", "fused": True, "tf32": True,
+                    "compile": True}
 
 
 def cpu_has_bf16() -> bool:

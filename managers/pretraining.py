@@ -43,13 +43,14 @@ class DeSDManager(Trainer):
     def __init__(self, student: nn.Module, teacher: nn.Module, optimizer: torch.optim.Optimizer,
                  loss: DeSDLoss, config: PretrainingConfig, steps_per_epoch: int,
                  processes: Processes | None = None):
-        self.processes = processes or Processes()
-        self.teacher = self.processes.synchronised(teacher)
+        processes = processes or Processes()
+        self.teacher = processes.synchronised(teacher)
         self.config = config
         self.steps_per_epoch = steps_per_epoch
         self._moments: torch.Tensor | int = 0
         self._pairs = pair_by_name(teacher, student)
-        super().__init__(self.processes.synchronised(student), optimizer, loss, amp=config.amp)
+        super().__init__(processes.synchronised(student), optimizer, loss, amp=config.amp,
+                         processes=processes)
 
     def to(self, device: torch.device) -> None:
         """Move everything that the step uses."""
@@ -57,7 +58,6 @@ class DeSDManager(Trainer):
         self.teacher.to(device)
         if self.amp == "bf16" and device.type == "cpu":
             guard_short_axes(self.teacher)
-        self.parallel = self.processes.parallel(self.model)
 
     def unpack_data(self, data: Views) -> tuple[Views, Views]:
         """A batch of views to (the student's, the teacher's): all of them, and the global two."""
@@ -122,11 +122,8 @@ class DeSDManager(Trainer):
         the teacher's temperature. Every process must ask for it, each epoch once.
         """
         loss = self.compiled_losses
-        values = {"loss": float(loss.result)} | loss.mean_terms
-        means = self.processes.mean(torch.tensor(list(values.values()), dtype=torch.float64,
-                                                 device=self._device))
         steps = loss.running["steps"]
-        return dict(zip(values, means.tolist(), strict=True)) | {
+        return loss.means(self.processes.mean) | {
             "feature_std": float(feature_std(self._moments / steps)),
             "teacher_temp": loss.teacher_temp}
 

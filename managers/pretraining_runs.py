@@ -135,9 +135,9 @@ class SavePretraining(Callback):
         self._save("last.model", state)
         (self.folder / "interrupted.model").unlink(missing_ok=True)
 
-    def save_position(self) -> None:
+    def save_position(self, position: dict[str, Any]) -> None:
         """Save the middle of an epoch."""
-        self._save("interrupted.model", self._state() | {"position": self.manager.position})
+        self._save("interrupted.model", self._state() | {"position": position})
 
     def _state(self) -> dict[str, Any]:
         return {"format": FORMAT, **self.manager.to_state(), "history": self.history,

@@ -125,6 +125,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda if cuda else None,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "git": _git_state(),
     }
 

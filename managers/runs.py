@@ -14,6 +14,7 @@ from data import Split, choose_fold, dataset_of, write_splits
 from networks import TransferReport, build_network, start_from
 
 from .checkpoints import load_checkpoint
+from .distributed import Processes
 from .run_folders import open_folder, refuse_to_replace, where_it_goes_on
 from .segmentation import SegmentationManager
 
@@ -92,16 +93,18 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
 
 
 def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
-             checkpoint: dict[str, Any] | None) -> Path:
+             checkpoint: dict[str, Any] | None, processes: Processes | None = None) -> Path:
     """Make the run's folder, or continue it from `checkpoint`, and open its log.
 
-    Writes config.json, environment.json and splits.json.
+    Writes config.json, environment.json and splits.json. Only the main process does any of it.
 
     Raises:
         ValueError: the split differs from that of the run to be resumed, or another run of that
             name has begun since `resume_point`.
     """
     folder = experiment_dir(config.experiment)
+    if processes is not None and not processes.is_main:
+        return folder
     splits = [split.to_dict() for split in folds]
     if checkpoint is not None and read_json(folder / "splits.json") != splits:
         raise ValueError(f"{folder}: cannot be resumed, the cases or their split have changed "
@@ -157,7 +160,8 @@ def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
     return folder, config, choose_fold(folds, config.fold)
 
 
-def load_manager(folder: Path, config: TrainingConfig, saved_model: str) -> SegmentationManager:
+def load_manager(folder: Path, config: TrainingConfig, saved_model: str,
+                 processes: Processes | None = None) -> SegmentationManager:
     """The run's network with its "best" or "last" weights, ready to predict.
 
     Raises:
@@ -165,7 +169,8 @@ def load_manager(folder: Path, config: TrainingConfig, saved_model: str) -> Segm
     """
     network, _ = load_network(folder, config, saved_model)
     return SegmentationManager(network, None, None, dataset_of(config).class_names,
-                               config.img_size, config.overlap, config.window_batch)
+                               config.img_size, config.overlap, config.window_batch,
+                               processes=processes)
 
 
 def load_network(folder: Path, config: TrainingConfig,

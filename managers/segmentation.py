@@ -1,6 +1,6 @@
 """The torchmanager subclass that trains, validates and predicts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,10 +9,11 @@ from torchmanager.callbacks import Callback
 from losses import RunningLoss
 from networks import SideOutputs
 
+from .distributed import Processes
 from .fast import in_channels_last
 from .inference import SlidingWindow, rolling_logits, whole_logits
 from .trainer import Trainer
-from .validation_dice import ValidationDice
+from .validation_dice import ValidationDice, mean_dice
 
 Target = torch.Tensor | dict[str, torch.Tensor]
 TARGETS = ("label", "dist_map")
@@ -34,6 +35,9 @@ class SegmentationManager(Trainer):
         compile: whether the training pass is compiled. Validation never is: it would compile anew
             for each batch of windows. The network, and what is saved of it, stays the plain one.
         channels_last: whether kernels and crops are laid out so.
+        processes: those that train together; each has its share of every batch, and of the volumes
+            that are validated (see data.training_loader, data.evaluation_loader).
+        seed: of what the network draws at random, where there are several.
 
     Differs from the authors' code: each loss is evaluated once a step (torchmanager 1.5 evaluates
     a dict of losses twice), nothing in the step waits for the device, and validation need not
@@ -43,24 +47,38 @@ class SegmentationManager(Trainer):
     def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer | None,
                  loss: RunningLoss | None, class_names: tuple[str, ...], roi_size: Sequence[int],
                  overlap: float = 0.25, window_batch: int = 4, val_every: int = 1, *,
-                 amp: str = "off", compile: bool = False, channels_last: bool = False):
+                 amp: str = "off", compile: bool = False, channels_last: bool = False,
+                 processes: Processes | None = None, seed: int = 0):
+        processes = processes or Processes()
         self.dice = ValidationDice(class_names)
-        super().__init__(network, optimizer, loss, {"val_dice": self.dice}, amp)
+        super().__init__(processes.synchronised(network), optimizer, loss,
+                         {"val_dice": self.dice}, amp, processes)
         self.channels_last = channels_last
         if channels_last:
             in_channels_last(network)
-        self._compiled = torch.compile(network, dynamic=False) if compile else None
+        self._compile = compile
+        self.seed = seed
+        self._share: float | None = None
+        self._case_losses: list[torch.Tensor] = []
         self.roi_size = tuple(roi_size)
         self.overlap = overlap
         self.window_batch = window_batch
         self.val_every = val_every
         self._last_epoch: int | None = None  # of the fit under way
 
+    @property
+    def network_to_train(self) -> torch.nn.Module:
+        """The training pass, images and target to loss; the network compiled if asked for."""
+        return TrainingPass(torch.compile(self.model, dynamic=False) if self._compile
+                            else self.model, self._loss_of)
+
     def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, Target]:
         """A batch to (images, target), on their way to the device without waiting for it.
 
         The target is the label, or {"label", "dist_map"} where crops come with distance maps.
+        "share", on the CPU, is what each crop is of all those of the step.
         """
+        self._share = float(data["share"].sum()) if "share" in data else None
         image, *target = (data[key].to(self._device, non_blocking=True)
                           for key in ("image", "label", "dist_map") if key in data)
         if self.channels_last:
@@ -69,27 +87,36 @@ class SegmentationManager(Trainer):
 
     def train_step(self, x_train: torch.Tensor, y_train: Target) -> dict[str, float]:
         """One optimiser step; returns {} since reading a value would wait for the device."""
-        network = self.model if self._compiled is None else self._compiled
-        # The loss takes the side heads' last step; DataParallel could not put one together.
-        steps = {"whole": False} if isinstance(self.model, SideOutputs) else {}
-        with self.autocast():
-            outputs = network(x_train, **steps)
-        loss = self.compiled_losses(outputs, y_train)
+        self.processes.seed_step(self.seed, self.current_epoch,
+                                 self.first_step + self.current_batch)
+        # Gradients are averaged over equal shares of the crops.
+        share = 1.0 if self._share is None else self._share * self.processes.world_size
+        self.compiled_losses.step_weight = share
+        loss = self.parallel(x_train, y_train)
         self.watch(loss)
+        loss = loss if share == 1 else loss * share
         self.compiled_optimizer.zero_grad(set_to_none=True)
         self.backward(self.scaler.scale(loss))
         self.scaler.step(self.compiled_optimizer)
         self.scaler.update()
         return {}
 
+    def _loss_of(self, network: torch.nn.Module, images: torch.Tensor,
+                 target: Target) -> torch.Tensor:
+        # The loss takes the side heads' last step.
+        steps = {"whole": False} if isinstance(self.model, SideOutputs) else {}
+        with self.autocast():
+            outputs = network(images, **steps)
+        return self.compiled_losses(outputs, target)
+
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
         """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit."""
-        if self._request.number is not None:
+        if self.is_asked_to_stop():
             raise KeyboardInterrupt
         with self.autocast():
             logits = self.logits(x_test)
         if self.loss_fn is not None:
-            self.loss_fn(logits, y_test)
+            self._case_losses.append(self.loss_fn(logits, y_test).detach())
         self.dice(logits.argmax(1, keepdim=True), y_test)
         return {}
 
@@ -128,13 +155,16 @@ class SegmentationManager(Trainer):
         "dice_ce_out", not with the training loss, which has more terms.
         """
         if self.model.training:
-            loss = self.compiled_losses
-            return {"loss": float(loss.result)} | loss.mean_terms
-        values = {"dice": float(self.dice.result)}
-        values |= {f"dice_{name}": dice for name, dice in self.dice.per_class.items()}
-        if self.loss_fn is not None:
-            values = {"loss": float(self.loss_fn.result)} | values
-        return values
+            return self.compiled_losses.means(self.processes.mean)
+        cases = self.processes.in_order(self.dice.cases)
+        losses = self.processes.in_order([float(loss) for loss in self._case_losses])
+        values = {"loss": sum(losses) / len(losses)} if losses else {}
+        return values | (mean_dice(cases, self.dice.class_names) if cases else {})
+
+    def reset_metrics(self) -> None:
+        """Start new means."""
+        super().reset_metrics()
+        self._case_losses: list[torch.Tensor] = []
 
     def fit(self, training_dataset: Any, /, epochs: int, val_dataset: Any = None,
             callbacks_list: list[Callback] | None = None, *, initial_epoch: int = 0,
@@ -151,6 +181,8 @@ class SegmentationManager(Trainer):
         """Validate; within `fit`, {} on epochs that are not due."""
         if self._last_epoch is not None and not self.is_validation_due(self.current_epoch):
             return {}
+        for _ in range(self.processes.largest(len(dataset)) - len(dataset)):
+            self.stop_if_asked()  # as often as the processes with more cases do
         summary = super().test(dataset, **kwargs)
         if not summary and len(dataset) > 0:  # torchmanager swallows an interruption
             self.stop_if_asked()
@@ -161,9 +193,22 @@ class SegmentationManager(Trainer):
         """Whether the 0-based epoch of the fit under way ends in a validation."""
         return (epoch + 1) % self.val_every == 0 or epoch == self._last_epoch
 
-    def data_parallel(self, target_devices: list[torch.device], **kwargs: Any) -> bool:
-        """Spread the network over devices; the loss stays whole, its Dice needs no splitting."""
-        if len(target_devices) < 2:
-            return False
-        self.model = torch.nn.DataParallel(self.raw_model, [d.index for d in target_devices])
-        return True
+
+class TrainingPass(torch.nn.Module):
+    """A network and its loss as one module, as several processes need it.
+
+    What no term of the loss depends on, as heads may be, then has no gradient in any of them.
+
+    Args:
+        loss_of: (network, images, target) -> loss.
+    """
+
+    def __init__(self, network: torch.nn.Module,
+                 loss_of: Callable[[torch.nn.Module, torch.Tensor, Target], torch.Tensor]):
+        super().__init__()
+        self.network = network
+        self.loss_of = loss_of
+
+    def forward(self, images: torch.Tensor, target: Target) -> torch.Tensor:
+        """Images (B, C, H, W, D) and their target to the loss, a scalar."""
+        return self.loss_of(self.network, images, target)

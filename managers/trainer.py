@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,11 +11,11 @@ from torchmanager import Manager
 from torchmanager.callbacks import Callback
 from torchmanager_core.errors import StopTraining
 
-from configs.cli import TrainingInterruptedError
+from configs.cli import StatedError, TrainingInterruptedError
 from configs.signals import Request, deferred
 
 from .devices import keep_freed_memory
-from .distributed import is_alone
+from .distributed import LOST, Processes, StopVote, has_lost_another
 from .finite import LossWatch
 from .precision import autocast, gradient_scaler, guard_short_axes
 
@@ -27,14 +27,16 @@ class TrainingError(RuntimeError):
 class Trainer(Manager):
     """A torchmanager Manager whose `fit` tells a failure and an interruption from success.
 
-    A signal (see configs.signals) ends `fit` after the step under way; a second one at once.
+    A signal (see configs.signals) ends `fit` after the step under way; a second one at once. Of
+    several processes all end after the same step, whichever of them had the signal.
 
     Args:
         amp: mixed precision, see `precision.AMP_TYPES`.
+        processes: those that train together.
 
     Attributes:
         first_step: of the present epoch, 0 unless it goes on where it was broken off.
-        save_position: called where a signal ends a run, to keep `position`; None for nothing.
+        save_position: called with `position` where a signal ends a run; None for nothing.
         save_failure: called with epoch, step and terms of a loss that is not finite; gives words
             for its message. See finite.FailureFile.
     """
@@ -42,19 +44,37 @@ class Trainer(Manager):
     _device = torch.device("cpu")
     current_batch = 0  # torchmanager sets it with the first step only
     first_step = steps_done = 0
-    save_position: Callable[[], None] | None = None
+    save_position: Callable[[dict[str, Any]], None] | None = None
     save_failure: Callable[[int, int, dict[str, float]], str] | None = None
     watch_every = 50  # steps between looks at a GPU's losses
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None,
-                 loss: Any = None, metrics: dict[str, Any] | None = None, amp: str = "off"):
+                 loss: Any = None, metrics: dict[str, Any] | None = None, amp: str = "off",
+                 processes: Processes | None = None):
         super().__init__(network, optimizer, loss, metrics or {})
+        self.processes = processes or Processes()
         self.amp = amp
         self.scaler = gradient_scaler(self._device, amp)
-        self._request = Request()
+        self._request, self._vote = Request(), StopVote(self.processes)
         self._watch = LossWatch()
+        self._parallel: nn.Module | None = None
         self._position_saved = False
         self._running: dict[str, Any] | None = None  # means of an epoch to be gone on with
+
+    @property
+    def parallel(self) -> nn.Module:
+        """The network as a training step calls it: together with the other processes.
+
+        Made with the first step, when the network is on its device.
+        """
+        if self._parallel is None:
+            self._parallel = self.processes.parallel(self.network_to_train)
+        return self._parallel
+
+    @property
+    def network_to_train(self) -> nn.Module:
+        """What this process calls; a subclass may compile it."""
+        return self.model
 
     @property
     def running(self) -> dict[str, Any]:
@@ -67,13 +87,24 @@ class Trainer(Manager):
 
     @property
     def position(self) -> dict[str, Any]:
-        """Where in the epoch the run is, between two steps or in a validation."""
-        return {"steps": self.steps_done, "running": self._running or self.running}
+        """Where in the epoch the run is, between two steps or in a validation.
+
+        The means are those of all processes, each of which must ask for them.
+        """
+        return {"steps": self.steps_done,
+                "running": self._running_of_all(self._running or self.running)}
+
+    def _running_of_all(self, running: dict[str, Any]) -> dict[str, Any]:
+        return running if self.processes.world_size == 1 else _averaged(running, self.processes)
 
     def go_on_from(self, position: dict[str, Any] | None) -> None:
         """Begin the next `fit` in the middle of an epoch; None for its start."""
         if position is not None:
             self.first_step, self._running = position["steps"], position["running"]
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether a signal has asked any of the processes for the end; see StopVote."""
+        return self._vote.ask(self._request.number) is not None
 
     def stop_if_asked(self) -> None:
         """Save the position and end the run when a signal has asked for it.
@@ -81,10 +112,12 @@ class Trainer(Manager):
         Raises:
             KeyboardInterrupt: it has; torchmanager ends its loop then.
         """
-        if self._request.number is not None:
+        if self.is_asked_to_stop():
+            position = self.position
             if self.save_position is not None:
-                self.save_position()
-                self._position_saved = True
+                self.save_position(position)
+            self.processes.wait()  # who left earlier would be taken for a failure
+            self._position_saved = True
             raise KeyboardInterrupt
 
     def watch(self, loss: torch.Tensor) -> None:
@@ -142,30 +175,34 @@ class Trainer(Manager):
         if kwargs.get("device", self._device) == torch.device("cpu"):
             keep_freed_memory()
         finished = _Steps(self)
-        # Of several processes each would stop at a step of its own, and the others wait for it.
-        with deferred() if is_alone() else nullcontext(Request()) as self._request:
+        self._vote, self._parallel = StopVote(self.processes), None
+        with deferred() as self._request:
             try:
                 network = super().fit(training_dataset, epochs, val_dataset,
                                       [*(callbacks_list or []), finished],
                                       initial_epoch=initial_epoch, **kwargs)
             except StopTraining as stop:
+                cause = stop.__cause__ or stop
+                if self.processes.world_size > 1 and has_lost_another(_innermost(cause)):
+                    raise StatedError(LOST) from cause
                 if self._request.number is not None:  # it ended the loader's workers as well
                     raise self._interrupted(initial_epoch + finished.epochs, epochs) from stop
-                cause = stop.__cause__ or stop
                 step = self.first_step + self.current_batch + 1
                 raise TrainingError(f"epoch {self.current_epoch + 1}, step {step}: "
                                     f"{_root(cause)}") from cause
-        done = initial_epoch + finished.epochs
-        if self._request.number is not None or done < epochs:
-            raise self._interrupted(done, epochs)
+            done = initial_epoch + finished.epochs
+            if done < epochs or self._vote.settle(self._request.number) is not None:
+                raise self._interrupted(done, epochs)
         return network
 
     def _interrupted(self, done: int, epochs: int) -> TrainingInterruptedError:
         steps = f" and {self.steps_done} steps of the next" if self._position_saved else ""
         kept = "--resume goes on from there" if done or steps else "nothing is kept"
-        return TrainingInterruptedError(f"{self._request.name or 'stopped'} after {done} of "
-                                        f"{epochs} epochs{steps}; {kept}",
-                                        self._request.number or signal.SIGINT)
+        number = self._vote.agreed or self._request.number
+        name = "stopped" if number is None else signal.Signals(number).name
+        message = f"{name} after {done} of {epochs} epochs{steps}; {kept}"
+        return TrainingInterruptedError(message if self.processes.is_main else None,
+                                        number or signal.SIGINT)
 
     def _train(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """One epoch of torchmanager's, from `first_step` on."""
@@ -212,7 +249,7 @@ class _Steps(Callback):
         self.epochs = 0
 
     def on_epoch_start(self, epoch: int) -> None:
-        if self.trainer._request.number is not None:  # it came after the last step
+        if self.trainer.is_asked_to_stop():  # it came after the last step
             raise KeyboardInterrupt
 
     def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
@@ -228,6 +265,20 @@ class _Steps(Callback):
 
 def _root(error: BaseException) -> str:
     """The innermost cause: torchmanager wraps errors in its own."""
+    error = _innermost(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _innermost(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {error}"
+    return error
+
+
+def _averaged(running: Any, processes: Processes) -> Any:
+    """Numbers and tensors in dicts, each the mean of every process's."""
+    if isinstance(running, dict):
+        return {name: _averaged(value, processes) for name, value in running.items()}
+    if isinstance(running, torch.Tensor):
+        return processes.mean(running)
+    return float(processes.mean(torch.tensor(running, dtype=torch.float64)))

@@ -17,6 +17,7 @@ from losses import RunningLoss
 
 from .callbacks import BoundaryWeight, EpochOrder, LearningRate, Progress, Record
 from .checkpoints import SaveCheckpoints, load_checkpoint
+from .distributed import Processes
 from .evaluation import draw_cases, score, write_scores
 from .finite import FailureFile
 from .schedules import LR_SCHEDULES
@@ -39,14 +40,16 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def manager_of(config: TrainingConfig, network: nn.Module, optimizer: torch.optim.Optimizer,
-               loss: RunningLoss, class_names: tuple[str, ...]) -> SegmentationManager:
+               loss: RunningLoss, class_names: tuple[str, ...],
+               processes: Processes | None = None) -> SegmentationManager:
     """The manager that trains a run; `config` is settled (see fast.settled)."""
     if config.tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
     return SegmentationManager(network, optimizer, loss, class_names, config.img_size,
                                config.overlap, config.window_batch, config.val_every,
                                amp=config.amp, compile=config.compile,
-                               channels_last=config.channels_last)
+                               channels_last=config.channels_last, processes=processes,
+                               seed=config.seed)
 
 
 def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,
@@ -54,34 +57,44 @@ def training_callbacks(folder: Path, config: TrainingConfig, manager: Segmentati
                        checkpoint: dict[str, Any] | None = None) -> list[Callback]:
     """Order of cases, learning rate, records, checkpoints, progress: in this order.
 
+    Records, checkpoints and progress are the main process's.
+
     Args:
         history: lines of the epochs that a resumed run has behind it, else empty.
         checkpoint: that it goes on from, maybe in the middle of an epoch.
     """
     manager.go_on_from(checkpoint and checkpoint.get("position"))
-    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict())
-    manager.save_position = checkpoints.save_position
     manager.save_failure = FailureFile(folder, manager, loader, config.to_dict()).write
     optimizer = manager.compiled_optimizer
     callbacks = [
         EpochOrder(loader, manager),
         LearningRate(optimizer, LR_SCHEDULES[config.lr_schedule], config.lr, config.epochs),
-        Record(folder, optimizer, config.epochs, history),
-        checkpoints,
     ]
     if config.shape_priors:
         callbacks.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
+    if not manager.processes.is_main:
+        return callbacks
+    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict())
+    manager.save_position = checkpoints.save_position
+    callbacks += [Record(folder, optimizer, config.epochs, history), checkpoints]
     return callbacks + ([Progress(manager, len(loader))] if config.show_verbose else [])
 
 
 def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManager,
               volumes: Sequence[dict[str, Any]], class_names: Sequence[str],
               device: torch.device) -> None:
-    """Score best.model on the validation volumes; write and show the table and the pictures."""
+    """Score best.model on the validation volumes; write and show the table and the pictures.
+
+    Each process scores its share, and the main one does the rest.
+    """
+    manager.processes.wait()  # for the main one to have written it
     best = load_checkpoint(folder / "best.model")
     manager.raw_model.load_state_dict(best["network"])
-    scores = score(manager, volumes, len(volumes), class_names, device,
+    mine = manager.processes.share(range(len(volumes)))
+    scores = score(manager, (volumes[index] for index in mine), len(mine), class_names, device,
                    progress=config.show_verbose)
+    if not manager.processes.is_main:
+        return
     order = list(dict.fromkeys(row["case_id"] for row in scores.rows))  # that of the volumes
     pictures = draw_cases(folder, manager, scores,
                           lambda case_id: volumes[order.index(case_id)], class_names,

@@ -1,5 +1,7 @@
 """The score that chooses the best checkpoint."""
 
+from collections.abc import Sequence
+
 import torch
 from torchmanager.metrics import Metric
 
@@ -51,9 +53,18 @@ class ValidationDice(Metric):
         return torch.stack(self._cases).mean() if self._cases else torch.tensor(torch.nan)
 
     @property
-    def per_class(self) -> dict[str, float]:
-        """Mean over cases, by class name."""
-        if not self._cases:
-            return {}
-        means = torch.stack(self._cases).mean(0).tolist()
-        return dict(zip(self.class_names[1:], means, strict=True))
+    def cases(self) -> list[list[float]]:
+        """Dice of each foreground class, for each case since the last reset; waits for them."""
+        return torch.stack(self._cases).tolist() if self._cases else []
+
+
+def mean_dice(cases: Sequence[Sequence[float]], class_names: Sequence[str]) -> dict[str, float]:
+    """"dice", the mean over cases and foreground classes, and "dice_<class name>" over cases.
+
+    Args:
+        cases: as `ValidationDice.cases`, one at least.
+        class_names: background first.
+    """
+    values = torch.tensor(cases)
+    per_class = zip(class_names[1:], values.mean(0).tolist(), strict=True)
+    return {"dice": float(values.mean())} | {f"dice_{name}": mean for name, mean in per_class}

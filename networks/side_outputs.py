@@ -122,10 +122,7 @@ class SideOutputs(nn.Module):
 
 
 def _hand_over(module: nn.Module, _inputs: Any, output: Any) -> None:
-    """Forward hook: leave the output where it was asked for, and nowhere else.
-
-    The slot is on the module, not in a closure, so that each replica of DataParallel has its own.
-    """
+    """Forward hook: leave the output where it was asked for, and nowhere else."""
     if _FEATURE in module.__dict__:
         module.__dict__[_FEATURE] = output
 

@@ -182,3 +182,44 @@ def test_metadata_are_tracked_again_after_an_error(cases, save, tmp_path):
     with pytest.raises(ValueError, match="empty: no foreground"):
         load_volumes([broken], HIPPOCAMPUS, SIZE)
     assert get_track_meta() is True
+
+
+@pytest.mark.parametrize(("world_size", "batch_size"), [(2, 1), (3, 2), (5, 3), (8, 2)])
+def test_processes_share_each_batch(volumes, world_size, batch_size):
+    """Five volumes of eight crops: together the parts are the batches of one process."""
+    whole = epoch_of(loader_of(volumes, batch_size), 2)
+    parts = []
+    for rank in range(world_size):
+        loader = training_loader(volumes, HIPPOCAMPUS, SIZE, batch_size, 100, rank=rank,
+                                 world_size=world_size)
+        loader.batch_sampler.sampler.set_epoch(2)
+        parts.append(list(loader))
+        assert len(loader) == len(parts[-1]) == len(whole)
+    for number, batch in enumerate(whole):
+        shared = [of_rank[number] for of_rank in parts]
+        sizes = [len(part["image"]) for part in shared]
+        assert sum(sizes) == len(batch["image"]) and max(sizes) - min(sizes) <= 1
+        assert torch.equal(torch.cat([part["image"] for part in shared]), batch["image"])
+        assert torch.equal(torch.cat([part["label"] for part in shared]), batch["label"])
+        for part, size in zip(shared, sizes, strict=True):
+            assert float(part["share"].sum()) == pytest.approx(size / sum(sizes))
+
+
+def test_a_process_without_a_crop_has_one_that_counts_nothing(volumes):
+    """The last batch, of one volume's 8 crops, among 9 processes."""
+    loaders = [training_loader(volumes, HIPPOCAMPUS, SIZE, 2, 100, rank=rank, world_size=9)
+               for rank in range(9)]
+    last = [list(loader)[-1] for loader in loaders]
+    assert [len(part["image"]) for part in last] == [1] * 9
+    assert sorted(float(part["share"]) for part in last) == [0, *[1 / 8] * 8]
+
+
+def test_more_processes_than_crops_are_refused(volumes):
+    with pytest.raises(ValueError, match="9 processes are more than the 8 crops of a step"):
+        training_loader(volumes, HIPPOCAMPUS, SIZE, 1, 100, rank=0, world_size=9)
+
+
+def test_processes_share_the_validation_volumes(volumes):
+    ids = [[batch["case_id"][0] for batch in evaluation_loader(volumes, rank, 2)]
+           for rank in (0, 1)]
+    assert ids == [[volume["case_id"] for volume in volumes[start::2]] for start in (0, 1)]

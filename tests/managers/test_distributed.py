@@ -1,8 +1,8 @@
 """Several processes together: batch norm, means and gradients are those of one."""
 
 import os
+import signal
 import socket
-import warnings
 
 import pytest
 import torch
@@ -10,16 +10,11 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from configs import pretraining_config
-from losses import DeSDLoss
-from managers import DeSDManager, build_optimizer, parameter_groups
-from managers.distributed import (
-    Processes,
-    SyncedBatchNorm1d,
-    join_processes,
-    loader_workers,
-    only_main_speaks,
-)
-from networks import build_desd
+from losses import DeSDLoss, DSDLoss
+from managers import DeSDManager, SegmentationManager, build_optimizer, parameter_groups
+from managers.distributed import Processes, StopVote, join_processes, loader_workers
+from managers.synced_norm import SyncedBatchNorm
+from networks import build_desd, build_network
 
 ROWS, WIDTH = 6, 5
 
@@ -33,6 +28,13 @@ def network():
     torch.manual_seed(2)
     return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.GELU(),
                          nn.Linear(WIDTH, 3)).double()
+
+
+SEGMENTED = {
+    "published": {"steps": 3},
+    "heads that nothing is learnt from": {"steps": 3, "distil": "none"},
+    "batch norm": {"steps": 2, "batch_norm": True},
+}
 
 
 def loss_of(logits):
@@ -63,6 +65,63 @@ def pretrained(processes, rows):
     return {"summary": manager.summary, "center": loss.center, "weights": weights}
 
 
+CROPS = 3
+# Crops of each of two processes in the steps of an epoch; the last has one crop for both.
+STEPS = ([(0, 1), (1, 3)], [(0, 2), (2, 3)], [(0, 1), (0, 1)])
+
+
+def batch_normed(network):
+    """The network with batch norms for its instance norms."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.InstanceNorm3d):
+                setattr(module, name, nn.BatchNorm3d(child.num_features))
+    return network
+
+
+def segmented(processes, steps, batch_norm=False, **options):
+    """Summaries and weights after some steps of DSD and a validation, in float64."""
+    size = (8, 8, 8)
+    torch.manual_seed(5)
+    network = build_network("nnunet", 1, 3, size, True, filters=(2, 3, 4))
+    network = (batch_normed(network) if batch_norm else network).double()
+    manager = SegmentationManager(network, torch.optim.SGD(network.parameters(), 0.01),
+                                  DSDLoss(**options), ("background", "front", "back"), size,
+                                  processes=processes)
+    manager.__enter__()
+    generator = torch.Generator().manual_seed(6)
+
+    def images(number):
+        return {"image": torch.randn(number, 1, *size, generator=generator, dtype=torch.float64),
+                "label": torch.randint(0, 3, (number, 1, *size), generator=generator)}
+
+    network.train()
+    for parts in STEPS[:steps]:
+        crops, total = images(CROPS), 1 if parts[0] == parts[1] else CROPS
+        first, last = parts[processes.rank] if processes.world_size > 1 else (0, total)
+        batch = {key: value[first:last] for key, value in crops.items()}
+        if processes.world_size > 1:
+            idle = parts[0] == parts[1] and processes.rank == 0
+            batch["share"] = torch.full((last - first,), 0 if idle else 1 / total)
+        manager.train_step(*manager.unpack_data(batch))
+    trained = manager.summary
+    network.eval()
+    cases = [images(1) for _ in range(3)]
+    validated = manager.test(processes.share(cases), device=torch.device("cpu"))
+    return {"trained": trained, "validated": validated, "weights": dict(network.state_dict())}
+
+
+def voted(processes):
+    """What each question about a signal is answered, when the second process has it at its second.
+
+    Then the same where nothing is heard before the end.
+    """
+    heard = signal.SIGTERM if processes.rank == 1 else None
+    vote, late = StopVote(processes), StopVote(processes)
+    answers = [vote.ask(heard if question > 0 else None) for question in range(4)]
+    return answers + [late.ask(None), late.settle(heard), late.ask(None)]
+
+
 def work(rank, port, folder):
     """One of two processes; it leaves what it found in a file."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2",
@@ -77,10 +136,19 @@ def work(rank, port, folder):
         model.zero_grad()
         loss.backward()
         losses.append(processes.mean(loss.detach()))
-    torch.save({"rank": processes.rank, "main": processes.is_main, "device": str(device),
-                "losses": torch.stack(losses), "state": model.state_dict(),
-                "gradients": [p.grad for p in model.parameters()],
-                "desd": pretrained(processes, slice(rank, None, 2))}, f"{folder}/{rank}.pt")
+    places = "abcde"
+    torch.save({
+        "rank": processes.rank, "main": processes.is_main, "device": str(device),
+        "losses": torch.stack(losses), "state": model.state_dict(),
+        "gradients": [p.grad for p in model.parameters()],
+        "desd": pretrained(processes, slice(rank, None, 2)),
+        "segmented": {name: segmented(processes, **options)
+                      for name, options in SEGMENTED.items()},
+        "share": processes.share(places), "turns": processes.turns(places),
+        "in order": processes.in_order([place.upper() for place in processes.share(places)]),
+        "largest": processes.largest(3 + rank), "voted": voted(processes),
+        "drawn": [(processes.seed_step(1, 2, step), float(torch.rand(())))[1] for step in (3, 4)],
+    }, f"{folder}/{rank}.pt")
     processes.leave()
 
 
@@ -114,9 +182,33 @@ def test_pre_training_in_two_processes_is_that_of_one_with_all_tiles(found):
         torch.testing.assert_close(one["desd"], alone, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", list(SEGMENTED))
+def test_segmentation_in_two_processes_is_that_of_one_with_all_crops(found, name):
+    """Shares are uneven, in the last step of three none; one process validates one case more."""
+    alone = segmented(Processes(), **SEGMENTED[name])
+    assert alone["trained"]["loss"] > 0 and "dice_front" in alone["validated"]
+    for one in found:
+        torch.testing.assert_close(one["segmented"][name], alone, rtol=1e-6, atol=1e-9)
+
+
 def test_each_process_knows_its_place(found):
     assert [(one["rank"], one["main"], one["device"]) for one in found] == [
         (0, True, "cpu"), (1, False, "cpu")]
+    assert [one["share"] for one in found] == [["a", "c", "e"], ["b", "d"]]
+    assert [one["turns"] for one in found] == [[["a"], ["c"], ["e"]], [["b"], ["d"], []]]
+    for one in found:
+        assert one["in order"] == list("ABCDE") and one["largest"] == 4
+
+
+def test_all_processes_stop_after_the_same_step(found):
+    """The answer is to the question before, and the same for all."""
+    for one in found:
+        assert one["voted"] == [None, None, 15, 15, None, 15, 15]
+
+
+def test_each_process_draws_its_own_numbers(found):
+    drawn = [number for one in found for number in one["drawn"]]
+    assert len(set(drawn)) == 4
 
 
 def test_one_process_needs_no_group():
@@ -131,24 +223,11 @@ def test_one_process_needs_no_group():
 
 def test_a_synchronised_norm_alone_is_the_plain_one():
     plain, synced = nn.BatchNorm1d(WIDTH), nn.BatchNorm1d(WIDTH)
-    synced.__class__ = SyncedBatchNorm1d
+    synced.__class__ = SyncedBatchNorm
     rows = data().float()
     assert torch.equal(plain(rows), synced(rows))
     assert torch.equal(plain.eval()(rows), synced.eval()(rows))
     assert list(plain.state_dict()) == list(synced.state_dict())
-
-
-@pytest.mark.parametrize(("rank", "world_size", "speaks"), [
-    (None, None, True), ("1", "1", True), ("0", "2", True), ("1", "2", False)])
-def test_warnings_come_from_one_process(monkeypatch, rank, world_size, speaks):
-    for name, value in (("RANK", rank), ("WORLD_SIZE", world_size)):
-        if value is not None:
-            monkeypatch.setenv(name, value)
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        assert only_main_speaks() == speaks
-        warnings.warn("said", stacklevel=1)
-    assert len(heard) == speaks
 
 
 def test_workers_share_the_cores(monkeypatch):

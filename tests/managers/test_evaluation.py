@@ -97,8 +97,8 @@ def test_native_space_is_the_label_files_own(manager, tmp_path, spacing_mm):
     cases = native_case(tmp_path, np.array([0, 5, 300], np.int16)[label], turned)
     cases["one"].image.unlink()
     nibabel.save(nibabel.Nifti1Image(label.astype(np.float32), turned), cases["one"].image)
-    scores = score_native(manager, stream_volumes(cases.values(), dataset), cases, dataset, CPU,
-                          predictions_dir=tmp_path / "predictions")
+    scores = score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,
+                          dataset, CPU, predictions_dir=tmp_path / "predictions")
     written = nibabel.load(tmp_path / "predictions" / "one.nii.gz")
     assert written.shape == label.shape and set(np.unique(written.dataobj)) == {0, 5, 300}
     np.testing.assert_allclose(written.affine, turned, atol=1e-6)
@@ -115,7 +115,8 @@ def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
     predicted[:, :, 3] = 0
     nibabel.save(nibabel.Nifti1Image(predicted.astype(np.float32), AFFINE), cases["one"].image)
     dataset = dataclasses.replace(DATASETS["hippocampus"], intensity="none")
-    rows = score_native(manager, stream_volumes(cases.values(), dataset), cases, dataset, CPU).rows
+    rows = score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,
+                        dataset, CPU).rows
     steps_mm = nibabel.affines.voxel_sizes(AFFINE)
     assert rows[0]["hd95_mm"] == pytest.approx(steps_mm[2])
     assert rows[0]["dice"] == pytest.approx(6 / 7)
@@ -127,7 +128,8 @@ def test_a_case_without_a_way_back_is_named(manager, tmp_path):
     cases = native_case(tmp_path, np.ones((9, 9, 9), np.uint8), sheared)
     dataset = dataclasses.replace(DATASETS["hippocampus"], spacing_mm=(2.0, 2.0, 2.0))
     with pytest.raises(ValueError, match="one: the axes of its affine are sheared"):
-        score_native(manager, stream_volumes(cases.values(), dataset), cases, dataset, CPU)
+        score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,
+                     dataset, CPU)
 
 
 def rows_of(**dice):

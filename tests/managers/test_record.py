@@ -116,11 +116,12 @@ def test_epoch_order_tells_the_sampler():
     chosen = []
 
     class Loader:
-        batch_size = 4
+        class batch_sampler:  # noqa: N801
+            batch_size = 4
 
-        class sampler:  # noqa: N801
-            def set_epoch(*epoch_and_start):
-                chosen.append(epoch_and_start)
+            class sampler:  # noqa: N801
+                def set_epoch(*epoch_and_start):
+                    chosen.append(epoch_and_start)
 
     class Manager:
         first_step = 0

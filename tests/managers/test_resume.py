@@ -39,7 +39,8 @@ class Loader(list):
 
     def __init__(self, batches):
         super().__init__(batches)
-        self.sampler, self.epochs, self.start = self, [], 0
+        self.batch_sampler = self.sampler = self
+        self.epochs, self.start = [], 0
 
     def set_epoch(self, epoch, start=0):
         self.epochs.append(epoch)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from configs.training_parser import LR_SCHEDULES as CHOICES
-from managers import choose_device, fit_devices, optimizer_of, seed_everything
+from managers import choose_device, optimizer_of, seed_everything
 from managers.callbacks import LearningRate
 from managers.schedules import LR_SCHEDULES, constant_lr, step_lr
 
@@ -64,11 +64,6 @@ def test_devices_with_gpus(monkeypatch):
     assert choose_device("auto") == choose_device("cuda") == first
     with pytest.raises(ValueError, match=r"2 GPU\(s\), cuda:0 to cuda:1"):
         choose_device("cuda:2")
-    assert fit_devices(first, use_multi_gpus=False) == first
-    assert fit_devices(first, use_multi_gpus=True) == [first, torch.device("cuda", 1)]
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.warns(UserWarning, match="takes two GPUs or more"):
-        assert fit_devices(first, use_multi_gpus=True) == first
 
 
 def test_seed_decides_the_weights(monkeypatch):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from managers.validation_dice import ValidationDice, foreground_dice
+from managers.validation_dice import ValidationDice, foreground_dice, mean_dice
 from metrics import dice
 
 
@@ -50,12 +50,13 @@ def test_a_label_read_as_float():
 
 def test_running_mean_over_cases():
     metric = ValidationDice(("background", "left", "right"))
-    assert metric.result.isnan() and metric.per_class == {}
+    assert metric.result.isnan() and metric.cases == []
     metric(*maps([0, 1, 1], [0, 1, 1]))      # 1 and 1
     metric(*maps([0, 1, 2], [0, 1, 1]))      # 2/3 and 0
-    assert metric.per_class == pytest.approx({"left": 5 / 6, "right": 1 / 2})
+    assert mean_dice(metric.cases, metric.class_names) == pytest.approx(
+        {"dice": 2 / 3, "dice_left": 5 / 6, "dice_right": 1 / 2})
     assert metric.result.item() == pytest.approx(2 / 3)
     metric.reset()
-    assert metric.result.isnan() and metric.per_class == {}
+    assert metric.result.isnan() and metric.cases == []
     metric(*maps([0, 1, 2], [0, 1, 2]))
     assert metric.result.item() == 1

@@ -1,0 +1,62 @@
+"""Batch norm over the samples of several processes."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def synchronise(network: nn.Module) -> nn.Module:
+    """Give the batch norms statistics over all processes, in place; names and values stay."""
+    for module in [m for m in network.modules() if isinstance(m, _BatchNorm)]:
+        module.__class__ = SyncedBatchNorm
+    return network
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum of every process's tensor; the gradient is the sum of every process's gradient."""
+
+    @staticmethod
+    def forward(ctx, value):
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient):
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SyncedBatchNorm(_BatchNorm):
+    """Batch norm of (N, C, ...) over the samples of all processes, on GPUs and CPUs alike.
+
+    torch.nn.SyncBatchNorm does the same but runs on GPUs only. Processes may have different
+    numbers of samples. Statistics are made in float32 from two sums, the second of squared
+    deviations, which loses no digits. The running variance is the unbiased one over all samples,
+    as with one process.
+    """
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        assert input.ndim >= 2, input.shape
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """(N, C, ...) -> the same; in evaluation mode, or alone, what the plain norm does."""
+        if not self.training or not dist.is_initialized():
+            return super().forward(samples)
+        half = samples.dtype in (torch.float16, torch.bfloat16)
+        wide = samples.float() if half else samples
+        others = [axis for axis in range(wide.ndim) if axis != 1]
+        shape = [-1 if axis == 1 else 1 for axis in range(wide.ndim)]
+        sums = torch.cat([wide.sum(others), wide.new_tensor([wide[:, 0].numel()])])
+        sums = _SumOverProcesses.apply(sums)
+        count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
+        centred = wide - mean.view(shape)
+        variance = _SumOverProcesses.apply(centred.square().sum(others)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(samples.dtype)
