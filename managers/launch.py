@@ -94,7 +94,12 @@ def _first_failure(processes: Sequence[subprocess.Popen]) -> int:
         if not failed and (failed := _failure_among(processes)):
             deadline = time.monotonic() + GRACE_SECONDS
     failed = failed or _failure_among(processes)
-    return 128 - failed if failed < 0 else failed  # below 0: the signal that killed it
+    if failed >= 0:
+        return failed
+    name = signal.Signals(-failed).name
+    hint = "; the system does so when memory is short" if name == "SIGKILL" else ""
+    print(f"failed: a process was ended by {name}{hint}", file=sys.stderr)
+    return 128 - failed
 
 
 def _failure_among(processes: Sequence[subprocess.Popen]) -> int:

@@ -33,10 +33,11 @@ def test_each_process_is_told_its_place(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("code", "status"), [
     ("sys.exit(2)", 2), ("sys.exit(1)", 1), ("os.kill(os.getpid(), 9)", 128 + 9)])
-def test_one_that_fails_ends_the_others(monkeypatch, code, status):
+def test_one_that_fails_ends_the_others(monkeypatch, capsys, code, status):
     monkeypatch.setattr(launch, "GRACE_SECONDS", 0.2)
     wait = "import os, sys, time; time.sleep(3600) if os.environ['RANK'] == '0' else "
     assert run_processes(python(wait + code), 2) == status
+    assert ("ended by SIGKILL" in capsys.readouterr().err) == (status == 137)
 
 
 def test_a_signal_reaches_all_once(tmp_path):
