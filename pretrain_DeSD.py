@@ -40,7 +40,7 @@ def main() -> None:
         tiles = read_tile_list(config.data_dir, config.tile_list,
                                progress=config.show_verbose and processes.is_main)
 
-    seed_everything(config.seed)
+    seed_everything(config.seed, config.deterministic)
     warn_of_rates(config, processes.world_size)
     loader = pretraining_loader(
         tiles, config.batch_size_per_gpu, config.seed, loader_workers(config.num_workers),

@@ -39,7 +39,7 @@ def main() -> None:
     spread_over_gpus(config)
     processes, device = join_processes(config.device)
     config = settled(config, device, processes)
-    seed_everything(config.seed)
+    seed_everything(config.seed, config.deterministic)
 
     with processes.main_first():
         checkpoint = resume_point(config)

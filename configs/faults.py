@@ -1,4 +1,4 @@
-"""What to do about a full disk, missing rights and too little memory."""
+"""What to do about a full disk, missing rights, too little memory and the like."""
 
 import errno
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ AGAIN = "Checkpoints are whole as they are: the same command with --resume goes 
 
 
 def remedy(error: BaseException) -> str | None:
-    """What to do about an error that disk or memory caused; None for any other.
+    """What to do about an error that disk, memory or device caused; None for any other.
 
     Found by the errors behind it, since libraries hide a cause in errors of their own.
     """
@@ -32,6 +32,9 @@ def remedy(error: BaseException) -> str | None:
         names = {kind.__name__ for kind in type(one).__mro__}  # torch takes seconds to import
         if "OutOfMemoryError" in names:
             return f"{GPU_MEMORY} {AGAIN}"
+        if "deterministic implementation" in str(one):
+            return ("Leave out --deterministic, or the option that brings this operation in. "
+                    f"{AGAIN}")
         if isinstance(one, MemoryError) or "DataLoader worker" in str(one) or (
                 "can't allocate memory" in str(one)):
             return f"{MEMORY} {AGAIN}"

@@ -51,6 +51,7 @@ class PretrainingConfig:
     amp: str = "none"
 
     seed: int = 0
+    deterministic: bool = False                 # GPUs compute in one fixed way
     num_workers: int = 10                       # loader processes, each process's own
     saveckp_freq: int = 50                      # epochs between the teachers that are kept
     device: str = "auto"

@@ -182,6 +182,9 @@ def _machine(group):
     group.add_argument("--saveckp_freq", type=int, metavar="EPOCHS",
                        help="epochs between the teachers that are kept (default 50)")
     group.add_argument("--seed", type=int, help="default 0")
+    group.add_argument("--deterministic", action="store_true",
+                       help="the same bits for the same seed on a GPU too, where steps become "
+                            "slower; on a CPU they are the same anyway")
     group.add_argument("--show_verbose", action="store_true", help="progress bars")
 
 

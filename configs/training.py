@@ -75,6 +75,7 @@ class TrainingConfig:
     use_multi_gpus: bool = False
     num_workers: int = 0
     seed: int = 100
+    deterministic: bool = False                 # GPUs compute in one fixed way
     show_verbose: bool = False
     overwrite: bool = False                     # replace an experiment of that name
     resume: bool = False                        # continue it where it was stopped

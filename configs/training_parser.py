@@ -223,6 +223,9 @@ def _machine(group):
     group.add_argument("--num_workers", type=int,
                        help="loader processes; the crops do not depend on it (default 0)")
     group.add_argument("--seed", type=int, help="default 100, as published")
+    group.add_argument("--deterministic", action="store_true",
+                       help="the same bits for the same seed on a GPU too, where steps become "
+                            "slower; on a CPU they are the same anyway")
     group.add_argument("--show_verbose", action="store_true", help="progress bars")
 
 

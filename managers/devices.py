@@ -1,6 +1,7 @@
 """Where a run computes, and its random seeds."""
 
 import ctypes
+import os
 import random
 import warnings
 from contextlib import suppress
@@ -51,9 +52,18 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch; the crops have generators of their own (data.loaders)."""
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and torch; the crops have generators of their own (data.loaders).
+
+    Args:
+        deterministic: whether to compute in one fixed way; before anything is on a GPU.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    torch.backends.cudnn.benchmark = True  # as in the authors' code; fixed crop sizes profit
+    # As in the authors' code: fixed crop sizes profit from trying what is fastest.
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads that here

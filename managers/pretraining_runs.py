@@ -30,7 +30,7 @@ log = logging.getLogger(LOGGER_NAME)
 # What the weights and the optimiser's state depend on; what says nothing about how a run goes on.
 SHAPES = ("method", "arch", "out_dim", "use_bn_in_head", "norm_last_layer", "optimizer")
 INDIFFERENT = ("data_dir", "tile_list", "output_dir", "num_workers", "device", "show_verbose",
-               "resume", "overwrite", "saveckp_freq")
+               "resume", "overwrite", "saveckp_freq", "deterministic")
 
 
 def pretraining_resume_point(config: PretrainingConfig) -> dict[str, Any] | None:

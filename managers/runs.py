@@ -66,7 +66,7 @@ SHAPES = ("method", "dataset", "dataset_definition", "network", "network_options
           "upsampling", "optimizer")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
                "cache_dir", "device", "show_verbose", "use_multi_gpus", "resume", "overwrite",
-               "compile", "channels_last", "fused", "tf32", "use_checkpoint")
+               "compile", "channels_last", "fused", "tf32", "use_checkpoint", "deterministic")
 
 
 def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:

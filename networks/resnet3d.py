@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool3d
 
+from .deterministic import MaxPool3d
+
 STEM_WIDTH = 64
 PLANES = (64, 128, 256, 512)
 """Channels of the 3x3x3 convolutions, per stage."""
@@ -105,7 +107,7 @@ class ResNet3D(nn.Module):
         self.conv1 = nn.Conv3d(in_channels, STEM_WIDTH, 7, (1, 2, 2), padding=3, bias=False)
         self.norm1 = _norm(STEM_WIDTH)
         self.nonlin = _nonlin()
-        self.maxpool = nn.MaxPool3d(3, 2, padding=1)
+        self.maxpool = MaxPool3d(3, 2, padding=1)
         stages = [_stage(block, before, planes, count, stride=1 if index == 0 else 2)
                   for index, ((before, _), planes, count)
                   in enumerate(zip(pairwise(self.widths), PLANES, counts, strict=True))]

@@ -5,9 +5,9 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
 
 from .aspp import ASPP, conv_norm_act
+from .deterministic import Trilinear
 from .levels import LevelledNetwork, check_size
 from .resnet3d import DEPTHS, BasicBlock, ResNet3D, resnet3d
 from .side_outputs import Level
@@ -107,6 +107,7 @@ class ResNetUNet(nn.Module):
             for before, width, skip in zip((widths[0], *widths[:-1]), widths, reversed(skips),
                                            strict=True))
         self.head = nn.Conv3d(widths[-1], num_classes, 1)
+        self.upsample = Trilinear((2, 2, 1), align_corners=False)
         for part in (self.reduce, self.aspp, self.stages):
             part.apply(_kaiming)
 
@@ -117,7 +118,7 @@ class ResNetUNet(nn.Module):
         for stage, skip in zip(self.stages, reversed(maps), strict=True):
             features = stage(features, skip)
         logits = swap_axes(self.head(features))  # (B, K, H/2, W/2, D)
-        return interpolate(logits, scale_factor=(2, 2, 1), mode="trilinear", align_corners=False)
+        return self.upsample(logits)
 
 
 class UpStage(nn.Module):

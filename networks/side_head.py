@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from .deterministic import Trilinear
+
 UPSAMPLINGS = ("shared", "single", "trilinear")
 
 
@@ -49,7 +51,7 @@ class SideHead(nn.Module):
         self.project = nn.Conv3d(in_channels, num_classes, kernel_size=1)
         if upsampling == "trilinear":
             self.repeats = 1
-            self.upsample = nn.Upsample(scale_factor=scale, mode="trilinear", align_corners=True)
+            self.upsample = Trilinear(scale, align_corners=True)
             return
         kernel, self.repeats = (scale, 1) if upsampling == "single" else _shared(scale)
         self.upsample = nn.ConvTranspose3d(num_classes, num_classes, kernel_size=kernel,

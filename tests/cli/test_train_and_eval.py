@@ -151,6 +151,25 @@ def test_the_same_seed_gives_the_same_metrics_by_any_loader(hippocampus, trained
     assert first.read_bytes() == again.read_bytes()
 
 
+def test_two_deterministic_runs_are_the_same_to_the_bit(hippocampus, trained, run_script):
+    """And, on a CPU, the run without."""
+    folder, _ = trained
+    files = []
+    for name in ("One", "Two"):
+        done = run_script("train_SelfDistil_Original.py", hippocampus, "_", "--experiment",
+                          f"Hippocampus_nnUnet_{name}.exp", "--epochs", 2, "--deterministic",
+                          *SMALL, *SPLIT, cwd=folder)
+        torch.use_deterministic_algorithms(False)  # the scripts run in this process
+        assert done.returncode == 0, done.stderr
+        files.append(folder / "experiments" / f"Hippocampus_nnUnet_{name}.exp")
+    states = [torch.load(run / "last.model", weights_only=True) for run in files]
+    for name, value in states[0]["network"].items():
+        assert torch.equal(value, states[1]["network"][name]), name
+    if not torch.cuda.is_available():
+        files.append(folder / "experiments" / "Hippocampus_nnUnet_SelfDist.exp")
+    assert len({(run / "metrics.jsonl").read_bytes() for run in files}) == 1
+
+
 def test_a_published_command_runs_as_printed(phantoms, run_script, tmp_path):
     """MM-WHS by UNETR: dataset, network and fold come from the name; there is no GPU here."""
     data = phantoms("mmwhs-ct", 5, (24, 24, 20))

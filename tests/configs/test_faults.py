@@ -31,6 +31,8 @@ def hidden(error, by):
     (OSError(errno.EROFS, "no"), "cannot be written to"),
     (hidden(OSError(errno.EDQUOT, "no"), RuntimeError("enforce fail")), "quota"),
     (OutOfMemoryError("CUDA out of memory"), "lower --batch_size"),
+    (RuntimeError("x_backward does not have a deterministic implementation, but you set ..."),
+     "Leave out --deterministic"),
     (MemoryError(), "--num_workers"),
     (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "--num_workers"),
     (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),

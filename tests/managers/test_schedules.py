@@ -1,5 +1,7 @@
 """Learning rates per epoch, which parameters they move, and where a run computes."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -73,3 +75,24 @@ def test_seed_decides_the_weights(monkeypatch):
         seed_everything(seed)
         weights.append(nn.Linear(3, 3).weight)
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+@pytest.fixture
+def as_before(monkeypatch):
+    """Leave torch's switches as they were."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    yield monkeypatch
+    torch.use_deterministic_algorithms(False)
+
+
+def test_deterministic_sets_every_switch(as_before):
+    seed_everything(5)
+    assert torch.backends.cudnn.benchmark and not torch.are_deterministic_algorithms_enabled()
+    seed_everything(5, deterministic=True)
+    assert not torch.backends.cudnn.benchmark and torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    as_before.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # one's own choice stays
+    seed_everything(5, deterministic=True)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"

@@ -1,0 +1,70 @@
+"""Layers whose backward pass torch has on GPUs only with sums in an order of their own.
+
+Under torch.use_deterministic_algorithms they take another way there, with the same values.
+"""
+
+from itertools import product
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate, pad
+
+
+def is_asked_for(images: torch.Tensor) -> bool:
+    """Whether the other way is to be taken."""
+    return images.is_cuda and torch.are_deterministic_algorithms_enabled()
+
+
+class MaxPool3d(nn.MaxPool3d):
+    """torch's, deterministic where that is asked for."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W, D) -> the same, pooled."""
+        if not is_asked_for(features):
+            return super().forward(features)
+        return max_pool3d(features, self.kernel_size, self.stride, self.padding)
+
+
+class Trilinear(nn.Upsample):
+    """Trilinear upsampling by torch, deterministic where that is asked for.
+
+    Args:
+        scale: output size over input size, whole numbers, per axis.
+        align_corners: as in torch.nn.functional.interpolate.
+    """
+
+    def __init__(self, scale: tuple[int, int, int], align_corners: bool):
+        super().__init__(scale_factor=scale, mode="trilinear", align_corners=align_corners)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w, d) -> (B, C, h * scale, w * scale, d * scale)."""
+        if not is_asked_for(features):
+            return super().forward(features)
+        return trilinear(features, self.scale_factor, self.align_corners)
+
+
+def max_pool3d(features: torch.Tensor, kernel: int, stride: int, padding: int) -> torch.Tensor:
+    """Max pooling of (B, C, H, W, D) from one strided view for each voxel of the kernel.
+
+    Memory: as many times the result as the kernel has voxels.
+    """
+    padded = pad(features, (padding,) * 6, value=-torch.inf)
+    sizes = [(size - kernel) // stride + 1 for size in padded.shape[2:]]
+    views = [padded[(slice(None), slice(None), *(
+        slice(start, start + stride * (size - 1) + 1, stride)
+        for start, size in zip(starts, sizes, strict=True)))]
+        for starts in product(range(kernel), repeat=3)]
+    return torch.stack(views).max(0).values
+
+
+def trilinear(features: torch.Tensor, scale: tuple[int, int, int],
+              align_corners: bool) -> torch.Tensor:
+    """Trilinear upsampling of (B, C, h, w, d) as a matrix product along each axis."""
+    for axis, factor in enumerate(scale, start=2):
+        if factor != 1:
+            size = features.shape[axis]
+            weights = interpolate(torch.eye(size, device=features.device)[None],
+                                  scale_factor=factor, mode="linear",
+                                  align_corners=align_corners)[0].to(features.dtype)
+            features = (features.movedim(axis, -1) @ weights).movedim(-1, axis)
+    return features
