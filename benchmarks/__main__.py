@@ -6,7 +6,6 @@ for keep their last figures there.
 """
 
 import argparse
-import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.rows import Row, table
+from configs.cli import exit_with
 from configs.files import read_json, write_json, write_text
 
 # Each module has rows(device, quick) -> list[Row]; the order is that of the table.
@@ -29,7 +29,7 @@ BENCHMARKS = {
 }
 
 
-def main() -> int:
+def main() -> None:
     """Runs the benchmarks that were asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +60,6 @@ def main() -> int:
             rows = {known: part["rows"] for known, part in record.items()}
             print(module.draw(rows, args.output, where.name))
     print(report(record))
-    return 0
 
 
 def report(record: dict) -> str:
@@ -75,4 +74,4 @@ def report(record: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -5,7 +5,7 @@ python -m benchmarks.kill_and_resume [--kills 14] [--seed 0]
 Each run is a process of its own with the training script's `main` (a small nnU-Net with DSD on
 phantoms, on the CPU), forked from one that has done the imports, which take longer than the run.
 It gets a signal at a moment drawn evenly over the length of an uninterrupted run; kills that come
-too late are drawn again. It is then started with --resume (without it where there was no run yet)
+before the run's folder is there, or too late, are drawn again. It is then started with --resume
 until it ends by itself. It survived when the weights, the optimiser, every random generator, the
 history and the scores are those of the uninterrupted run, bit for bit.
 """
@@ -97,8 +97,6 @@ def equal(one: object, other: object) -> bool:
 
 def where(run: Path) -> str:
     """What a killed run had left; a file that cannot be read raises."""
-    if not (run / "config.json").is_file():
-        return "before the run's folder"
     found = {name: torch.load(run / f"{name}.model", weights_only=True)
              for name in ("last", "best", "interrupted") if (run / f"{name}.model").is_file()}
     if "interrupted" in found:
@@ -111,16 +109,18 @@ def where(run: Path) -> str:
 
 def trial(data: Path, folder: Path, seconds: float, number: int,
           workers: int) -> tuple[int, str, bool] | None:
-    """One kill: its exit status, what was left, and whether the run survived; None if too late."""
+    """One kill: its exit status, what was left, and whether the run survived.
+
+    None where it came too late, or when there was no run yet.
+    """
     folder.mkdir()
     run = folder / "experiments" / "Hippocampus_nnUnet_Test.exp"
     arguments = (data, "_", "--experiment", run.name, "--num_workers", workers)
     status = end_after(begin(folder, *arguments), seconds, number)
-    if status is None:
+    if status is None or not (run / "config.json").is_file():
         return None
     left = where(run)
-    resume = ("--resume",) if (run / "config.json").is_file() else ()
-    ended = end(begin(folder, *arguments, *resume))
+    ended = end(begin(folder, *arguments, "--resume"))
     done = ended == 0 or (ended == 2 and left == "after the last epoch")  # nothing was left to do
     same = done and equal(result(run), result(data.parent / "whole/experiments" / run.name))
     return status, left, same

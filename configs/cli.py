@@ -1,6 +1,7 @@
 """How every script ends: one message and a meaningful exit status."""
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -14,6 +15,7 @@ from .signals import StopSignal, raised, status_of
 LOGGER_NAME = "dsd"
 OK, FAILED, WRONG_INPUT = 0, 1, 2
 INTERRUPTED = status_of(signal.SIGINT)
+READER_LEFT = status_of(13)  # SIGPIPE, which not every system has
 
 
 class StatedError(Exception):
@@ -38,7 +40,7 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     """Run `main` and leave: 0 done, 2 for wrong arguments or data, 1 for a failure.
 
     A signal that asked for the end gives 128 and its number: 130 for ^C, 143 for SIGTERM, 138 for
-    SIGUSR1.
+    SIGUSR1. An output that nobody reads any more, as with `| head`, gives 141.
 
     Code below raises ValueError for what the user can put right; anything else is a failure, and
     its traceback goes to the run's log (or to the terminal before there is one, but for a
@@ -58,6 +60,9 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
             print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
         known = isinstance(stop, (StopSignal, TrainingInterruptedError))
         sys.exit(status_of(stop.number) if known else INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output, as head does, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_LEFT)
     except Exception as error:
         advice = remedy(error)
         stated = isinstance(error, StatedError) or advice is not None

@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from configs.dataset_json import NIFTI_SUFFIXES
 
+from .nifti_stream import read_nifti
+
 NUM_THREADS = 16    # most of the time of a check is waiting for the disk
 PER_TASK = 64
 SHOWN = 10
@@ -86,7 +88,7 @@ def read_tile(path: str | Path) -> np.ndarray:
         image = nibabel.load(path)
         if Path(path).suffix == ".gz":
             # To the stream's very end, where its checksum is: nibabel alone stops before that.
-            image = type(image).from_bytes(gzip.decompress(Path(path).read_bytes()))
+            image, _ = read_nifti(Path(path))
         return np.asanyarray(image.dataobj).transpose(2, 0, 1)
     except READ_ERRORS as error:
         raise RuntimeError(f"{path}: cannot be read ({type(error).__name__}: "
@@ -146,7 +148,10 @@ def _packed_sizes(file: BinaryIO) -> tuple[int, int]:
             return expected, expected
         # It was cut, or packed in several parts, of which the file's end knows the last: count.
         stream.seek(0)
-        return sum(len(part) for part in iter(lambda: stream.read(1 << 20), b"")), expected
+        size = 0
+        while size < expected and (part := stream.read(1 << 20)):  # a bomb has no end
+            size += len(part)
+        return size, expected
 
 
 def _unusable(paths: Sequence[Path], progress: bool) -> list[str]:

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader
 from configs.files import write_with
 
 from .checkpoints import FORMAT
-from .random_states import random_states
 
 FILE = "not_finite.model"
+SHOWN = 8  # names in the message; the file has all
 
 
 class LossWatch:
@@ -43,9 +43,10 @@ class FailureFile:
     """Writes what it takes to look into a loss that is not finite to not_finite.model.
 
     It loads with `torch.load(path, weights_only=True)`: "epoch" and "step" from 1, "terms",
-    "case_ids", "batch" as the loader gave it, "config", and "network", "optimizer" and the random
-    generators. On a CPU these are as they were when the loss was computed. On a GPU, where a loss
-    is looked at some steps later, they are of that time, and last.model has the last good ones.
+    "case_ids" (of tiles, their paths), "batch" as the loader gave it, "config", and what the
+    manager's `to_state` has: weights, optimiser, random generators. On a CPU these are as they
+    were when the loss was computed. On a GPU, where a loss is looked at some steps later, they are
+    of that time, and last.model has the last good ones.
     """
 
     def __init__(self, folder: Path, manager: Any, loader: DataLoader, config: dict[str, Any]):
@@ -56,18 +57,22 @@ class FailureFile:
 
     def write(self, epoch: int, step: int, terms: dict[str, float]) -> str:
         """Write it; the case ids and the path in words. Epoch and step are counted from 0."""
-        batch = self._batch(step - self.manager.first_step)
+        keys = list(self.loader.batch_sampler)[step - self.manager.first_step]
+        batch = self._batch(keys)
+        if isinstance(batch, dict):
+            names = list(batch.get("case_id", []))
+            batch = {name: value for name, value in batch.items()
+                     if isinstance(value, torch.Tensor)}
+        else:
+            names = [str(self.loader.dataset.paths[index]) for _, index in keys]
         state = {"format": FORMAT, "epoch": epoch + 1, "step": step + 1, "terms": terms,
-                 "case_ids": list(batch.get("case_id", [])), "config": self.config,
-                 "batch": {name: value for name, value in batch.items()
-                           if isinstance(value, torch.Tensor)},
-                 "network": self.manager.raw_model.state_dict(),
-                 "optimizer": self.manager.compiled_optimizer.state_dict(), **random_states()}
+                 "case_ids": names, "config": self.config, "batch": batch,
+                 **self.manager.to_state()}
         path = self.folder / FILE
         write_with(path, lambda file: torch.save(state, file))
-        return f" on cases {', '.join(state['case_ids'])}; batch and weights are in {path}"
+        shown = ", ".join(dict.fromkeys(names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
+        return f" on cases {shown}; batch and weights are in {path}"
 
-    def _batch(self, index: int) -> dict[str, Any]:
-        """A batch once more: crops depend on seed, epoch and case alone."""
-        keys = list(self.loader.batch_sampler)[index]
+    def _batch(self, keys: list[Any]) -> Any:
+        """A batch once more: crops and views depend on seed, epoch and case alone."""
         return self.loader.collate_fn([self.loader.dataset[key] for key in keys])

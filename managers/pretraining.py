@@ -72,6 +72,7 @@ class DeSDManager(Trainer):
             teacher_logits, features = self.teacher(y_train)
             student_logits = self.parallel(x_train)
         loss = self.compiled_losses(student_logits, teacher_logits)
+        self.watch(loss)
         optimizer.zero_grad(set_to_none=True)
         self.backward(self.scaler.scale(loss))
         if config.clip_grad > 0:

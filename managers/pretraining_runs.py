@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from reports import pretraining_picture
 from .callbacks import EpochOrder, Progress, Record
 from .checkpoints import FORMAT
 from .collapse import signs_of_collapse
+from .finite import FailureFile
 from .pretraining import DeSDManager
 from .run_folders import refuse_to_replace, where_it_goes_on
 
@@ -93,13 +93,14 @@ def fingerprint(tiles: Sequence[Path], data_dir: str) -> str:
 def pretraining_callbacks(folder: Path, config: PretrainingConfig, manager: DeSDManager,
                           loader: DataLoader, history: list[dict[str, Any]], tiles: str,
                           checkpoint: dict[str, Any] | None = None) -> list[Callback]:
-    """Order of the tiles and watch in every process; records and checkpoints in the main one.
+    """Order of the tiles in every process; records and checkpoints in the main one.
 
     Args:
         checkpoint: that a resumed run goes on from, maybe in the middle of an epoch.
     """
     manager.go_on_from(checkpoint and checkpoint.get("position"))
-    everywhere = [EpochOrder(loader, manager), FiniteLoss(manager)]
+    manager.save_failure = FailureFile(folder, manager, loader, config.to_dict()).write
+    everywhere = [EpochOrder(loader, manager)]
     if not manager.processes.is_main:
         return everywhere
     checkpoints = SavePretraining(folder, manager, history, config, tiles)
@@ -146,33 +147,6 @@ class SavePretraining(Callback):
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
         write_with(self.folder / name, lambda file: torch.save(state, file))
-
-
-class FiniteLoss(Callback):
-    """Stops a run whose loss is no number any more; asks every `every` steps, since asking waits.
-
-    The end of an epoch asks in any case, before anything is saved.
-    """
-
-    def __init__(self, manager: DeSDManager, every: int = 50):
-        self.manager = manager
-        self.every = every
-
-    def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
-        """Look at the mean of the epoch so far."""
-        if (batch + 1) % self.every == 0:
-            self._check(float(self.manager.compiled_losses.result))
-
-    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
-                     val_summary: dict[str, float] | None = None) -> None:
-        """Look at the means of the epoch, which are those of all processes."""
-        self._check(sum((summary or {}).values()))
-
-    def _check(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is not finite any more ({loss}); the last good "
-                                     f"epoch is in last.model, if there is one. Try a smaller --lr "
-                                     f"or --clip_grad 3.")
 
 
 class CollapseWatch(Callback):

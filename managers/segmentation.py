@@ -12,6 +12,7 @@ from networks import SideOutputs
 from .distributed import Processes
 from .fast import in_channels_last
 from .inference import SlidingWindow, rolling_logits, whole_logits
+from .random_states import random_states
 from .trainer import Trainer
 from .validation_dice import ValidationDice, mean_dice
 
@@ -165,6 +166,11 @@ class SegmentationManager(Trainer):
         """Start new means."""
         super().reset_metrics()
         self._case_losses: list[torch.Tensor] = []
+
+    def to_state(self) -> dict[str, Any]:
+        """Weights, optimiser and random generators as they are, for a file."""
+        return {"network": self.raw_model.state_dict(),
+                "optimizer": self.compiled_optimizer.state_dict(), **random_states()}
 
     def fit(self, training_dataset: Any, /, epochs: int, val_dataset: Any = None,
             callbacks_list: list[Callback] | None = None, *, initial_epoch: int = 0,

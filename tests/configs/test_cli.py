@@ -192,3 +192,12 @@ def test_in_another_thread_nothing_is_handled():
 def test_statuses_of_interruptions():
     assert all(map(is_interruption, (130, 143, 138, -signal.SIGTERM)))
     assert not any(map(is_interruption, (0, 1, 2, 137, -signal.SIGKILL)))
+
+
+def test_a_reader_that_leaves_ends_a_script_quietly(pytestconfig):
+    """Like `| head`: standard output is closed at once; more is printed than a pipe holds."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c \"from configs.cli import exit_with; "
+         "exit_with(lambda: [print('x' * 100) for _ in range(10000)])\" | true; "
+         "echo ${PIPESTATUS[0]}"], cwd=pytestconfig.rootpath, capture_output=True, text=True)
+    assert done.stdout.strip() == "141" and done.stderr == ""

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from data import read_tile_list
+from data import nifti_stream, read_tile_list
 from data.tile_list import read_tile, tile_problem
 
 SHAPE = (6, 5, 4)
@@ -200,3 +200,13 @@ def test_a_gzip_file_damaged_inside_is_refused_where_it_is_looked_at(tmp_path, s
     (line,) = problems(tmp_path, listed(tmp_path, "a.nii.gz"))
     assert "a.nii.gz: cannot be read" in line
     assert "make the tile again" in line
+
+
+def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path, save, monkeypatch):
+    """A tile's header and voxels, and a hundred times as many bytes behind them."""
+    content = save(tmp_path / "a.nii", voxels()).read_bytes()
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(content + bytes(100 * len(content))))
+    monkeypatch.setattr(nifti_stream, "SLACK", len(content))
+    with pytest.raises(RuntimeError, match="holds more than"):
+        read_tile(path)

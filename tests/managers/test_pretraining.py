@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from configs import pretraining_config
 from losses import DeSDLoss, desd_loss
 from managers import DeSDManager, build_optimizer, load_checkpoint, parameter_groups
+from managers.finite import FailureFile
 from managers.precision import ShortAxisConv3d
-from managers.pretraining_runs import FiniteLoss, SavePretraining, restore_pretraining
+from managers.pretraining_runs import SavePretraining, restore_pretraining
 from networks import build_desd
 
 STEPS = 4
@@ -121,8 +122,10 @@ class NothingIsRead(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_the_step_never_reads_a_value(manager_of):
+def test_the_step_never_reads_a_value(manager_of, monkeypatch):
+    """But for the loss, which on a CPU is looked at in each step."""
     manager = ready(manager_of("--clip_grad", 3))
+    monkeypatch.setattr(manager, "_look", lambda: None)
     with NothingIsRead():
         assert [step(manager, epoch, 0, views()) for epoch in (0, 1)] == [{}, {}]
         with pytest.raises(AssertionError, match="_local_scalar_dense"):
@@ -200,18 +203,29 @@ def test_teachers_are_kept_now_and_then(manager_of, tmp_path):
     assert set(kept["teacher"]) == set(manager.teacher.state_dict())
 
 
-def test_a_loss_that_is_no_number_stops_the_run(manager_of):
+class Tiles(torch.utils.data.Dataset):
+    """Two views of three tiles; one tile is not finite."""
+
+    paths = ("a.nii", "bad.nii", "c.nii")
+
+    def __getitem__(self, key):
+        drawn = [view[key[1]] for view in views(samples=3)]
+        return [view * math.nan for view in drawn] if key[1] == 1 else drawn
+
+
+def test_a_loss_that_is_no_number_stops_the_run(manager_of, tmp_path):
     manager = ready(manager_of())
-    watch = FiniteLoss(manager, every=2)
-    step(manager, 1, 0, views())
-    watch.on_batch_end(0)
-    watch.on_epoch_end(1, {"loss": 1.0})
-    manager.loss_fn.record(torch.tensor(math.nan))
-    watch.on_batch_end(0)  # not asked at this step
-    with pytest.raises(FloatingPointError, match="not finite any more"):
-        watch.on_batch_end(1)
-    with pytest.raises(FloatingPointError, match="smaller --lr"):
-        watch.on_epoch_end(1, {"loss": 1.0, "kl": math.inf})
+    loader = torch.utils.data.DataLoader(
+        Tiles(), batch_sampler=[[(1, 0), (1, 2)], [(1, 0), (1, 1)]])
+    manager.save_failure = FailureFile(tmp_path, manager, loader, {}).write
+    step(manager, 1, 0, next(iter(loader)))
+    with pytest.raises(FloatingPointError, match=r"not finite any more \(loss nan, loss_ssl nan.*"
+                                                 r"in step 2 on cases a.nii, bad.nii; .*smaller"):
+        step(manager, 1, 1, list(loader)[1])
+    saved = torch.load(tmp_path / "not_finite.model", weights_only=True)
+    assert (saved["epoch"], saved["step"]) == (2, 2)
+    assert saved["case_ids"] == ["a.nii", "bad.nii"] and saved["batch"][0].isnan().any()
+    assert all(value.isfinite().all() for value in saved["student"].values())
 
 
 def test_the_summary_has_what_collapse_shows_in(manager_of):
