@@ -37,6 +37,7 @@ def main() -> None:
         write_scores,
     )
     from managers.evaluation import score_native
+    from reports import write_report
 
     log = log_to_console()
     processes, device = join_processes(config.device)
@@ -69,7 +70,8 @@ def main() -> None:
     space = ", in native space" if config.native_space else ""
     log.info(f"\n{folder}, {config.saved_model}.model on {len(cases)} {group} cases{space}:\n"
              f"{scores.table}\n")
-    for path in [folder / "per_case.csv", folder / "summary.json", *pictures]:
+    report = write_report([str(folder)])
+    for path in [folder / "per_case.csv", folder / "summary.json", *pictures, report]:
         log.info(str(path))
 
 

@@ -2,7 +2,7 @@
 
 import gzip
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -63,6 +63,15 @@ def label_on_its_grid(case: Case,
     grid = _grid(file, axis)
     values = np.asanyarray(file.dataobj).reshape(grid.shape)
     return classes_of(values, label_values, case.label), grid
+
+
+def in_ras_order(volumes: Sequence[np.ndarray],
+                 grid: NativeGrid) -> tuple[list[np.ndarray], np.ndarray]:
+    """Volumes (X, Y, Z) on a grid, axes reordered and flipped to RAS+, and the spacing in mm."""
+    turned = [nibabel.as_closest_canonical(nibabel.Nifti1Image(volume, grid.affine))
+              for volume in volumes]
+    return ([np.asanyarray(each.dataobj) for each in turned],
+            nibabel.affines.voxel_sizes(turned[0].affine))
 
 
 def _grid(file: nibabel.Nifti1Image, axis: int | None) -> NativeGrid:

@@ -11,20 +11,23 @@ import torch
 from tqdm import tqdm
 
 from configs.files import write_json, write_text
-from data import Case, Dataset
+from data import Case, Dataset, read_volume
 from data.native_files import (
+    in_ras_order,
     label_on_its_grid,
     plain_grid,
     values_of_classes,
     write_label_map,
 )
 from metrics import case_metrics, summarise
-from reports import case_picture, per_case_csv, summary_table
+from reports import CaseView, case_picture, case_view, per_case_csv, summary_table, write_views
+from reports.views import FILE as VIEWS
 
 from .inference import native_label_map
 from .segmentation import SegmentationManager
 
 Row = dict[str, Any]
+Scored = tuple[list[Row], CaseView]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Scores:
 
     rows: list[Row]
     summary: dict[str, Any]
+    views: Sequence[CaseView] = ()  # of report.html, where there is one
 
     @property
     def table(self) -> str:
@@ -52,17 +56,20 @@ def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_v
         num_volumes: how many these are.
         predictions_dir: where label maps are written, on the volumes' own grid; None for no.
     """
-    cases: list[list[Row]] = []
+    num_of_all = num_volumes * manager.processes.world_size
+    scored: list[Scored] = []
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         label_map = manager.label_map(volume["image"], device)
         found = case_metrics(label_map.numpy(), volume["label"][0].numpy(),
                              volume["spacing_mm"].tolist(), class_names, paper_metrics)
-        cases.append([{"case_id": volume["case_id"]} | row for row in found])
+        scored.append(([{"case_id": volume["case_id"]} | row for row in found], case_view(
+            volume["case_id"], volume["image"][0].numpy(), volume["label"][0].numpy(),
+            label_map.numpy(), volume["spacing_mm"].tolist(), num_of_all)))
         if predictions_dir is not None:
             write_label_map(predictions_dir / f"{volume['case_id']}.nii.gz", label_map.numpy(),
                             plain_grid(tuple(label_map.shape), volume["affine"].numpy()))
-    return _scores_of_all(manager, cases, class_names)
+    return _scores_of_all(manager, scored, class_names)
 
 
 def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]],
@@ -83,7 +90,8 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
     """
     manager.model.eval().to(device)
     window = manager.sliding_window(device, torch.device("cpu"))
-    scored: list[list[Row]] = []
+    num_of_all = num_volumes * manager.processes.world_size
+    scored: list[Scored] = []
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         case_id = volume["case_id"]
@@ -93,18 +101,23 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
         except ValueError as error:
             raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
         found = case_metrics(label_map, label, grid.spacing_mm, dataset.class_names)
-        scored.append([{"case_id": case_id} | row for row in found])
+        image = read_volume(cases[case_id].image, len(dataset.channels),
+                            cases[case_id].channel_first)[0][0]
+        turned, spacing_mm = in_ras_order((image, label, label_map), grid)
+        scored.append(([{"case_id": case_id} | row for row in found],
+                       case_view(case_id, *turned, spacing_mm.tolist(), num_of_all)))
         if predictions_dir is not None:
             write_label_map(predictions_dir / f"{case_id}.nii.gz",
                             values_of_classes(dataset.label_values)[label_map], grid)
     return _scores_of_all(manager, scored, dataset.class_names)
 
 
-def _scores_of_all(manager: SegmentationManager, cases: list[list[Row]],
+def _scores_of_all(manager: SegmentationManager, scored: list[Scored],
                    class_names: Sequence[str]) -> Scores:
     """The scores of every process's cases, from those of this one."""
-    rows = [row for case in manager.processes.in_order(cases) for row in case]
-    return Scores(rows, summarise(rows, class_names))
+    of_all = manager.processes.in_order(scored)
+    rows = [row for case, _ in of_all for row in case]
+    return Scores(rows, summarise(rows, class_names), [view for _, view in of_all])
 
 
 def best_median_worst(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
@@ -142,12 +155,14 @@ def draw_cases(folder: Path, manager: SegmentationManager, scores: Scores,
 
 
 def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
-    """per_case.csv and summary.json of this evaluation, and a line in evaluations.jsonl.
+    """per_case.csv, volumes for the report and summary.json of this evaluation.
 
-    The two files are those of the latest evaluation; `about` (group, checkpoint, ...) says
-    which. evaluations.jsonl keeps the summary of each.
+    And a line in evaluations.jsonl, which keeps the summary of each. The files are those of the
+    latest evaluation; `about` (group, checkpoint, ...) says which.
     """
     per_case_csv(folder / "per_case.csv", scores.rows)
+    if scores.views:
+        write_views(folder / VIEWS, scores.views)
     summary = about | scores.summary
     write_json(folder / "summary.json", summary)
     history = folder / "evaluations.jsonl"

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from configs.prediction import PredictionConfig
@@ -14,6 +13,7 @@ from data.native_files import (
     NativeGrid,
     ProbabilityFile,
     image_grid,
+    in_ras_order,
     label_on_its_grid,
     values_of_classes,
     write_label_map,
@@ -73,11 +73,8 @@ def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: N
     image = read_volume(case.image, len(dataset.channels), case.channel_first)[0][0]
     label = (np.zeros_like(classes) if case.label is None
              else label_on_its_grid(case, dataset.label_values)[0])
-    image, label, prediction = (
-        nibabel.as_closest_canonical(nibabel.Nifti1Image(array, grid.affine))
-        for array in (image, label, classes))
-    case_picture(path, *(np.asanyarray(each.dataobj) for each in (image, label, prediction)),
-                 nibabel.affines.voxel_sizes(image.affine), dataset.class_names,
+    volumes, spacing_mm = in_ras_order((image, label, classes), grid)
+    case_picture(path, *volumes, spacing_mm, dataset.class_names,
                  title=case.case_id,
                  headings=("label" if case.label else "image", "prediction"))
 

@@ -14,6 +14,7 @@ from torchmanager.callbacks import Callback
 from configs import TrainingConfig
 from configs.cli import LOGGER_NAME
 from losses import RunningLoss
+from reports import write_report
 
 from .callbacks import BoundaryWeight, EpochOrder, LearningRate, Progress, Record
 from .checkpoints import SaveCheckpoints, load_checkpoint
@@ -105,4 +106,5 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
                                   "epoch": best["history"][-1]["epoch"]})
     log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation cases; "
              f"they also chose it:\n{scores.table}")
-    log.info("\n".join(["", f"run folder  {folder}", *(f"picture     {p}" for p in pictures)]))
+    log.info("\n".join(["", f"run folder  {folder}", f"report      {write_report([str(folder)])}",
+                        *(f"picture     {p}" for p in pictures)]))

@@ -8,11 +8,14 @@ from .comparison import (
 )
 from .curves import pretraining_picture, progress_picture
 from .folds import fold_table, folds_picture, read_per_case, summarise_folds
+from .html_page import write_report
 from .pictures import case_picture
 from .tables import per_case_csv, summary_table
+from .views import CaseView, case_view, write_views
 
 __all__ = [
-    "case_picture", "comparison_csv", "comparison_picture", "comparison_table", "differences_csv",
-    "fold_table", "folds_picture", "per_case_csv", "pretraining_picture", "progress_picture",
-    "read_per_case", "summarise_folds", "summary_table",
+    "CaseView", "case_picture", "case_view", "comparison_csv", "comparison_picture",
+    "comparison_table", "differences_csv", "fold_table", "folds_picture", "per_case_csv",
+    "pretraining_picture", "progress_picture", "read_per_case", "summarise_folds",
+    "summary_table", "write_report", "write_views",
 ]

@@ -73,7 +73,7 @@ def case_picture(
              weight="bold", color=_INK)
     for x, text in zip(centres, headings, strict=True):
         write_at(figure, x, top + 14, text, size=12, color=_INK)
-    window = _window(image)
+    window = grey_window(image)
     for plane, normal, across, ends, up, rise in _PLANES:
         width, height = size_mm[across] * scale, size_mm[up] * scale
         index = _busiest_slice(label, prediction, normal)
@@ -110,7 +110,8 @@ def _check(
         raise ValueError(f"label values {sorted(odd)} have no name among {list(names)}")
 
 
-def _window(image: np.ndarray) -> tuple[float, float]:
+def grey_window(image: np.ndarray) -> tuple[float, float]:
+    """The intensities shown as black and white: the first and the last percentile."""
     finite = image[np.isfinite(image)]
     if not finite.size:
         return 0.0, 1.0

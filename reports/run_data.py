@@ -1,0 +1,146 @@
+"""What report.html says of runs, read from their folders as plain values."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs import experiment_dir
+from configs.cross_validation import cross_validation_dir
+from configs.files import read_json
+from metrics import bootstrap_interval, compare, shared_metrics
+
+from .folds import class_names_of, read_per_case
+from .views import FILE, CaseView, read_views
+
+Row = dict[str, Any]
+ABOUT = ("group", "saved_model", "space", "epoch", "paper_metrics")
+
+
+def read_experiment(name: str) -> dict[str, Any]:
+    """A run NAME.exp or a cross-validation NAME.cv that has been scored.
+
+    Returns:
+        "name", "folder", "rows" (of metrics.case_metrics), "class_names", "about" (what was
+        scored), "settings", "environment" and "history" (lines of metrics.jsonl) by run, "views".
+
+    Raises:
+        ValueError: there is none, or it has not been scored.
+    """
+    if name.rstrip("/").endswith(".cv"):
+        return _read_cross_validation(cross_validation_dir(name.rstrip("/")))
+    folder = experiment_dir(name.rstrip("/"))
+    if not (folder / "config.json").is_file():
+        beside = sorted(path.parent.name for path in folder.parent.glob("*.exp/config.json"))
+        raise ValueError(f"{folder}: no run here (config.json is absent). Runs in "
+                         f"{folder.parent}: {', '.join(beside) or 'none'}.")
+    if not (folder / "per_case.csv").is_file():
+        raise ValueError(f"{folder}: has no scores yet; run: python eval.py --experiment {folder}")
+    summary = read_json(folder / "summary.json")
+    rows = read_per_case(folder / "per_case.csv")
+    scored = {row["case_id"] for row in rows}
+    return {"name": folder.stem, "folder": folder, "rows": rows,
+            "class_names": class_names_of(rows),
+            "about": {key: summary[key] for key in ABOUT if summary.get(key) is not None},
+            "runs": {folder.stem: _read_run(folder)},
+            "views": [view for view in read_views(folder / FILE) if view.case_id in scored]}
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    try:
+        history = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged ({error}).") from error
+    return {"settings": read_json(folder / "config.json"),
+            "environment": read_json(folder / "environment.json"), "history": history}
+
+
+def _read_cross_validation(folder: Path) -> dict[str, Any]:
+    if not (folder / "per_case.csv").is_file():
+        raise ValueError(f"{folder}: has no scores of all its folds yet; run cross_validate.py for "
+                         f"it again.")
+    rows = read_per_case(folder / "per_case.csv")
+    runs, views = {}, []
+    for fold in sorted({row["fold"] for row in rows}):
+        of_fold = folder.with_name(f"{folder.stem}_Fold{fold}.exp")
+        if (of_fold / "config.json").is_file():
+            runs[of_fold.stem] = _read_run(of_fold)
+            cases = {row["case_id"] for row in rows if row["fold"] == fold}
+            views += [view for view in read_views(of_fold / FILE) if view.case_id in cases]
+    return {"name": folder.stem, "folder": folder, "rows": rows,
+            "class_names": class_names_of(rows), "runs": runs, "views": views,
+            "about": {"group": "validation", "folds": len({row["fold"] for row in rows})}}
+
+
+def headline(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Mean over cases of each case's mean over classes, with its 95 % bootstrap interval."""
+    found = []
+    for metric in metrics:
+        per_case: dict[str, list[float]] = {}
+        for row in rows:
+            per_case.setdefault(row["case_id"], []).append(row[metric])
+        means = np.array([np.nanmean(values) for values in per_case.values()
+                          if not np.isnan(values).all()])
+        low, high = bootstrap_interval(means)
+        found.append({"metric": metric, "mean": float(means.mean()) if means.size else None,
+                      "low": low, "high": high, "n": int(means.size)})
+    return found
+
+
+def page_data(experiments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All that the page shows, as JSON values; the first experiment is the baseline.
+
+    Raises:
+        ValueError: several experiments of other cases or classes.
+    """
+    first = experiments[0]
+    metrics = [key for key in first["rows"][0] if key.startswith(("dice", "hd95", "msd", "assd"))]
+    comparisons = []
+    for other in experiments[1:]:
+        metrics = [m for m in metrics if m in shared_metrics(first["rows"], other["rows"])]
+        comparisons.append({"a": first["name"], "b": other["name"],
+                            "results": compare(first["rows"], other["rows"])})
+    return _finite({
+        "metrics": metrics, "class_names": first["class_names"], "comparisons": comparisons,
+        "experiments": [{
+            "name": one["name"], "about": one["about"],
+            "headline": headline(one["rows"], metrics),
+            "rows": [{key: row.get(key) for key in ("case_id", "class_name", "empty", "fold",
+                                                    *metrics) if key in row}
+                     for row in one["rows"]],
+            "runs": one["runs"]} for one in experiments]})
+
+
+def shown_views(experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The cases of the viewer: the first experiment's volumes, with every one's prediction.
+
+    A prediction of another grid is left out.
+    """
+    others = [{view.case_id: view for view in one["views"]} for one in experiments]
+    shown = []
+    for case_id, view in others[0].items():
+        same = [(one["name"], found[case_id]) for one, found in zip(experiments, others,
+                                                                    strict=True)
+                if case_id in found and _same_grid(found[case_id], view)]
+        shown.append({"case_id": case_id, "shape": list(view.image.shape),
+                      "spacing_mm": list(view.spacing_mm), "of": [name for name, _ in same],
+                      "volumes": [view.image, view.label, *(one.prediction for _, one in same)]})
+    return shown
+
+
+def _same_grid(one: CaseView, other: CaseView) -> bool:
+    return one.image.shape == other.image.shape and one.spacing_mm == other.spacing_mm
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null in its place."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
