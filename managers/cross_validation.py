@@ -1,6 +1,5 @@
 """A cross-validation on disk: its folder, the rows of all its folds, its tables, comparisons."""
 
-import fcntl
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from reports import (
 )
 
 from .folds import FINISHED, read_about
+from .run_folders import locked
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -40,18 +40,8 @@ def opened(config: CrossValidationConfig) -> Iterator[Path]:
     Raises:
         ValueError: another process works on it.
     """
-    folder = config.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{folder}: another cross_validate.py is at work on it.") from error
-        handler = logging.FileHandler(folder / "cross_validation.log", encoding="utf-8")
-        handler.setLevel(logging.DEBUG)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        log.addHandler(handler)
-        yield folder
+    with locked(config.folder, "cross_validation.log", "cross_validate.py"):
+        yield config.folder
 
 
 def gathered_rows(config: CrossValidationConfig, folder: Path) -> list[Row]:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from configs.signals import StopSignal, is_interruption
 
 log = logging.getLogger(LOGGER_NAME)
 
-Commands = dict[int, list[str]]
+Commands = dict[int, list[str]] | dict[str, list[str]]  # by fold, or by the name of a run
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,18 @@ def run_here(commands: Commands, folder: Path, show: bool) -> dict[int, Outcome]
     return outcomes
 
 
-def run_logged(command: list[str], path: Path, show: bool = False) -> int:
-    """Run a command, its output in the file `path`; its exit status."""
+def run_logged(command: list[str], path: Path, show: bool = False,
+               seconds: float | None = None) -> int:
+    """Run a command, its output in the file `path`; its exit status.
+
+    Args:
+        show: on the terminal too.
+        seconds: after which it is asked to stop by SIGTERM; None for as long as it takes.
+    """
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}  # a log that can be followed
     with open(path, "wb") as file, \
          subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env=environment) as process:
+                          env=environment) as process, _stopped_after(process, seconds):
         try:
             while chunk := process.stdout.read1():
                 file.write(chunk)
@@ -86,6 +94,20 @@ def run_logged(command: list[str], path: Path, show: bool = False) -> int:
                 process.terminate()
             raise
         return process.wait()
+
+
+@contextmanager
+def _stopped_after(process: subprocess.Popen, seconds: float | None) -> Iterator[None]:
+    """Within, a process that goes on for longer is told to end."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, seconds), process.terminate)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) -> Any:
@@ -114,8 +136,8 @@ def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) ->
     return executor
 
 
-def run_jobs(commands: Commands, executor: Any, folder: Path,
-             poll_seconds: float = 2.0) -> dict[int, Outcome]:
+def run_jobs(commands: Commands, executor: Any, folder: Path, poll_seconds: float = 2.0,
+             unit: str = "fold ") -> dict[int, Outcome] | dict[str, Outcome]:
     """Submit the commands as one job array and wait for all of them.
 
     Slurm's job ids are kept in jobs.json of `folder`: called again while jobs of an earlier call
@@ -123,13 +145,14 @@ def run_jobs(commands: Commands, executor: Any, folder: Path,
     pickles, which are never loaded here.
 
     Args:
-        commands: by fold.
+        commands: by fold, or by the name of a run.
         executor: of `job_executor`.
+        unit: what stands before a key in messages.
     """
     from submitit.helpers import CommandFunction
 
     slurm = executor.cluster == "slurm"
-    jobs = _jobs_under_way(commands, folder) if slurm else {}
+    jobs = _jobs_under_way(commands, folder, unit) if slurm else {}
     new = [fold for fold in commands if fold not in jobs]
     if new:
         with executor.batch():
@@ -141,9 +164,9 @@ def run_jobs(commands: Commands, executor: Any, folder: Path,
             str(fold): {"job_id": job.job_id, "folder": str(job.paths.folder)}
             for fold, job in jobs.items()})
     for fold, job in sorted(jobs.items()):
-        log.info(f"fold {fold}: job {job.job_id}, log {job.paths.stdout}")
+        log.info(f"{unit}{fold}: job {job.job_id}, log {job.paths.stdout}")
     try:
-        return _wait(jobs, poll_seconds)
+        return _wait(jobs, poll_seconds, unit)
     except KeyboardInterrupt:
         if not slurm:
             _end_local(jobs.values())
@@ -163,20 +186,20 @@ def _end_local(jobs: Iterable[Any], patience_seconds: float = 5.0) -> None:
             job.cancel(check=False)
 
 
-def _wait(jobs: dict[int, Any], poll_seconds: float) -> dict[int, Outcome]:
-    outcomes: dict[int, Outcome] = {}
+def _wait(jobs: dict[Any, Any], poll_seconds: float, unit: str) -> dict[Any, Outcome]:
+    outcomes: dict[Any, Outcome] = {}
     while len(outcomes) < len(jobs):
         for fold, job in jobs.items():
             if fold not in outcomes and job.done():
                 outcomes[fold] = Outcome(None, Path(job.paths.stderr))
-                log.info(f"fold {fold}: job {job.job_id} has ended ({len(outcomes)} of "
+                log.info(f"{unit}{fold}: job {job.job_id} has ended ({len(outcomes)} of "
                          f"{len(jobs)})")
         if len(outcomes) < len(jobs):
             time.sleep(poll_seconds)
     return outcomes
 
 
-def _jobs_under_way(commands: Commands, folder: Path) -> dict[int, Any]:
+def _jobs_under_way(commands: Commands, folder: Path, unit: str) -> dict[Any, Any]:
     """Slurm jobs of an earlier call that have not ended."""
     import submitit
 
@@ -186,7 +209,7 @@ def _jobs_under_way(commands: Commands, folder: Path) -> dict[int, Any]:
             for fold in commands if str(fold) in known}
     under_way = {fold: job for fold, job in jobs.items() if not job.done(force_check=True)}
     for fold, job in under_way.items():
-        log.info(f"fold {fold}: job {job.job_id} of an earlier call has not ended (Slurm says "
+        log.info(f"{unit}{fold}: job {job.job_id} of an earlier call has not ended (Slurm says "
                  f"{job.state}); if Slurm has lost it, remove {path}")
     return under_way
 

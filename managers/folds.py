@@ -3,29 +3,27 @@
 A fold is a run of a training script in a process of its own; its run folder says how far it is.
 """
 
-import hashlib
-import json
 import logging
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-from configs import TrainingConfig, experiment_dir, read_config
+from configs import experiment_dir
 from configs.cli import LOGGER_NAME, StatedError
 from configs.cross_validation import CrossValidationConfig
 from configs.files import read_json, write_bytes, write_json
-from reports import read_per_case
 
-from .checkpoints import load_checkpoint
 from .executors import Outcome, job_executor, run_here, run_jobs, run_logged
-from .runs import changed_settings
+from .run_states import (
+    ABSENT,
+    FINISHED,
+    course_of,
+    evaluation_command,
+    is_scored,
+    run_command,
+    run_state,
+)
 
 log = logging.getLogger(LOGGER_NAME)
-
-ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
-ABSENT, BEGUN, FINISHED = "absent", "begun", "finished"
 
 
 class FoldsFailedError(StatedError):
@@ -44,7 +42,7 @@ def states(config: CrossValidationConfig) -> dict[int, str]:
     scored = read_about(config.folder).get("scored", {})
     for fold, wanted in config.folds.items():
         try:
-            found[fold] = _state(wanted, scored.get(str(fold)))
+            found[fold] = run_state(wanted, scored.get(str(fold)))
         except ValueError as error:
             problems.append(f"  {error}")
     if problems:
@@ -54,50 +52,9 @@ def states(config: CrossValidationConfig) -> dict[int, str]:
     return found
 
 
-def _state(wanted: TrainingConfig, scored: str | None) -> str:
-    """How far one run is; `scored` is the digest of its metrics.jsonl when it was last gathered."""
-    folder = experiment_dir(wanted.experiment)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return ABSENT
-    run = read_config(folder)
-    changed = changed_settings(run, wanted)
-    if changed:
-        raise ValueError(f"{folder}: has other settings: {'; '.join(changed.values())}.")
-    if run.data_dir != wanted.data_dir:
-        warnings.warn(f"{folder}: was trained on the data in {run.data_dir}, not "
-                      f"{wanted.data_dir}; they must be the same.", stacklevel=2)
-    if _epochs_done(folder) < wanted.epochs or not (folder / "best.model").is_file():
-        return BEGUN
-    if scored is not None and scored == _digest(folder):
-        return FINISHED
-    # metrics.jsonl is written before last.model: a run may have been killed in between.
-    done = load_checkpoint(folder / "last.model")["history"][-1]["epoch"]
-    return FINISHED if done >= wanted.epochs else BEGUN
-
-
-def _epochs_done(folder: Path) -> int:
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return json.loads(lines[-1])["epoch"] if lines else 0
-
-
-def _digest(folder: Path) -> str:
-    """Of the run's course: another training of that name has another."""
-    return hashlib.sha256((folder / "metrics.jsonl").read_bytes()).hexdigest()
-
-
 def training_command(config: CrossValidationConfig, fold: int, state: str) -> list[str]:
     """The command line that starts a fold, or continues it."""
-    script = str(ROOT / SCRIPTS[config.method])
-    folder = experiment_dir(config.folds[fold].experiment)
-    extra = []
-    if state == BEGUN:
-        # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
-        begun = any((folder / f"{name}.model").is_file() for name in ("last", "interrupted"))
-        extra = ["--resume" if begun else "--overwrite"]
-    elif config.overwrite and (folder / "config.json").is_file():
-        extra = ["--overwrite"]
-    return [sys.executable, script, *extra, *config.arguments[fold]]
+    return run_command(config.folds[fold], config.arguments[fold], state, config.overwrite)
 
 
 def run_folds(config: CrossValidationConfig, folder: Path, found: dict[int, str]) -> None:
@@ -146,7 +103,7 @@ def _failure(config: CrossValidationConfig, fold: int, outcome: Outcome | None) 
     if outcome is None:
         return None
     try:
-        unfinished = _state(config.folds[fold], None) != FINISHED
+        unfinished = run_state(config.folds[fold], None) != FINISHED
     except ValueError:
         unfinished = True
     if not unfinished and not outcome.status:
@@ -159,44 +116,21 @@ def _gather(config: CrossValidationConfig, fold: int, folder: Path,
             scored: dict[str, str]) -> str | None:
     """Have the fold's validation rows in foldK.csv; what went wrong, None for nothing."""
     run = experiment_dir(config.folds[fold].experiment)
-    copy, digest = folder / f"fold{fold}.csv", _digest(run)
+    copy, digest = folder / f"fold{fold}.csv", course_of(run)
     if copy.is_file() and scored.get(str(fold)) == digest:
         return None
-    if not _is_validation(run):
+    if not is_scored(run, "validation"):
         # eval.py has scored other cases since.
         path = folder / f"fold{fold}_eval.log"
         log.info(f"fold {fold}: scored again on its validation cases, log {path}")
-        status = run_logged(_evaluation_command(config.folds[fold]), path)
-        if status or not _is_validation(run):
+        status = run_logged(evaluation_command(config.folds[fold], "validation"), path)
+        if status or not is_scored(run, "validation"):
             outcome = Outcome(status, path)
             return (f"  fold {fold}: could not be scored, exit status {status}, log {path}:\n"
                     f"{outcome.tail()}")
     write_bytes(copy, (run / "per_case.csv").read_bytes())
     scored[str(fold)] = digest
     return None
-
-
-def _is_validation(run: Path) -> bool:
-    """Whether the run's per_case.csv is of best.model on all its validation cases, in mm."""
-    files = [run / name for name in ("summary.json", "per_case.csv", "best.model")]
-    if not all(path.is_file() for path in files):
-        return False
-    if files[0].stat().st_mtime < files[2].stat().st_mtime:
-        return False  # of an earlier best.model: the run has been continued since
-    summary = read_json(files[0])
-    if (summary.get("group"), summary.get("saved_model"),
-            summary.get("space", "resampled")) != ("validation", "best", "resampled"):
-        return False
-    wanted = set(read_json(run / "splits.json")[read_config(run).fold - 1]["val"])
-    rows = read_per_case(files[1])
-    return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
-
-
-def _evaluation_command(run: TrainingConfig) -> list[str]:
-    return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
-            "--data", run.data_dir, "--mode", "validation", "--saved_model", "best",
-            "--device", run.device, "--no-paper_metrics", "--no-native_space",
-            "--no-save_predictions", "--no-include_training_cases", "--no-show_verbose"]
 
 
 RESULTS = ("per_case.csv", "summary.json", "table.txt", "folds.png", "comparison_with_*")

@@ -1,5 +1,6 @@
 """The folder of a run on disk: when it may be made, and what it says of itself."""
 
+import fcntl
 import logging
 import os
 import platform
@@ -7,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -150,6 +153,26 @@ class LogFile(logging.FileHandler):
         """Drop the line, where logging would show a traceback for each."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+@contextmanager
+def locked(folder: Path, log_name: str, script: str) -> Iterator[None]:
+    """A folder over several runs, made where it is not, for this process alone, with its log.
+
+    Args:
+        script: that works on such folders.
+
+    Raises:
+        ValueError: another process works on it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{folder}: another {script} is at work on it.") from error
+        _log_to_file(folder / log_name)
+        yield
 
 
 def _log_to_file(path: Path) -> None:

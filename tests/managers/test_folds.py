@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from configs.cross_validation import cross_validation_config
-from managers import folds
+from managers import folds, run_states
 from managers.cross_validation import (
     check_plan,
     gathered_rows,
@@ -16,7 +16,8 @@ from managers.cross_validation import (
     write_comparison,
     write_results,
 )
-from managers.folds import ABSENT, BEGUN, FINISHED, FoldsFailedError, run_folds, states
+from managers.folds import FoldsFailedError, run_folds, states
+from managers.run_states import ABSENT, BEGUN, FINISHED, is_scored
 
 # Fold k validates on case "k", with Dice k / 10. Breaks off where fail<k> is in the data folder.
 TRAIN = """
@@ -51,9 +52,9 @@ for name in ("best", "last"):
 def workplace(tmp_path, monkeypatch):
     """A working folder with a training script that takes no time."""
     script = tmp_path / "train.py"
-    script.write_text(TRAIN.format(root=str(folds.ROOT)))
-    monkeypatch.setattr(folds, "SCRIPTS", dict.fromkeys(("basic", "dsd"), str(script)))
-    monkeypatch.setattr(folds, "load_checkpoint", lambda path: {
+    script.write_text(TRAIN.format(root=str(run_states.ROOT)))
+    monkeypatch.setattr(run_states, "SCRIPTS", dict.fromkeys(("basic", "dsd"), str(script)))
+    monkeypatch.setattr(run_states, "load_checkpoint", lambda path: {
         "history": [json.loads(path.read_text())]})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
@@ -185,17 +186,17 @@ def test_validation_rows_survive_a_later_evaluation_of_other_cases(workplace, mo
 def test_only_an_evaluation_like_trainings_own_counts(workplace, about):
     run(config())
     folder = run_folder(workplace, 1)
-    assert folds._is_validation(folder)
+    assert is_scored(folder, "validation")
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(summary | about))
-    assert not folds._is_validation(folder)
+    assert not is_scored(folder, "validation")
 
 
 def test_scores_older_than_the_weights_do_not_count(workplace):
     run(config())
     folder = run_folder(workplace, 1)
     os.utime(folder / "summary.json", (1, 1))
-    assert not folds._is_validation(folder)
+    assert not is_scored(folder, "validation")
 
 
 def test_two_at_work_on_one_folder_is_refused(workplace):

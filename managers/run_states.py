@@ -1,0 +1,108 @@
+"""One run among several: how far it is, what starts or continues it, whether it is scored."""
+
+import hashlib
+import json
+import sys
+import warnings
+from pathlib import Path
+
+from configs import TrainingConfig, experiment_dir, read_config
+from configs.files import read_json
+from reports import read_per_case
+
+from .checkpoints import load_checkpoint
+from .runs import changed_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
+ABSENT, BEGUN, FINISHED = "absent", "begun", "finished"
+# What eval.py --mode calls a group, and what splits.json does.
+GROUPS = {"training": "train", "validation": "val", "testing": "test"}
+
+
+def run_state(wanted: TrainingConfig, scored: str | None) -> str:
+    """How far a run is: ABSENT, BEGUN or FINISHED.
+
+    Args:
+        scored: `course_of` the run when its scores were last gathered; None where they were not.
+
+    Raises:
+        ValueError: what is there has other settings that matter, or is no run.
+    """
+    folder = experiment_dir(wanted.experiment)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return ABSENT
+    run = read_config(folder)
+    changed = changed_settings(run, wanted)
+    if changed:
+        raise ValueError(f"{folder}: has other settings: {'; '.join(changed.values())}.")
+    if run.data_dir != wanted.data_dir:
+        warnings.warn(f"{folder}: was trained on the data in {run.data_dir}, not "
+                      f"{wanted.data_dir}; they must be the same.", stacklevel=2)
+    if epochs_done(folder) < wanted.epochs or not (folder / "best.model").is_file():
+        return BEGUN
+    if scored is not None and scored == course_of(folder):
+        return FINISHED
+    # metrics.jsonl is written before last.model: a run may have been killed in between.
+    done = load_checkpoint(folder / "last.model")["history"][-1]["epoch"]
+    return FINISHED if done >= wanted.epochs else BEGUN
+
+
+def epochs_done(folder: Path) -> int:
+    """The epochs that a run has done, by its record."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return json.loads(lines[-1])["epoch"] if lines else 0
+
+
+def course_of(folder: Path) -> str:
+    """Digest of a run's record: another training of that name has another."""
+    return hashlib.sha256((folder / "metrics.jsonl").read_bytes()).hexdigest()
+
+
+def run_command(wanted: TrainingConfig, arguments: list[str], state: str,
+                overwrite: bool = False) -> list[str]:
+    """The command line that starts a run, or continues it.
+
+    Args:
+        arguments: of the training script.
+        state: of `run_state`.
+        overwrite: begin anew whatever there is.
+    """
+    folder = experiment_dir(wanted.experiment)
+    extra = []
+    if state == BEGUN:
+        # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
+        begun = any((folder / f"{name}.model").is_file() for name in ("last", "interrupted"))
+        extra = ["--resume" if begun else "--overwrite"]
+    elif overwrite and (folder / "config.json").is_file():
+        extra = ["--overwrite"]
+    return [sys.executable, str(ROOT / SCRIPTS[wanted.method]), *extra, *arguments]
+
+
+def is_scored(folder: Path, group: str) -> bool:
+    """Whether a run's per_case.csv is of best.model on all cases of a group, in mm.
+
+    Args:
+        group: of GROUPS.
+    """
+    files = [folder / name for name in ("summary.json", "per_case.csv", "best.model")]
+    if not all(path.is_file() for path in files):
+        return False
+    if files[0].stat().st_mtime < files[2].stat().st_mtime:
+        return False  # of an earlier best.model: the run has been continued since
+    summary = read_json(files[0])
+    if (summary.get("group"), summary.get("saved_model"),
+            summary.get("space", "resampled")) != (group, "best", "resampled"):
+        return False
+    wanted = set(read_json(folder / "splits.json")[read_config(folder).fold - 1][GROUPS[group]])
+    rows = read_per_case(files[1])
+    return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
+
+
+def evaluation_command(run: TrainingConfig, group: str) -> list[str]:
+    """The command line that scores best.model of a run on a group of its cases, in mm."""
+    return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
+            "--data", run.data_dir, "--mode", group, "--saved_model", "best",
+            "--device", run.device, "--no-paper_metrics", "--no-native_space",
+            "--no-save_predictions", "--no-include_training_cases", "--no-show_verbose"]
