@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from metrics import bootstrap_interval, compare, higher_is_better, holm, paired_values
-from metrics.comparison import OVERALL
+from metrics import bootstrap_interval
+from metrics.repeats import case_means, judge, mean_over_seeds, overall_comparisons
 from reports.canvas import PALETTE, new_figure, save_png, write_at
 from reports.tables import metric_title
 
 METRICS = ("dice", "hd95_mm")
-LEVEL = 0.05
 _INK, _FAINT = "#202428", "#70767C"
 _COLOURS = {"basic": PALETTE[6], "dsd": PALETTE[5]}
 _STYLES = {"scratch": ("--", "white"), "pretrained": ("-", None)}
@@ -20,25 +19,6 @@ _WORDS = {"scratch": "from scratch", "pretrained": "pre-trained", "basic": "basi
 
 Row = dict[str, Any]
 Key = tuple[int, str, str]  # labels, start, method
-
-
-def mean_over_seeds(tables: Sequence[Sequence[Mapping[str, Any]]]) -> list[Row]:
-    """Per case and class the mean of each metric over the seeds; a case stays one case.
-
-    Args:
-        tables: of each seed the rows of case_metrics with "case_id", the same cases in all.
-
-    Raises:
-        ValueError: the seeds do not have the same cases and classes.
-    """
-    ranked = [sorted(rows, key=lambda row: (row["case_id"], row["class"])) for rows in tables]
-    who = [[(row["case_id"], row["class"]) for row in rows] for rows in ranked]
-    if any(one != who[0] for one in who):
-        raise ValueError("the seeds of an arm were not tested on the same cases and classes")
-    return [{name: rows[0][name] for name in ("case_id", "class", "class_name")}
-            | {name: float(np.mean([row[name] for row in rows]))
-               for name in rows[0] if isinstance(rows[0][name], float)}
-            for rows in zip(*ranked, strict=True)]
 
 
 def arm_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> list[Row]:
@@ -65,17 +45,10 @@ def arm_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> li
     return lines
 
 
-def case_means(rows: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
-    """Of each case the mean of a metric over its classes, (N,)."""
-    return paired_values(rows, rows, metric).a[:, 0]
-
-
 def difference_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> list[Row]:
     """A line per metric, labels and method that have both starts: `metrics.compare` of the two.
 
-    "p_holm" corrects the p of Wilcoxon's test over all lines of a metric. "verdict" is "better" or
-    "worse" (of the pre-trained) where it is below 0.05 and the interval leaves out zero, else
-    "no difference shown".
+    "p_holm" and "verdict" (of the pre-trained) are those of `metrics.repeats.judge`.
     """
     lines = []
     for labels, start, method in tables:
@@ -83,26 +56,11 @@ def difference_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]
             continue
         scratch, pretrained = (mean_over_seeds(tables[labels, start, method])
                                for start in ("scratch", "pretrained"))
-        lines += [{"metric": one["metric"], "labels": labels, "method": method}
-                  | {name: value for name, value in one.items() if name != "class_name"}
-                  for one in compare(scratch, pretrained)
-                  if one["class_name"] == OVERALL and one["metric"] in METRICS]
+        lines += [{"metric": one["metric"], "labels": labels, "method": method} | one
+                  for one in overall_comparisons(scratch, pretrained, METRICS)]
     lines.sort(key=lambda line: METRICS.index(line["metric"]))
-    for metric in METRICS:
-        family = [line for line in lines if line["metric"] == metric]
-        for line, p in zip(family, holm([line["p"] for line in family]), strict=True):
-            line["p_holm"] = p
-            line["verdict"] = _verdict(line)
+    judge(lines)
     return lines
-
-
-def _verdict(line: Mapping[str, Any]) -> str:
-    sure = (line["p_holm"] is not None and line["p_holm"] < LEVEL and line["ci_low"] is not None
-            and not line["ci_low"] <= 0 <= line["ci_high"])
-    if not sure:
-        return "no difference shown"
-    rose = line["mean_difference"] > 0
-    return "better" if rose == higher_is_better(line["metric"]) else "worse"
 
 
 def conclusion(differences: Sequence[Mapping[str, Any]]) -> str:

@@ -27,7 +27,6 @@ from benchmarks.study_report import (
     arm_lines,
     conclusion,
     difference_lines,
-    mean_over_seeds,
     study_picture,
     study_table,
 )
@@ -38,6 +37,7 @@ from configs.cli import TrainingInterruptedError
 from configs.evaluation import evaluation_parser
 from configs.pretraining_parser import pretraining_config
 from metrics import METRICS_MM
+from metrics.repeats import mean_over_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
 
