@@ -100,7 +100,7 @@ def cross_validation_config(argv: list[str] | None = None) -> CrossValidationCon
     if argv and argv[0].startswith("-") and not {"-h", "--help"} & set(argv):
         parser.error("DATA comes first: the folder of the dataset, as in training")
     args, passed_on = parser.parse_known_args(argv)
-    options, problems = _job_options(args)
+    options, problems = job_options(args)
     problems += _problems(args)
     if problems:
         raise ValueError("\n".join(["These settings cannot be used:", *problems]))
@@ -175,8 +175,12 @@ SHARED_OPTIONS = {"name": str, "timeout_min": int, "mem_gb": (int, float), "node
                   "stderr_to_stdout": bool}
 
 
-def _job_options(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """KEY=VALUE pairs by submitit's names, and what is wrong with them."""
+def job_options(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """KEY=VALUE pairs of --slurm by submitit's names, and what is wrong with them.
+
+    Args:
+        args: with "slurm" and "executor".
+    """
     options, problems = {}, []
     for pair in args.slurm:
         key, equals, text = pair.partition("=")

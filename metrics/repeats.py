@@ -39,7 +39,7 @@ def mean_over_seeds(tables: Sequence[Rows]) -> list[Row]:
 
 
 def mean_over_runs(runs: Mapping[tuple[int, int], Rows]) -> list[Row]:
-    """The cases of all folds, each with its means over the seeds of its fold.
+    """The cases of all folds, each with its means over the runs that scored it.
 
     Args:
         runs: by (fold, seed), the rows of the run's cases.
@@ -47,9 +47,11 @@ def mean_over_runs(runs: Mapping[tuple[int, int], Rows]) -> list[Row]:
     Raises:
         ValueError: the seeds of a fold do not have the same cases and classes.
     """
-    folds = sorted({fold for fold, _ in runs})
-    return [row for fold in folds
-            for row in mean_over_seeds([runs[key] for key in sorted(runs) if key[0] == fold])]
+    found: dict[tuple[str, str], list[Row]] = {}
+    for fold in sorted({fold for fold, _ in runs}):
+        for row in mean_over_seeds([runs[key] for key in sorted(runs) if key[0] == fold]):
+            found.setdefault((row["case_id"], row["class_name"]), []).append(row)
+    return [mean_over_seeds([[row] for row in rows])[0] for rows in found.values()]
 
 
 def case_means(rows: Rows, metric: str) -> np.ndarray:

@@ -1,0 +1,105 @@
+"""A study in numbers: a line per arm, and per comparison with the baseline.
+
+An arm is (dataset, network, method). Differences are of the same case, method - baseline; a
+positive one of Dice and a negative one of a distance are gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metrics import bootstrap_interval
+from metrics.repeats import Rows, case_means, judge, mean_over_runs, overall_comparisons
+
+METRICS = ("dice", "hd95_mm", "msd_mm")
+
+Row = dict[str, Any]
+Arm = tuple[str, str, str]                  # dataset, network, method
+Runs = Mapping[tuple[int, int], Rows]       # by (fold, seed), the rows of the run's cases
+
+
+def arm_lines(arms: Mapping[Arm, Runs]) -> list[Row]:
+    """A line per arm: of each metric its mean, and how far runs and cases lie apart.
+
+    "METRIC_mean" is the mean over the runs (folds and seeds) of the run's mean over its cases,
+    "METRIC_std" the standard deviation between the runs (None for a single one),
+    "METRIC_case_std" that between cases, each the mean over its classes and runs; ddof = 0.
+    """
+    lines = []
+    for (dataset, network, method), runs in arms.items():
+        line: Row = {"dataset": dataset, "network": network, "method": method, "runs": len(runs),
+                     "seeds": len({seed for _, seed in runs}),
+                     "folds": len({fold for fold, _ in runs})}
+        pooled = mean_over_runs(runs)
+        for metric in METRICS:
+            means = [float(np.nanmean(case_means(rows, metric))) for rows in runs.values()]
+            cases = case_means(pooled, metric)
+            line |= {"cases": cases.size, f"{metric}_mean": float(np.mean(means)),
+                     f"{metric}_std": float(np.std(means)) if len(means) > 1 else None,
+                     f"{metric}_case_std": float(np.nanstd(cases))}
+        lines.append(line)
+    return lines
+
+
+def paired_arms(arms: Mapping[Arm, Runs], baseline: str) -> dict[Arm, tuple[list[Row], list[Row]]]:
+    """Per arm but the baseline's, the cases of the baseline and of the arm.
+
+    Of folds and seeds that both have; arms without any are left out.
+
+    Args:
+        baseline: name of a method.
+    """
+    pairs = {}
+    for arm, runs in arms.items():
+        dataset, network, method = arm
+        others = arms.get((dataset, network, baseline), {})
+        common = sorted(set(runs) & set(others))
+        if method != baseline and common:
+            pairs[arm] = (mean_over_runs({key: others[key] for key in common}),
+                          mean_over_runs({key: runs[key] for key in common}))
+    return pairs
+
+
+def gain_lines(arms: Mapping[Arm, Runs], baseline: str) -> list[Row]:
+    """A line per metric and arm but the baseline's: the paired comparison with the baseline.
+
+    The keys of `metrics.compare` ("mean_a" the baseline's); "p_holm" and "verdict" of
+    `metrics.repeats.judge`, over all lines of a metric. "runs" counts the pairs of runs, "seeds"
+    their seeds; "gain_low" and "gain_high" are the extremes of the pairs' mean differences.
+    """
+    lines = []
+    for arm, (before, after) in paired_arms(arms, baseline).items():
+        dataset, network, method = arm
+        pairs = {key: (arms[dataset, network, baseline][key], rows)
+                 for key, rows in arms[arm].items() if key in arms[dataset, network, baseline]}
+        for found in overall_comparisons(before, after, METRICS):
+            metric = found["metric"]
+            of_runs = [float(np.nanmean(case_means(b, metric)) - np.nanmean(case_means(a, metric)))
+                       for a, b in pairs.values()]
+            lines.append({"dataset": dataset, "network": network, "method": method,
+                          "baseline": baseline, "runs": len(pairs),
+                          "seeds": len({seed for _, seed in pairs}),
+                          "gain_low": min(of_runs), "gain_high": max(of_runs)} | found)
+    lines.sort(key=lambda line: METRICS.index(line["metric"]))  # stable: arms stay in order
+    judge(lines)
+    return lines
+
+
+def average_gain(gains: Sequence[Mapping[str, Any]], method: str, metric: str) -> Row | None:
+    """The mean difference of a method, averaged over datasets and networks as the papers do.
+
+    "low" and "high" are the 95 % bootstrap interval over these; None for a single one.
+
+    Returns:
+        "mean", "low", "high", "n" (datasets x networks); None where there is no comparison.
+    """
+    values = np.array([line["mean_difference"] for line in gains
+                       if (line["method"], line["metric"]) == (method, metric)
+                       and line["mean_difference"] is not None])
+    if not values.size:
+        return None
+    low, high = bootstrap_interval(values)
+    return {"mean": float(values.mean()), "low": low, "high": high, "n": int(values.size)}
