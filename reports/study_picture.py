@@ -35,7 +35,8 @@ def gains_picture(path: str | Path, gains: Sequence[Mapping[str, Any]],
     figure = new_figure(1000, height, "white")
     write_at(figure, 500, height - 24, title, size=min(13, 1200 / max(1, len(title))), color=_INK)
     left, top = left_of(names), height - 46
-    values = {"dice": published["dice_points"], "hd95_mm": published["hd95_mm"]} if published else {}
+    values = {} if published is None else {"dice": published["dice_points"],
+                                           "hd95_mm": published["hd95_mm"]}
     for metric, label in _AXES.items():
         bottom = top - _HEAD - tall
         axes = figure.add_axes((left, bottom / height, 0.96 - left, tall / height))
