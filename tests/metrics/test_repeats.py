@@ -1,0 +1,74 @@
+"""Seeds and folds together, and the verdicts of a family of tests."""
+
+import numpy as np
+import pytest
+
+from metrics.repeats import (
+    BETTER,
+    NOT_SHOWN,
+    WORSE,
+    case_means,
+    judge,
+    mean_over_runs,
+    overall_comparisons,
+)
+
+
+def rows(dice, prefix="c", hd95=None):
+    """A row per case of one class; cases are prefix0, prefix1, ..."""
+    hd95 = hd95 or [1.0] * len(dice)
+    return [{"case_id": f"{prefix}{at}", "class": 1, "class_name": "left", "dice": float(one),
+             "hd95_mm": float(far), "msd_mm": 1.0, "msd_label_to_pred_mm": 1.0, "assd_mm": 1.0,
+             "empty": ""} for at, (one, far) in enumerate(zip(dice, hd95, strict=True))]
+
+
+def test_seeds_of_a_fold_are_averaged_and_folds_joined():
+    merged = mean_over_runs({(1, 100): rows([0.5, 0.7]), (1, 101): rows([0.7, 0.9]),
+                             (2, 100): rows([0.2], "d")})
+    assert {row["case_id"]: row["dice"] for row in merged} == pytest.approx(
+        {"c0": 0.6, "c1": 0.8, "d0": 0.2})
+
+
+def test_a_case_that_several_folds_score_is_one_case():
+    merged = mean_over_runs({(1, 100): rows([0.5, 0.7]), (2, 100): rows([0.7, 0.8])})
+    assert {row["case_id"]: row["dice"] for row in merged} == pytest.approx({"c0": 0.6, "c1": 0.75})
+
+
+def test_seeds_of_other_cases_are_refused():
+    with pytest.raises(ValueError, match="not tested on the same cases"):
+        mean_over_runs({(1, 100): rows([0.5, 0.7]), (1, 101): rows([0.5])})
+
+
+def test_case_means_are_over_classes():
+    two = [*rows([0.4, 0.8]), *({**row, "class": 2, "class_name": "right"}
+                                for row in rows([0.6, 1.0]))]
+    np.testing.assert_allclose(case_means(two, "dice"), [0.5, 0.9])
+
+
+def test_overall_comparison_has_the_sign_of_b_less_a():
+    dice, distance = overall_comparisons(rows([0.5, 0.6], hd95=[4, 6]),
+                                         rows([0.6, 0.8], hd95=[3, 2]), ("dice", "hd95_mm"))
+    assert (dice["metric"], dice["mean_difference"]) == ("dice", pytest.approx(0.15))
+    assert (distance["metric"], distance["mean_difference"]) == ("hd95_mm", pytest.approx(-2.5))
+    assert (dice["wins"], distance["wins"]) == (2, 2)
+
+
+def line(metric, p, mean, low, high):
+    return {"metric": metric, "p": p, "mean_difference": mean, "ci_low": low, "ci_high": high}
+
+
+def test_holm_is_over_a_metric_and_verdicts_need_both_p_and_interval():
+    """Holm by hand: sorted 0.01, 0.02, 0.03 -> 3 x 0.01, 2 x 0.02, max(0.04, 0.03)."""
+    lines = [line("dice", 0.03, 0.1, 0.05, 0.2), line("dice", 0.01, -0.1, -0.2, -0.05),
+             line("dice", 0.02, 0.1, -0.01, 0.2), line("hd95_mm", 0.04, -1.0, -2.0, -0.1)]
+    judge(lines)
+    assert [one["p_holm"] for one in lines] == pytest.approx([0.04, 0.03, 0.04, 0.04])
+    assert [one["verdict"] for one in lines] == [BETTER, WORSE, NOT_SHOWN, BETTER]
+
+
+@pytest.mark.parametrize("one", [line("dice", 0.05, 0.1, 0.05, 0.2),
+                                 line("dice", None, 0.1, 0.05, 0.2),
+                                 line("dice", 0.001, 0.1, None, None)])
+def test_nothing_is_shown_at_the_level_or_without_a_test(one):
+    judge([one])
+    assert one["verdict"] == NOT_SHOWN
