@@ -58,6 +58,8 @@ def write_report(config: StudyConfig, progress: Mapping[str, Progress]) -> str:
     write_json(folder / "results.json", {
         "study": dataclasses.asdict(study), "runs": runs, "table": lines, "gains": gains,
         "average_gain": average, "environments": environments})
+    for path in (folder / "comparisons").glob("*_against_*"):  # perhaps of other runs
+        path.unlink()
     if gains:
         gains_picture(folder / "gains.png", gains, published, study.title)
         _write_comparisons(folder / "comparisons", arms, baseline)

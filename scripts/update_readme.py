@@ -20,6 +20,7 @@ from configs.files import write_text  # noqa: E402
 from configs.prediction import prediction_parser  # noqa: E402
 from configs.pretraining_parser import pretraining_parser  # noqa: E402
 from configs.recipes import OWN_RECIPES  # noqa: E402
+from configs.study_plan import study_parser  # noqa: E402
 from eval import SETTINGS  # noqa: E402
 
 
@@ -85,6 +86,7 @@ def updated(readme: str) -> str:
               "flags:evaluation": flag_table(evaluation_parser(SETTINGS)),
               "flags:prediction": flag_table(prediction_parser()),
               "flags:cross_validation": flag_table(cross_validation_parser()),
+              "flags:study": flag_table(study_parser()),
               "recipes": recipe_table()}
     for name, table in tables.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)

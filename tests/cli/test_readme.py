@@ -11,6 +11,7 @@ from configs import DATASETS, evaluation_config, training_config
 from configs.cross_validation import cross_validation_config
 from configs.prediction import prediction_parser
 from configs.pretraining_parser import pretraining_config
+from configs.study_plan import study_config
 from eval import SETTINGS
 from networks import build_network
 from scripts.update_readme import recipe_table
@@ -65,6 +66,8 @@ def test_every_command_is_accepted(line, spleen):
         assert prediction_parser().parse_args(arguments).output == "predictions"
     elif script == "cross_validate.py":
         assert len(cross_validation_config(arguments).folds) == 5
+    elif script == "run_study.py":
+        assert study_config(arguments).runs
     else:
         config = training_config("basic" if script == "train_basic.py" else "dsd", arguments)
         assert config.dataset in (*DATASETS, "dataset.json")
@@ -72,7 +75,7 @@ def test_every_command_is_accepted(line, spleen):
 
 def test_there_are_commands_of_every_script_to_check():
     for script in ("train_basic", "train_SelfDistil_Original", "pretrain_DeSD", "eval", "predict",
-                   "cross_validate"):
+                   "cross_validate", "run_study"):
         assert re.search(rf"^python {script}\.py", README, re.MULTILINE), script
 
 
