@@ -1,7 +1,7 @@
-"""Write the README's tables from the parsers and the recipes, between their marker comments.
+"""Write the tables of README.md and docs/ from the code, between their marker comments.
 
 python scripts/update_readme.py           writes
-python scripts/update_readme.py --check   exits 1 when the README is not up to date
+python scripts/update_readme.py --check   exits 1 when one of them is not up to date
 """
 
 import argparse
@@ -79,8 +79,8 @@ def _plain(value: object, between: str = " ") -> str:
     return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def updated(readme: str) -> str:
-    """The README with every table as the code is now."""
+def updated(pages: dict[Path, str]) -> dict[Path, str]:
+    """The pages with every table as the code is now."""
     tables = {"flags:training": flag_table(training_parser("dsd")),
               "flags:pretraining": flag_table(pretraining_parser()),
               "flags:evaluation": flag_table(evaluation_parser(SETTINGS)),
@@ -90,20 +90,25 @@ def updated(readme: str) -> str:
               "recipes": recipe_table()}
     for name, table in tables.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        assert block.search(readme), f"README.md has no place for the table {name}"
-        readme = block.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", readme)
-    return readme
+        places = [path for path, text in pages.items() if block.search(text)]
+        assert len(places) == 1, f"the table {name} has the places {places}; it needs one"
+        pages = pages | {places[0]: block.sub(
+            lambda match, table=table: f"{match[1]}{table}\n{match[2]}", pages[places[0]])}
+    return pages
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if outdated")
     check = parser.parse_args().check
-    path = ROOT / "README.md"
-    readme = path.read_text(encoding="utf-8")
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    before = {path: path.read_text(encoding="utf-8") for path in paths}
+    after = updated(before)
     if check:
-        sys.exit(readme != updated(readme))
-    write_text(path, updated(readme))
+        sys.exit(before != after)
+    for path in paths:
+        if before[path] != after[path]:
+            write_text(path, after[path])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The README against the project it describes."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -17,7 +18,9 @@ from networks import build_network
 from scripts.update_readme import recipe_table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8")
+         for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = "\n".join(PAGES.values())
 
 
 def test_the_tables_of_flags_are_those_of_the_parsers(run_script):
@@ -31,7 +34,34 @@ def test_networks_that_share_a_recipe_share_a_row():
                     ("mmwhs-ct, mmwhs-mr", "msd-brats", "hippocampus", "FILE.json")]
 
 
+@pytest.mark.parametrize("page", list(PAGES), ids=lambda path: path.name)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", PAGES[page]):
+        assert (page.parent / link).exists(), link
+
+
+def strings_of_the_code():
+    """Every string in the code, those of f-strings without what is filled in."""
+    for room in (".", "configs", "data", "networks", "losses", "managers", "reports"):
+        for path in (ROOT / room).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def test_the_messages_that_are_explained_are_in_the_code():
+    text = PAGES[ROOT / "docs" / "troubleshooting.md"]
+    messages = [message for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+                for message in re.findall(r"`([^`]+)`", row) if not message.startswith("--init")]
+    known = "\n".join(strings_of_the_code())
+    assert len(messages) > 20
+    lacking = [piece.strip() for message in messages for piece in message.split("...")
+               if piece.strip() not in known]
+    assert lacking == []
+
+
 def test_every_file_the_readme_names_exists():
+    README = PAGES[ROOT / "README.md"]  # noqa: N806 - without docs/
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     rooms = "configs|data|networks|losses|managers|metrics|scripts"
     sources = re.findall(rf"`((?:{rooms})/[\w/]+\.py)`", README.split("## Coming from")[0])
