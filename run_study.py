@@ -13,6 +13,7 @@ finished are skipped, those that were stopped go on. The report is OUTPUT/STUDY.
 import shlex
 
 from configs.cli import StatedError, exit_with, log_to_console
+from configs.label_studies import LabelStudyConfig
 from configs.study_plan import study_config
 
 
@@ -20,6 +21,7 @@ def main() -> None:
     config = study_config()
     # Only now, so that --help and a mistyped flag answer at once.
     from managers import refuse_several_processes
+    from managers.label_study import run_label_study
     from managers.run_folders import locked
     from managers.run_states import FINISHED, SCRIPTS
     from managers.studies import check_plan, progress_of, run_study
@@ -27,6 +29,9 @@ def main() -> None:
 
     log = log_to_console()
     refuse_several_processes()
+    if isinstance(config, LabelStudyConfig):
+        run_label_study(config)
+        return
     progress = progress_of(config)
     if config.dry_run:
         for run in config.runs:

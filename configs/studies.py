@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .checks import checked_names, checked_numbers, checked_text, checked_words, short
 from .cross_validation import METHODS
 from .files import read_json
 from .recipes import DATASETS, NETWORKS
@@ -113,11 +114,11 @@ def read_study(name: str) -> Study:
 
     methods = checked("methods", _methods, ())
     study = Study(
-        path.stem, checked("title", _text, ""),
-        checked("datasets", lambda *one: _names(*one, DATASETS), ()),
-        checked("networks", lambda *one: _names(*one, NETWORKS), ()), methods,
-        checked("folds", lambda *one: _numbers(*one, 1, 10**6), (1,)),
-        checked("seeds", lambda *one: _numbers(*one, 0, LARGEST_SEED), ()),
+        path.stem, checked("title", checked_text, ""),
+        checked("datasets", lambda *one: checked_names(*one, DATASETS), ()),
+        checked("networks", lambda *one: checked_names(*one, NETWORKS), ()), methods,
+        checked("folds", lambda *one: checked_numbers(*one, 1, 10**6), (1,)),
+        checked("seeds", lambda *one: checked_numbers(*one, 0, LARGEST_SEED), ()),
         checked("group", _group, ""), checked("epochs", _epochs),
         checked("flags", _flags_of_all, ()), checked("published", _published))
     if study.published is not None and methods and \
@@ -150,87 +151,46 @@ def flag_problems(words: tuple[str, ...], method: str) -> list[str]:
     return problems
 
 
-def _text(key: str, value: Any, problems: list[str]) -> str:
-    if isinstance(value, str) and value.strip() and value.isprintable():
-        return value
-    problems.append(f"{key}: {_short(value)} must be a line of text that is not empty.")
-    return ""
-
-
-def _names(key: str, value: Any, problems: list[str], choices: tuple[str, ...]) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        problems.append(f"{key}: {_short(value)} must be a list that is not empty.")
-        return ()
-    wrong = [one for one in value if not isinstance(one, str) or one not in choices]
-    problems += [f"{key}: {_short(one)} must be one of {', '.join(choices)}." for one in wrong]
-    return () if wrong else _different(key, value, problems)
-
-
-def _numbers(key: str, value: Any, problems: list[str], low: int, high: int) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value:
-        problems.append(f"{key}: {_short(value)} must be a list that is not empty.")
-        return ()
-    wrong = [one for one in value if type(one) is not int or not low <= one <= high]
-    problems += [f"{key}: {_short(one)} must be a whole number from {low} to {high}."
-                 for one in wrong]
-    return () if wrong else _different(key, value, problems)
-
-
-def _different(key: str, values: list[Any], problems: list[str]) -> tuple[Any, ...]:
-    problems += [f"{key}: {one} occurs more than once."
-                 for one in dict.fromkeys(one for one in values if values.count(one) > 1)]
-    return tuple(values)
-
-
 def _group(key: str, value: Any, problems: list[str]) -> str:
     if isinstance(value, str) and value in GROUPS:
         return value
-    problems.append(f"{key}: {_short(value)} must be one of {', '.join(GROUPS)}.")
+    problems.append(f"{key}: {short(value)} must be one of {', '.join(GROUPS)}.")
     return ""
 
 
 def _epochs(key: str, value: Any, problems: list[str]) -> int | None:
     if value is not None and not (type(value) is int and 1 <= value <= 10**6):
-        problems.append(f"{key}: {_short(value)} must be a whole number from 1, or null.")
+        problems.append(f"{key}: {short(value)} must be a whole number from 1, or null.")
         return None
     return value
 
 
 def _methods(key: str, value: Any, problems: list[str]) -> tuple[Method, ...]:
     if not isinstance(value, dict) or not value:
-        problems.append(f'{key}: {_short(value)} must be {{"NAME": {{"method": "basic" or "dsd", '
+        problems.append(f'{key}: {short(value)} must be {{"NAME": {{"method": "basic" or "dsd", '
                         f'"flags": [...]}}, ...}}.')
         return ()
     methods = []
     for name, entry in value.items():
-        where = f"{key}, {_short(name)}"
+        where = f"{key}, {short(name)}"
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
             problems.append(f"{where}: must be of small letters, digits and _.")
         elif not isinstance(entry, dict) or not {"method"} <= set(entry) <= {"method", "flags"}:
-            problems.append(f'{where}: {_short(entry)} must have "method" and may have "flags".')
+            problems.append(f'{where}: {short(entry)} must have "method" and may have "flags".')
         elif not isinstance(entry["method"], str) or entry["method"] not in METHODS:
-            problems.append(f"{where}: {_short(entry['method'])} must be one of "
+            problems.append(f"{where}: {short(entry['method'])} must be one of "
                             f"{', '.join(METHODS)}.")
         else:
-            flags = _words(where, entry.get("flags", []), problems)
+            flags = checked_words(where, entry.get("flags", []), problems)
             problems += [f"{where}: {one}" for one in flag_problems(flags, entry["method"])]
             methods.append(Method(name, entry["method"], flags))
     return tuple(methods)
 
 
 def _flags_of_all(key: str, value: Any, problems: list[str]) -> tuple[str, ...]:
-    flags = _words(key, value, problems)
+    flags = checked_words(key, value, problems)
     problems += [f"{key}: {one}" for one in flag_problems(flags, "basic")]
     return flags
-
-
-def _words(where: str, value: Any, problems: list[str]) -> tuple[str, ...]:
-    if isinstance(value, list) and all(isinstance(one, str) and one.isprintable() and one
-                                       for one in value):
-        return tuple(value)
-    problems.append(f'{where}: flags {_short(value)} must be a list of texts, such as '
-                    f'["--distil", "none"].')
-    return ()
 
 
 def _published(key: str, value: Any, problems: list[str]) -> Published | None:
@@ -238,17 +198,12 @@ def _published(key: str, value: Any, problems: list[str]) -> Published | None:
     if value is None:
         return None
     if not isinstance(value, dict) or set(value) != set(fields):
-        problems.append(f"{key}: {_short(value)} must have {', '.join(fields)}.")
+        problems.append(f"{key}: {short(value)} must have {', '.join(fields)}.")
         return None
     numbers = [value["dice_points"], value["hd95_mm"]]
     if not all(type(one) in (int, float) and math.isfinite(one) for one in numbers):
         problems.append(f"{key}: dice_points and hd95_mm must be numbers.")
         return None
-    method, source = (_text(f"{key}, {name}", value[name], problems)
+    method, source = (checked_text(f"{key}, {name}", value[name], problems)
                       for name in ("method", "source"))
     return Published(method, *map(float, numbers), source)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .cross_validation import EXECUTORS, job_options
+from .label_studies import LabelStudyConfig, is_label_study, label_study_config
 from .settings import resolve
 from .studies import Method, Study, flag_problems, read_study
 from .training import TrainingConfig
@@ -101,7 +102,7 @@ def study_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def study_config(argv: list[str] | None = None) -> StudyConfig:
+def study_config(argv: list[str] | None = None) -> StudyConfig | LabelStudyConfig:
     """Read the command line, the study's file and all that the training scripts are told.
 
     Raises:
@@ -110,6 +111,8 @@ def study_config(argv: list[str] | None = None) -> StudyConfig:
     argv = list(sys.argv[1:] if argv is None else argv)
     at = argv.index("--") if "--" in argv else len(argv)
     args, passed_on = study_parser().parse_args(argv[:at]), tuple(argv[at + 1:])
+    if is_label_study(args.study):
+        return label_study_config(args, passed_on)
     study = read_study(args.study)
     options, problems = job_options(args)
     if args.data is None:
