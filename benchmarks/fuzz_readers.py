@@ -29,7 +29,9 @@ from benchmarks.rows import Row
 from configs import experiment_dir, training_config
 from configs.dataset_json import read_dataset_json
 from configs.experiment_name import DATASET_TOKENS, NETWORK_TOKENS, read_experiment_name
+from configs.files import read_json
 from configs.run_folder import read_config
+from configs.studies import FOLDER, read_study
 from data import DATASETS, Case
 from data.definitions import dataset_from_definition
 from data.split_files import read_splits
@@ -127,6 +129,13 @@ def config(random: Random, folder: Path) -> None:
     read_config(folder)
 
 
+def study(random: Random, folder: Path) -> None:
+    """A damaged study."""
+    path = folder / "study.json"
+    path.write_bytes(damaged_json(random, read_json(FOLDER / "hippocampus.json")))
+    read_study(str(path))
+
+
 def name(random: Random, folder: Path) -> None:
     """The name of an experiment, of tokens and of any characters."""
     parts = [*DATASET_TOKENS, *NETWORK_TOKENS, "Fold", "Fold" + "9" * 5000, "CT_MMWHS", "..", "/",
@@ -138,7 +147,7 @@ def name(random: Random, folder: Path) -> None:
 
 READERS: dict[str, Callable[[Random, Path], Any]] = {
     "nifti": nifti, "dataset.json": dataset_json, "splits": splits, "config.json": config,
-    "name": name}
+    "study": study, "name": name}
 
 
 def fuzz(count: int, seed: int = 0) -> tuple[Counter, list[str]]:

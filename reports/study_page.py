@@ -104,6 +104,9 @@ def _conclusions(gains: Sequence[Line]) -> list[str]:
                                    if verdict in verdicts)
                 told.append(f"{_GAINS[metric].partition(' ')[0]} {counts} of {len(verdicts)}")
         lines.append(f"- {method} against {baseline}: {'; '.join(told)}.")
+    if gains and max(one["runs"] for one in gains) == 1:
+        lines += ["", "Of a single pair of runs each: the tests are about these trained networks, "
+                      "not about what the same methods give with another seed."]
     return lines
 
 

@@ -10,6 +10,8 @@ from configs import training_config
 from configs.dataset_json import read_dataset_json
 from configs.files import read_json
 from configs.run_folder import read_config
+from configs.studies import FOLDER, read_study
+from configs.study_plan import study_config
 
 KEYS = st.sampled_from(["name", "labels", "modality", "channel_names", "training", "image", "label",
                         "file_ending", "0", "1", "background"]) | st.text(max_size=4)
@@ -55,6 +57,29 @@ def test_a_config_with_any_value(folder, data, value):
     said = refusal(lambda: read_config(folder), path, valid | {key: value})
     if said is None:
         assert read_config(folder).to_dict().keys() == valid.keys()
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data(), ANY)
+def test_a_study_with_any_value(folder, data, value):
+    valid = read_json(FOLDER / "hippocampus.json")
+    key = data.draw(st.sampled_from(sorted(valid)))
+    path = folder / "study.json"
+    said = refusal(lambda: read_study(str(path)), path, valid | {key: value})
+    if said is None:
+        assert read_study(str(path)).name == "study"
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data(), ANY)
+def test_a_label_study_with_any_value(folder, data, value):
+    valid = read_json(FOLDER / "desd.json")
+    key = data.draw(st.sampled_from(sorted(valid["label_study"])))
+    changed = valid | {"label_study": valid["label_study"] | {key: value}}
+    path = folder / "labels.json"
+    said = refusal(lambda: study_config([str(path), "--data", "DATA"]), path, changed)
+    if said is None:
+        assert "--labels" in study_config([str(path), "--data", "DATA"]).arguments
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "", "\ufeff[]", "[1,]",

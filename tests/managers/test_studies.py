@@ -215,6 +215,21 @@ def test_what_was_stopped_goes_on_and_what_is_trained_is_scored_though_the_budge
     assert calls(workplace) == [f"{NAMES[0]} resume", f"score {NAMES[0]}"]
 
 
+def test_jobs_train_then_score_and_a_failure_is_told(workplace, monkeypatch):
+    (workplace / "data" / "fail").touch()
+    run_jobs = studies.run_jobs
+    monkeypatch.setattr(studies, "run_jobs", lambda *given, **named: run_jobs(
+        *given, poll_seconds=0.1, **named))
+    made = config("--executor", "submitit-local")
+    failures = run(made)
+    assert sorted(failures) == [NAMES[0], NAMES[2]]
+    assert "nothing to train on" in failures[NAMES[0]]
+    done = calls(workplace)
+    assert sorted(done[:4]) == sorted(NAMES)
+    assert sorted(done[4:]) == [f"score {NAMES[1]}", f"score {NAMES[3]}"]
+    assert states(made) == [ABSENT, FINISHED, ABSENT, FINISHED]
+
+
 def test_a_signal_to_the_training_ends_the_study(workplace):
     (workplace / "data" / "stopped").touch()
     with pytest.raises(TrainingInterruptedError, match=NAMES[0]) as stop:

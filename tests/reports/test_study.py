@@ -107,6 +107,14 @@ def test_the_range_is_over_pairs_of_runs():
         [-0.3, 0.1, -0.1])
 
 
+def test_several_pairs_of_runs_need_no_such_caution():
+    arms = gains()
+    for runs in arms.values():
+        runs[1, 101] = runs[1, 100]
+    page = study_page("Title", [], arm_lines(arms), gain_lines(arms, "basic"), None, [])
+    assert "Of a single pair" not in page and "published" not in page
+
+
 def test_holm_is_over_all_arms_of_a_metric():
     """Two arms of one p: the smaller is doubled, the larger not less than that."""
     arms = gains()
@@ -147,6 +155,7 @@ def test_the_page():
     assert gain.startswith("| d | n | dsd | 57.61 | 4.50 | 2.25 | +2.1") and "| -1.05 |" in gain
     assert any(line.startswith("| Dice [points] | +1.30 | +2.1") for line in lines)
     assert any(line.startswith("| HD95 [mm] | -0.76 | -1.05 | - | 1 |") for line in lines)
+    assert "Of a single pair of runs each: the tests are about these trained networks" in page
     assert "- dsd against basic: Dice better in 1 of 1; HD95 better in 1 of 1; " in page
     assert "python train_basic.py 'my data' _" in lines
     assert any("torch 2; commit abc, files changed" in line for line in lines)
