@@ -86,7 +86,7 @@ def label_study_config(args: argparse.Namespace, passed_on: tuple[str, ...]) -> 
 def _read(name: str) -> dict[str, Any]:
     path = study_path(name)
     content = read_json(path)
-    problems = [f"{key}: is unknown; known are title and label_study."
+    problems = [f"{short(key)}: is unknown; known are title and label_study."
                 for key in content if key not in ("title", "label_study")]
     checked_text("title", content.get("title"), problems)
     study = content["label_study"]

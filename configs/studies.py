@@ -16,7 +16,6 @@
 "folds", "epochs", "flags" and "published" may be left out. Shipped studies are studies/*.json.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,7 @@ def read_study(name: str) -> Study:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be one object with {', '.join(REQUIRED)}.")
     problems += [f"{key}: is missing." for key in REQUIRED if key not in content]
-    problems += [f"{key}: is unknown; known are {', '.join((*REQUIRED, *OPTIONAL))}."
+    problems += [f"{short(key)}: is unknown; known are {', '.join((*REQUIRED, *OPTIONAL))}."
                  for key in content if key not in (*REQUIRED, *OPTIONAL)]
 
     def checked(key: str, check, default: Any = None) -> Any:
@@ -201,8 +200,8 @@ def _published(key: str, value: Any, problems: list[str]) -> Published | None:
         problems.append(f"{key}: {short(value)} must have {', '.join(fields)}.")
         return None
     numbers = [value["dice_points"], value["hd95_mm"]]
-    if not all(type(one) in (int, float) and math.isfinite(one) for one in numbers):
-        problems.append(f"{key}: dice_points and hd95_mm must be numbers.")
+    if not all(type(one) in (int, float) and abs(one) <= 1000 for one in numbers):
+        problems.append(f"{key}: dice_points and hd95_mm must be numbers from -1000 to 1000.")
         return None
     method, source = (checked_text(f"{key}, {name}", value[name], problems)
                       for name in ("method", "source"))

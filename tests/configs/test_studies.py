@@ -51,7 +51,7 @@ def test_every_problem_is_in_one_message(tmp_path):
     said = str(error.value)
     for part in ("title: ' '", "datasets: 'lung'", "networks: ['nnunet']", "networks: {'a': 1}",
                  "seeds: True", "seeds: -1", "seeds: 2.0", "seeds: 10000", "folds: 1 occurs more",
-                 "epochs: 'many'", "group: 'training'", "surprise: is unknown",
+                 "epochs: 'many'", "group: 'training'", "'surprise': is unknown",
                  "published: dice_points and hd95_mm", "'../../out': must be of small letters",
                  "'b': 'os.system'", "'c': flags '--distil none'", "'d': 3"):
         assert part in said, part
@@ -75,6 +75,13 @@ def test_empty_lists_and_absent_keys(tmp_path):
     said = str(error.value)
     assert all(f"{key}: is missing" in said for key in ("title", "networks", "group"))
     assert said.count("must be a list that is not empty") == 2 and "methods: {} must be" in said
+
+
+@pytest.mark.parametrize("number", [10**400, float("nan"), float("inf"), True, "1"])
+def test_published_gains_are_numbers(tmp_path, number):
+    published = {"method": "decoder_kl", "dice_points": number, "hd95_mm": -1, "source": "x"}
+    with pytest.raises(ValueError, match="published: dice_points and hd95_mm must be numbers"):
+        read(tmp_path, {**GOOD, "published": published})
 
 
 def test_the_published_method_is_one_of_the_study(tmp_path):
