@@ -45,7 +45,8 @@ def write_report(config: StudyConfig, progress: Mapping[str, Progress]) -> str:
     runs = [_run_line(run, progress[run.name]) for run in config.runs]
     environments = _environments(config)
     published = None if study.published is None else dataclasses.asdict(study.published)
-    page = study_page(study.title, runs, lines, gains, published, environments)
+    page = study_page(study.title, runs, lines, gains, published, environments,
+                      study.group)
     write_text(folder / "report.md", page)
     per_case_csv(folder / "runs.csv", [
         {key: value for key, value in run.items() if key != "command"} for run in runs])

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from metrics import bootstrap_interval
 from metrics.repeats import Rows, case_means, judge, mean_over_runs, overall_comparisons
 
 METRICS = ("dice", "hd95_mm", "msd_mm")
@@ -91,15 +90,13 @@ def gain_lines(arms: Mapping[Arm, Runs], baseline: str) -> list[Row]:
 def average_gain(gains: Sequence[Mapping[str, Any]], method: str, metric: str) -> Row | None:
     """The mean difference of a method, averaged over datasets and networks as the papers do.
 
-    "low" and "high" are the 95 % bootstrap interval over these; None for a single one.
-
     Returns:
-        "mean", "low", "high", "n" (datasets x networks); None where there is no comparison.
+        "mean", "lowest", "highest", "n" (datasets x networks); None where there is no comparison.
     """
-    values = np.array([line["mean_difference"] for line in gains
-                       if (line["method"], line["metric"]) == (method, metric)
-                       and line["mean_difference"] is not None])
-    if not values.size:
+    values = [line["mean_difference"] for line in gains
+              if (line["method"], line["metric"]) == (method, metric)
+              and line["mean_difference"] is not None]
+    if not values:
         return None
-    low, high = bootstrap_interval(values)
-    return {"mean": float(values.mean()), "low": low, "high": high, "n": int(values.size)}
+    return {"mean": float(np.mean(values)), "lowest": min(values), "highest": max(values),
+            "n": len(values)}

@@ -24,15 +24,16 @@ label. Differences are method - baseline of the same case, of the folds and seed
 more Dice and less distance are gains. 95 % CI: percentile bootstrap over cases. p: Wilcoxon
 signed-rank over cases, two-sided; p Holm: corrected over all comparisons of a metric. "{BETTER}" or
 "{WORSE}" is said where p Holm is below {LEVEL} and the interval leaves out zero, otherwise
-"{NOT_SHOWN}". Cases are what is resampled: how much another seed changes is not in the intervals,
-and is seen from the range over pairs of runs alone."""
+"{NOT_SHOWN}". Cases are what is resampled: how much another seed changes is not in
+the intervals, and is seen from the range over pairs of runs alone."""
 
 
 def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Sequence[Line],
-               published: Line | None, environments: Sequence[Line]) -> str:
+               published: Line | None, environments: Sequence[Line], group: str) -> str:
     """The page.
 
     Args:
+        group: of the cases that were scored, "testing" or "validation".
         runs: "name", "state" (COMPLETE, ...), "epochs_done", "epochs", "method", "command".
         arms: of `reports.study.arm_lines`.
         gains: of `reports.study.gain_lines`.
@@ -42,7 +43,8 @@ def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Se
     return "\n".join([
         f"# {title}", "", *_state_lines(runs), "", "## Table", "", *_arm_table(arms, gains), "",
         "## Differences from the baseline", "", *_gain_table(gains), "", *_conclusions(gains), "",
-        *_published_lines(gains, published), NOTE, "", "## Runs", "", *_run_table(runs), "",
+        *_published_lines(gains, published), NOTE, *_group_lines(group), "",
+        "## Runs", "", *_run_table(runs), "",
         "## How it was run", "", *_environment_lines(environments), "",
         "Command lines of the training runs:", "", "```",
         *(shlex.join(run["command"]) for run in runs if run["command"]), "```", ""])
@@ -117,14 +119,21 @@ def _published_lines(gains: Sequence[Line], published: Line | None) -> list[str]
     for metric, value in (("dice", published["dice_points"]), ("hd95_mm", published["hd95_mm"])):
         here = average_gain(gains, published["method"], metric)
         cells = ["-", "-", "0"] if here is None else [
-            _signed(metric, here["mean"]), _interval(metric, here["low"], here["high"]),
+            _signed(metric, here["mean"]), _interval(metric, here["lowest"], here["highest"]),
             str(here["n"])]
         rows.append([_GAINS[metric], f"{value:+.2f}", *cells])
-    table = _table(["gain", "published", "here", "95 % CI over networks",
+    table = _table(["gain", "published", "here", "lowest to highest",
                     "datasets x networks here"], rows)
     return [f"## {published['method']}: beside the published gain", "", *table, "",
             f"Published: averaged over the papers' networks, {published['source']}. Here: the mean "
             f"of the differences above.", ""]
+
+
+def _group_lines(group: str) -> list[str]:
+    return [] if group == "testing" else [
+        "", "The cases are the validation cases of each fold. They also chose its best.model, so "
+        "that the table flatters every method a little, and the training sets of the folds "
+        "overlap, so that cases are not quite independent: read a p near a threshold with care."]
 
 
 def _run_table(runs: Sequence[Line]) -> list[str]:
