@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from configs import RECIPES, evaluation_parser, training_parser  # noqa: E402 - the line above
 from configs.cross_validation import cross_validation_parser  # noqa: E402
+from configs.export import export_parser  # noqa: E402
 from configs.files import write_text  # noqa: E402
 from configs.prediction import prediction_parser  # noqa: E402
 from configs.pretraining_parser import pretraining_parser  # noqa: E402
@@ -86,6 +87,7 @@ def updated(pages: dict[Path, str]) -> dict[Path, str]:
               "flags:evaluation": flag_table(evaluation_parser(SETTINGS)),
               "flags:prediction": flag_table(prediction_parser()),
               "flags:cross_validation": flag_table(cross_validation_parser()),
+              "flags:export": flag_table(export_parser()),
               "flags:study": flag_table(study_parser()),
               "recipes": recipe_table()}
     for name, table in tables.items():

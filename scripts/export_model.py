@@ -1,0 +1,29 @@
+"""Write a trained network for use without this project.
+
+python scripts/export_model.py --experiment CT.exp --format bundle --output ct_bundle
+python scripts/export_model.py --experiment CT.exp --format onnx --output ct.onnx
+python scripts/export_model.py --experiment CT.exp --format safetensors --output ct.safetensors
+
+What is written is checked against the network of the run first.
+"""
+
+import sys
+from pathlib import Path
+
+# Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from configs.cli import exit_with  # noqa: E402 - needs the line above
+from configs.export import export_config  # noqa: E402
+
+
+def main() -> None:
+    config = export_config()
+    # Only now, so that --help and a mistyped flag answer at once.
+    from managers.export import export
+
+    print(export(config).summary())
+
+
+if __name__ == "__main__":
+    exit_with(main)
