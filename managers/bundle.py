@@ -157,7 +157,7 @@ def _postprocessing(dataset: Dataset) -> list[dict[str, Any]]:
                       "orig_labels": list(range(len(values))), "target_labels": values.tolist()})
     return [*steps, {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir",
                      "output_postfix": "", "output_ext": ".nii.gz", "separate_folder": False,
-                     "resample": False, "output_dtype": f"$numpy.{values.dtype}"}]
+                     "resample": True, "mode": "nearest", "output_dtype": f"$numpy.{values.dtype}"}]
 
 
 def metadata(run: TrainingConfig, dataset: Dataset) -> dict[str, Any]:
