@@ -189,8 +189,12 @@ class SegmentationManager(Trainer):
             return {}
         for _ in range(self.processes.largest(len(dataset)) - len(dataset)):
             self.stop_if_asked()  # as often as the processes with more cases do
+        if len(dataset) == 0:  # torchmanager passes it by; the other processes ask for the means
+            self.__exit__()
+            self.reset_metrics()
+            return self.summary
         summary = super().test(dataset, **kwargs)
-        if not summary and len(dataset) > 0:  # torchmanager swallows an interruption
+        if not summary:  # torchmanager swallows an interruption
             self.stop_if_asked()
             raise KeyboardInterrupt
         return summary

@@ -34,6 +34,7 @@ SEGMENTED = {
     "published": {"steps": 3},
     "heads that nothing is learnt from": {"steps": 3, "distil": "none"},
     "batch norm": {"steps": 2, "batch_norm": True},
+    "fewer cases than processes": {"steps": 1, "num_cases": 1},
 }
 
 
@@ -79,7 +80,7 @@ def batch_normed(network):
     return network
 
 
-def segmented(processes, steps, batch_norm=False, **options):
+def segmented(processes, steps, num_cases=3, batch_norm=False, **options):
     """Summaries and weights after some steps of DSD and a validation, in float64."""
     size = (8, 8, 8)
     torch.manual_seed(5)
@@ -106,7 +107,7 @@ def segmented(processes, steps, batch_norm=False, **options):
         manager.train_step(*manager.unpack_data(batch))
     trained = manager.summary
     network.eval()
-    cases = [images(1) for _ in range(3)]
+    cases = [images(1) for _ in range(num_cases)]
     validated = manager.test(processes.share(cases), device=torch.device("cpu"))
     return {"trained": trained, "validated": validated, "weights": dict(network.state_dict())}
 

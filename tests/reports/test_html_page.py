@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs.files import write_json, write_text
-from reports import per_case_csv, write_report
+from reports import per_case_csv, read_per_case, write_report
 from reports.__main__ import main
 from reports.html_page import page
 from reports.run_data import headline, page_data, read_experiment, shown_views
@@ -157,6 +157,21 @@ def test_the_command_line(run, monkeypatch, capsys, tmp_path):
     main()
     assert str(tmp_path / "out" / "a.html") in capsys.readouterr().out
     assert (tmp_path / "out" / "a.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_cross_validation_has_the_cases_of_its_folds(run, tmp_path):
+    first = run("NAME_Fold1")
+    rows = read_per_case(first / "per_case.csv")
+    folder = tmp_path / "experiments" / "NAME.cv"
+    folder.mkdir()
+    per_case_csv(folder / "per_case.csv", [{"fold": 1 + (row["case_id"] == "case3")} | row
+                                           for row in rows])
+    data, _ = data_of(write_report([str(folder)]))
+    one = data["experiments"][0]
+    assert one["about"] == {"group": "validation", "folds": 2}
+    assert list(one["runs"]) == ["NAME_Fold1"]  # the other fold's run is not here any more
+    assert [case["case_id"] for case in data["cases"]] == ["case1", HOSTILE]
+    assert {row["fold"] for row in one["rows"]} == {1, 2}
 
 
 def test_headline_of_one_case_has_no_interval():
