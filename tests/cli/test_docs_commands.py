@@ -106,9 +106,9 @@ def test_the_commands_of_a_page_run_in_their_order(page, folder, phantoms, run_s
         if place_of(command) is not None:
             continue
         runs = folder / "experiments"
-        if "reports" in command:  # of the runs before
+        if "reports" in command or "export_model" in command:  # of the runs before
             scored = next(run for run in runs.glob("*.exp") if (run / "per_case.csv").exists())
-            for name in ("NAME", "BASELINE", "OTHER"):
+            for name in ("NAME", "BASELINE", "OTHER", "CT"):
                 if not (runs / f"{name}.exp").exists():
                     shutil.copytree(scored, runs / f"{name}.exp")
         done = run(command, folder, run_script_in)
