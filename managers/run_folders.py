@@ -1,5 +1,6 @@
 """The folder of a run on disk: when it may be made, and what it says of itself."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -89,12 +90,16 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
     environment.json says where the run began and, for each time it was resumed, went on.
 
     Raises:
-        ValueError: another run of that name has begun since `refuse_to_replace`.
+        ValueError: another run of that name has begun since `refuse_to_replace`, or another
+            process trains it now.
     """
     if not resumed:
         refuse_to_replace(folder, config.overwrite or config.resume)
+        if folder.exists():
+            _claim(folder)
         _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder)
     for left in folder.glob(".*.model.*"):  # by a kill while it was written
         left.unlink()
     write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
@@ -104,6 +109,22 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
         here = first | {"resumed": [*first.get("resumed", []), here]}
     write_json(folder / "environment.json", here)
     _log_to_file(folder / f"{folder.stem}.log")
+
+
+_claimed: list[TextIO] = []  # open while this process lives, which is what holds the claims
+
+
+def _claim(folder: Path) -> None:
+    """Keep other processes from training this run as long as this one lives."""
+    lock = open(folder / ".lock", "w")  # noqa: SIM115 - see _claimed
+    _claimed.append(lock)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return  # a file system without locks
+        raise ValueError(f"{folder}: another process trains this run now. Wait for it or stop it, "
+                         f"or choose another name.") from error
 
 
 def _remove(folder: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,12 @@ import pytest
 from configs.cli import LOGGER_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config):
+    """^C is heard, also where pytest runs in a shell's background, which has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _hippocampus() -> Path:

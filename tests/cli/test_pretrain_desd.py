@@ -75,6 +75,7 @@ def whole(tiles, tmp_path_factory, run_script_in):
 def test_the_run_folder_says_everything(whole):
     folder, printed = whole
     assert {path.name for path in folder.iterdir()} == {
+        ".lock",
         "config.json", "environment.json", "Whole.log", "metrics.jsonl", "timing.jsonl",
         "progress.png", "data", "last.model"}
     assert [line["epoch"] for line in lines(folder)] == [1, 2, 3]

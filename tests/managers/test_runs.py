@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -38,7 +40,8 @@ def test_the_folder_of_a_new_run(config, tmp_path):
     assert values["network_options"] == {"filters": [2, 3, 4]} and values["img_size"] == [8, 8, 8]
     assert values["data_dir"].startswith("/") and values["data_dir"].endswith("/DATA")
     about = json.loads((folder / "environment.json").read_text())
-    assert about["device"] == "cpu" and about["packages"]["torch"] == torch.__version__
+    assert about["device"] == "cpu" and about["packages"]["torch"].split("+")[0] == (
+        torch.__version__.split("+")[0])
     assert about["python"].startswith("3.") and about["command"]
     assert json.loads((folder / "splits.json").read_text())[1] == {
         "train": ["a", "c"], "val": ["b"], "test": ["d"]}
@@ -151,3 +154,22 @@ def test_weights_of_another_network_are_refused(config, tiny_network):
                     [], {})
     with pytest.raises(ValueError, match="last.model: does not fit(?s:.)*heads"):
         load_manager(folder, config(), "last")
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(config, pytestconfig):
+    """Another process holds it: it can be neither replaced nor gone on with, until that ends."""
+    folder = create_run(config())
+    before = (folder / "environment.json").read_bytes()
+    code = (f"from pathlib import Path; from managers.run_folders import _claim; "
+            f"_claim(Path({str(folder)!r})); print('held', flush=True); input()")
+    # This process's own claim is gone with the file that it was on.
+    (folder / ".lock").unlink()
+    with subprocess.Popen([sys.executable, "-c", code], cwd=pytestconfig.rootpath, text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == "held\n"
+        for checkpoint in (None, {"history": []}):
+            with pytest.raises(ValueError, match="another process trains this run now"):
+                open_run(config("--overwrite"), FOLDS, CPU, checkpoint)
+        assert (folder / "environment.json").read_bytes() == before
+        other.communicate("\n")
+    assert open_run(config("--overwrite"), FOLDS, CPU, None) == folder
