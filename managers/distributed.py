@@ -46,15 +46,17 @@ class Processes:
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Within, the others begin when the main process has finished.
+        """Within, the others begin when the main process has finished; all leave together.
 
-        What is wrong with the input is so reported once, and files are made once.
+        What is wrong with the input is so reported once, and files are made once. What the main
+        process does afterwards, as making a run's folder, finds nobody still looking at it.
         """
         if not self.is_main:
             self.wait()
         yield
         if self.is_main:
             self.wait()
+        self.wait()
 
     def wait(self) -> None:
         """For all processes to come here.

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,6 +125,20 @@ def voted(processes):
     return answers + [late.ask(None), late.settle(heard), late.ask(None)]
 
 
+def looked_around(processes, folder):
+    """Who had been within before this process, and who had left: the second is slow to look."""
+    def seen():
+        return sorted(path.name for path in Path(folder).glob("*of*"))
+    with processes.main_first():
+        time.sleep(0.5 * processes.rank)
+        within = seen()
+        Path(folder, f"inside of {processes.rank}").touch()
+    after = seen()
+    Path(folder, f"outside of {processes.rank}").touch()
+    processes.wait()
+    return within, [name for name in after if name.startswith("inside")]
+
+
 def work(rank, port, folder):
     """One of two processes; it leaves what it found in a file."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2",
@@ -148,6 +164,7 @@ def work(rank, port, folder):
         "share": processes.share(places), "turns": processes.turns(places),
         "in order": processes.in_order([place.upper() for place in processes.share(places)]),
         "largest": processes.largest(3 + rank), "voted": voted(processes),
+        "looked around": looked_around(processes, folder),
         "drawn": [(processes.seed_step(1, 2, step), float(torch.rand(())))[1] for step in (3, 4)],
     }, f"{folder}/{rank}.pt")
     processes.leave()
@@ -199,6 +216,12 @@ def test_each_process_knows_its_place(found):
     assert [one["turns"] for one in found] == [[["a"], ["c"], ["e"]], [["b"], ["d"], []]]
     for one in found:
         assert one["in order"] == list("ABCDE") and one["largest"] == 4
+
+
+def test_the_main_process_is_first_and_waits_for_the_others(found):
+    """What it makes afterwards, as a run's folder, is not there while the others look."""
+    everyone = ["inside of 0", "inside of 1"]
+    assert [one["looked around"] for one in found] == [([], everyone), (everyone[:1], everyone)]
 
 
 def test_all_processes_stop_after_the_same_step(found):
