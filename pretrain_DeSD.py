@@ -35,28 +35,27 @@ def main() -> None:
     from networks import build_desd
     log = log_to_console()
     processes, device = join_processes(config.device)
+    seed_everything(config.seed, config.deterministic)
     with processes.main_first():
-        checkpoint = pretraining_resume_point(config)
+        checkpoint = pretraining_resume_point(config, processes.world_size)
         tiles = read_tile_list(config.data_dir, config.tile_list,
                                progress=config.show_verbose and processes.is_main)
-
-    seed_everything(config.seed, config.deterministic)
-    warn_of_rates(config, processes.world_size)
-    loader = pretraining_loader(
-        tiles, config.batch_size_per_gpu, config.seed, loader_workers(config.num_workers),
-        device.type == "cuda", processes.rank, processes.world_size, config.local_crops_number,
-        config.crop_size)
-
-    student, teacher = build_desd(config.arch, config.out_dim, config.use_bn_in_head,
-                                  config.norm_last_layer)
-    optimizer = build_optimizer(config.optimizer, parameter_groups(student, config.weight_decay),
-                                config.lr)
-    loss = DeSDLoss(config.out_dim, config.student_temp, config.center_momentum, processes.mean)
-    manager = DeSDManager(student, teacher, optimizer, loss, config, len(loader), processes)
+        warn_of_rates(config, processes.world_size)
+        loader = pretraining_loader(
+            tiles, config.batch_size_per_gpu, config.seed, loader_workers(config.num_workers),
+            device.type == "cuda", processes.rank, processes.world_size,
+            config.local_crops_number, config.crop_size)
+        student, teacher = build_desd(config.arch, config.out_dim, config.use_bn_in_head,
+                                      config.norm_last_layer)
+        optimizer = build_optimizer(
+            config.optimizer, parameter_groups(student, config.weight_decay), config.lr)
+        loss = DeSDLoss(config.out_dim, config.student_temp, config.center_momentum,
+                        processes.mean)
+        manager = DeSDManager(student, teacher, optimizer, loss, config, len(loader), processes)
+        listed = fingerprint(tiles, config.data_dir)
+        history = restore_pretraining(checkpoint, manager, listed, len(loader))
 
     folder = experiment_dir(config.output_dir)
-    listed = fingerprint(tiles, config.data_dir)
-    history = restore_pretraining(checkpoint, manager, listed, len(loader))
     if processes.is_main:
         open_folder(folder, config, device, resumed=checkpoint is not None)
         log.info(f"{folder}: DeSD of {config.arch} on {len(tiles)} tiles, {len(loader)} steps an "

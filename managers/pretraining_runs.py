@@ -33,8 +33,12 @@ INDIFFERENT = ("data_dir", "tile_list", "output_dir", "num_workers", "device", "
                "resume", "overwrite", "saveckp_freq", "deterministic")
 
 
-def pretraining_resume_point(config: PretrainingConfig) -> dict[str, Any] | None:
+def pretraining_resume_point(config: PretrainingConfig,
+                             world_size: int) -> dict[str, Any] | None:
     """The checkpoint that `config` continues from; None for a new run.
+
+    An epoch that was broken off goes on where its steps still have as many tiles, shared among
+    `world_size` processes; else it begins anew.
 
     Differs from the authors' code: theirs continues whatever lies in the output folder.
 
@@ -54,7 +58,9 @@ def pretraining_resume_point(config: PretrainingConfig) -> dict[str, Any] | None
                          f"{'; '.join(breaking)}.")
     checkpoint = where_it_goes_on(
         folder, config.epochs, complete=True,
-        same_order=not {"batch_size_per_gpu", "seed"} & set(changed))
+        same_steps=lambda saved: (saved["config"]["seed"] == config.seed and
+                                  saved.get("tiles_per_step")  # older ones have none
+                                  == config.batch_size_per_gpu * world_size))
     for name in changed:
         warnings.warn(f"--resume: {name} {old[name]} -> {new[name]}; the run goes on with the new "
                       f"value.", stacklevel=2)
@@ -143,7 +149,9 @@ class SavePretraining(Callback):
     def _state(self) -> dict[str, Any]:
         return {"format": FORMAT, **self.manager.to_state(), "history": self.history,
                 "config": self.config.to_dict(), "tiles": self.tiles,
-                "steps_per_epoch": self.manager.steps_per_epoch}
+                "steps_per_epoch": self.manager.steps_per_epoch,
+                "tiles_per_step": (self.config.batch_size_per_gpu
+                                   * self.manager.processes.world_size)}
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
         write_with(self.folder / name, lambda file: torch.save(state, file))

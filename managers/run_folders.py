@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -52,7 +52,7 @@ def _content(folder: Path) -> list[str]:
 
 
 def where_it_goes_on(folder: Path, epochs: int, complete: bool,
-                     same_order: bool) -> dict[str, Any] | None:
+                     same_steps: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
     """The checkpoint that a run goes on from; None, and a warning, where there is none yet.
 
     That is interrupted.model, saved in the middle of an epoch, or last.model where that is of a
@@ -61,14 +61,16 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
     Args:
         epochs: that the run shall have.
         complete: whether all that comes after the last epoch is done.
-        same_order: whether the steps of an epoch are what they were.
+        same_steps: whether an epoch has the steps that it had where a checkpoint was saved.
 
     Raises:
         ValueError: the run has its epochs, or a checkpoint cannot be read.
     """
     names = [name for name in ("interrupted.model", "last.model") if (folder / name).is_file()]
     found = {name: load_checkpoint(folder / name) for name in names}
-    if not same_order and found.pop("interrupted.model", None) is not None:
+    broken_off = found.get("interrupted.model")
+    if broken_off is not None and not same_steps(broken_off):
+        del found["interrupted.model"]
         warnings.warn(f"--resume: the steps of an epoch have changed, so that the one that was "
                       f"broken off begins anew ({folder / 'interrupted.model'}).", stacklevel=3)
     if not found:

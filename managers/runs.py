@@ -38,10 +38,11 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
         before = read_config(folder)
         _compare(before, config, folder)
         scored = _is_newer(folder / "summary.json", folder / "last.model")
-        order = ("batch_size", "seed")
+        # Not `before`: an attempt that came to nothing may have changed it since.
         return where_it_goes_on(
             folder, config.epochs, complete=scored,
-            same_order=all(getattr(before, name) == getattr(config, name) for name in order))
+            same_steps=lambda saved: all(saved["config"][name] == getattr(config, name)
+                                         for name in ("batch_size", "seed")))
     refuse_to_replace(folder, config.overwrite)
     return None
 

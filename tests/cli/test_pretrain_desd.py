@@ -138,6 +138,14 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tiles, run_script,
     assert not (tmp_path / "experiments").exists()
 
 
+def test_two_processes_refuse_with_one_message(tiles, tmp_path, pytestconfig):
+    done = subprocess.run(torchrun(tiles, tmp_path / "few.exp", pytestconfig.rootpath,
+                                   "--batch_size_per_gpu", 5),
+                          cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and done.stderr.count("8 tiles are fewer") == 1, done.stderr
+    assert not (tmp_path / "few.exp").exists()
+
+
 def test_an_existing_run_is_not_replaced_unasked(whole, tiles, run_script):
     folder = whole[0]
     refused = run_script(SCRIPT, tiles, tiles / "list.txt", "--output_dir", folder, *SETTINGS)

@@ -1,7 +1,9 @@
 """The pre-training step: schedules, teacher, frozen layers, and a state that can be continued."""
 
 import copy
+import dataclasses
 import math
+import warnings
 
 import pytest
 import torch
@@ -9,11 +11,17 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs import pretraining_config
+from configs.files import write_json
 from losses import DeSDLoss, desd_loss
 from managers import DeSDManager, build_optimizer, load_checkpoint, parameter_groups
+from managers.distributed import Processes
 from managers.finite import FailureFile
 from managers.precision import ShortAxisConv3d
-from managers.pretraining_runs import SavePretraining, restore_pretraining
+from managers.pretraining_runs import (
+    SavePretraining,
+    pretraining_resume_point,
+    restore_pretraining,
+)
 from networks import build_desd
 
 STEPS = 4
@@ -189,6 +197,26 @@ def test_other_tiles_are_refused_and_other_steps_warned_of(manager_of, tmp_path)
     with pytest.warns(UserWarning, match="4 -> 2 steps an epoch"):
         restore_pretraining(checkpoint, manager, "tiles", 2)
     assert restore_pretraining(None, manager, "tiles", STEPS) == []
+
+
+@pytest.mark.parametrize(("batch_size", "world_size", "goes_on"), [
+    (2, 4, True), (4, 2, True), (8, 1, True), (2, 2, False), (4, 4, False), (8, 2, False)])
+def test_a_broken_epoch_goes_on_with_as_many_tiles_a_step(manager_of, tmp_path, batch_size,
+                                                          world_size, goes_on):
+    """It was broken off in four processes of two tiles each, one epoch behind it."""
+    folder = tmp_path / "run.exp"
+    manager = manager_of("--output_dir", folder, "--batch_size_per_gpu", 2)
+    manager.processes = Processes(0, 4)
+    write_json(folder / "config.json", manager.config.to_dict())
+    save = SavePretraining(folder, manager, [{"epoch": 1}], manager.config, "tiles")
+    save.on_epoch_end(0)
+    save.save_position({"steps": 3, "running": {}})
+    now = dataclasses.replace(manager.config, resume=True, batch_size_per_gpu=batch_size)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        checkpoint = pretraining_resume_point(now, world_size)
+    assert ("position" in checkpoint) == goes_on
+    assert any("begins anew" in str(warning.message) for warning in said) != goes_on
 
 
 def test_teachers_are_kept_now_and_then(manager_of, tmp_path):

@@ -174,6 +174,20 @@ def test_other_steps_begin_the_epoch_anew(config, train):
     assert resume_point(config("--resume"))["position"]["steps"] == 2
 
 
+def test_an_attempt_with_other_steps_leaves_the_broken_epoch_as_it_was(config, train):
+    """config.json has the batch size of that attempt, and interrupted.model its own."""
+    with pytest.raises(TrainingInterruptedError):
+        train(config(), in_step(5, TERM))
+    larger = config("--resume", "--batch_size", 3)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="one that was broken off begins anew"):
+            checkpoint = resume_point(larger)
+        assert checkpoint["position"] is None
+        open_run(larger, FOLDS, CPU, checkpoint)  # and then it is killed
+    with pytest.warns(UserWarning, match="batch_size 3 -> "):
+        assert resume_point(config("--resume"))["position"]["steps"] == 2
+
+
 def test_a_run_without_its_scores_is_not_finished(config, train):
     folder, _ = train(config())
     again, loader = train(config("--resume"))
