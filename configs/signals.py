@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1")
                 if hasattr(signal, name))
+# Slurm gives a signal to every process, and torchrun among them passes it on.
+ECHO_SECONDS = 1.0
 
 
 class StopSignal(KeyboardInterrupt):  # noqa: N818  (it is no error)
@@ -52,14 +55,17 @@ def raised() -> Iterator[None]:
 def deferred() -> Iterator[Request]:
     """Within, the first of SIGNALS is only noted in what this yields; a second raises StopSignal.
 
+    The same one again within ECHO_SECONDS is still the first.
     In another thread than the main one nothing is noted: Python gives signals to the main thread.
     """
-    request = Request()
+    request, heard = Request(), 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request.number is not None:
+        nonlocal heard
+        if request.number is None:
+            request.number, heard = number, time.monotonic()
+        elif number != request.number or time.monotonic() - heard > ECHO_SECONDS:
             raise StopSignal(number)
-        request.number = number
 
     with _handled(note):
         yield request

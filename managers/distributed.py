@@ -97,11 +97,24 @@ class Processes:
 
     def largest(self, number: int) -> int:
         """The largest of every process's `number`; waits for all."""
+        return self._reduced(number, dist.ReduceOp.MAX)
+
+    def is_first(self, number: int | None) -> bool | None:
+        """Whether this process has the smallest of every `number`; None where nobody has one.
+
+        Of several it is the one of the lowest rank. Waits for all.
+        """
+        nobody = torch.iinfo(torch.int64).max
+        place = nobody if number is None else number * self.world_size + self.rank
+        first = self._reduced(place, dist.ReduceOp.MIN)
+        return None if first == nobody else first == place
+
+    def _reduced(self, number: int, operation: dist.ReduceOp) -> int:
         if self.world_size == 1:
             return number
         found = torch.tensor(number)
         with _with_the_others():
-            dist.all_reduce(found, dist.ReduceOp.MAX, self.control)
+            dist.all_reduce(found, operation, self.control)
         return int(found)
 
     def parallel(self, network: nn.Module) -> nn.Module:

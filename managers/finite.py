@@ -44,9 +44,10 @@ class FailureFile:
 
     It loads with `torch.load(path, weights_only=True)`: "epoch" and "step" from 1, "terms",
     "case_ids" (of tiles, their paths), "batch" as the loader gave it, "config", and what the
-    manager's `to_state` has: weights, optimiser, random generators. On a CPU these are as they
-    were when the loss was computed. On a GPU, where a loss is looked at some steps later, they are
-    of that time, and last.model has the last good ones.
+    manager's `to_state` has: weights, optimiser, random generators. Of one process on a CPU these
+    are as they were when the loss was computed. On a GPU, and of several processes, a loss is
+    looked at some steps later; they are of that time, and last.model has the last good ones. The
+    batch is the part of the process that had the first such loss.
     """
 
     def __init__(self, folder: Path, manager: Any, loader: DataLoader, config: dict[str, Any]):

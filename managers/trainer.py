@@ -1,5 +1,6 @@
 """What both managers share: torchmanager's `fit` with errors that say where, and a device."""
 
+import logging
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,6 +19,9 @@ from .devices import keep_freed_memory
 from .distributed import LOST, Processes, StopVote, has_lost_another
 from .finite import LossWatch
 from .precision import autocast, gradient_scaler, guard_short_axes
+
+# It logs each error that it raises: without a handler, once more on standard error.
+logging.getLogger("torchmanager").addHandler(logging.NullHandler())
 
 
 class TrainingError(RuntimeError):
@@ -121,22 +125,27 @@ class Trainer(Manager):
             raise KeyboardInterrupt
 
     def watch(self, loss: torch.Tensor) -> None:
-        """Note a step's loss before it changes the weights; on a GPU looked at only now and then.
+        """Note a step's loss before it changes the weights.
 
-        Steps that an fp16 scaler skips for their gradients have a finite loss.
+        It is looked at only now and then on a GPU, and of several processes, where all do so after
+        the same step. Steps that an fp16 scaler skips for their gradients have a finite loss.
 
         Raises:
             FloatingPointError: it, or one since the last look, is not finite.
         """
         step = self.first_step + self.current_batch
         self._watch.see(step, loss, self.compiled_losses.last_terms)
-        if loss.device.type == "cpu" or (step + 1) % self.watch_every == 0:
+        at_once = loss.device.type == "cpu" and self.processes.world_size == 1
+        if at_once or (step + 1) % self.watch_every == 0:
             self._look()
 
     def _look(self) -> None:
         found = self._watch.found()
-        if found is None:
+        is_first = self.processes.is_first(found and found[0])
+        if is_first is None:
             return
+        if not is_first:  # what this process found, if anything, came of the other's
+            self.processes.wait()  # until that one has left with its message
         step, terms = found
         where = f" in step {step + 1}"
         if self.save_failure is not None:

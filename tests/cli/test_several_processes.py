@@ -139,5 +139,6 @@ def test_a_loss_that_is_not_finite_ends_all(data, tmp_path, pytestconfig):
     failed = run(of_its_own(pytestconfig.rootpath, SCRIPT, data, "_", "--experiment", "Bad.exp",
                             *SETTINGS, "--lr", 1e30), tmp_path)
     assert failed.returncode == 1, failed.stderr
-    assert "training is not finite any more" in failed.stderr and "hippocampus_" in failed.stderr
+    assert failed.stderr.count("training is not finite any more") == 1, failed.stderr
+    assert "hippocampus_" in failed.stderr
     assert (tmp_path / "experiments" / "Bad.exp" / "not_finite.model").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import signals
 from configs.cli import (
     LOGGER_NAME,
     StatedError,
@@ -165,6 +166,18 @@ def test_a_deferred_signal_is_noted_and_a_second_one_raises():
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
         assert stop.value.number == signal.SIGTERM and request.number == signal.SIGUSR1
+
+
+def test_the_same_signal_by_two_ways_is_one(monkeypatch):
+    """As from Slurm and from torchrun; later it is a second one."""
+    with deferred() as request:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert request.number == signal.SIGTERM
+        monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
+        with pytest.raises(StopSignal):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
 
 
 def test_an_ignored_signal_stays_ignored():

@@ -164,6 +164,8 @@ def work(rank, port, folder):
         "share": processes.share(places), "turns": processes.turns(places),
         "in order": processes.in_order([place.upper() for place in processes.share(places)]),
         "largest": processes.largest(3 + rank), "voted": voted(processes),
+        "first": [processes.is_first(number) for number in (
+            None, 5 - rank, 7, rank or None, 3 if rank == 0 else None)],
         "looked around": looked_around(processes, folder),
         "drawn": [(processes.seed_step(1, 2, step), float(torch.rand(())))[1] for step in (3, 4)],
     }, f"{folder}/{rank}.pt")
@@ -214,6 +216,8 @@ def test_each_process_knows_its_place(found):
         (0, True, "cpu"), (1, False, "cpu")]
     assert [one["share"] for one in found] == [["a", "c", "e"], ["b", "d"]]
     assert [one["turns"] for one in found] == [[["a"], ["c"], ["e"]], [["b"], ["d"], []]]
+    assert [one["first"] for one in found] == [
+        [None, False, True, False, True], [None, True, False, True, False]]
     for one in found:
         assert one["in order"] == list("ABCDE") and one["largest"] == 4
 

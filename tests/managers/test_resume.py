@@ -156,7 +156,7 @@ def test_broken_off_twice_in_an_epoch(config, train, tmp_path):
 def test_a_second_signal_ends_at_once(config, train):
     def twice():
         send(signal.SIGTERM)()
-        send(signal.SIGTERM)()
+        send(signal.SIGINT)()
     with pytest.raises(TrainingInterruptedError, match="after 0 of 3 epochs; nothing is kept"):
         train(config(), in_step(2, twice))
     with pytest.warns(UserWarning, match="no checkpoint to go on from.*begins anew"):
