@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
@@ -113,13 +113,10 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
     _log_to_file(folder / f"{folder.stem}.log")
 
 
-_claimed: list[TextIO] = []  # open while this process lives, which is what holds the claims
-
-
 def _claim(folder: Path) -> None:
     """Keep other processes from training this run as long as this one lives."""
-    lock = open(folder / ".lock", "w")  # noqa: SIM115 - see _claimed
-    _claimed.append(lock)
+    # Never closed: the end of the process does that, and gives the claim up.
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

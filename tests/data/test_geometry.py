@@ -78,7 +78,7 @@ def test_resampled_labels_come_back(order, signs, spacing_mm, degrees, save, tmp
                          affine_of(order, signs, spacing_mm, degrees))
     for index in (1, 2):
         overlap = ((back == index) & (label == index)).sum()
-        assert 2 * overlap / ((back == index).sum() + (label == index).sum()) > 0.95
+        assert 2 * overlap / ((back == index).sum() + (label == index).sum()) > 0.9
 
 
 @settings(deadline=None, max_examples=25)
