@@ -88,7 +88,8 @@ def version_of(python: str) -> str:
 def checked(python: str, wanted: dict[str, str], tests: list[str], work: Path,
             workers: str) -> dict[str, Any]:
     """Install one combination, run the tests with it, and remove it."""
-    folder = work / named(wanted).replace(" ", "-")
+    # Absolute, since the tests run in another folder than this one.
+    folder = work.absolute() / named(wanted).replace(" ", "-")
     shutil.rmtree(folder, ignore_errors=True)
     own = folder / "bin" / "python"
     try:
@@ -126,6 +127,11 @@ def named(wanted: dict[str, str]) -> str:
     return f"python {wanted['python']} torch {wanted['torch']} monai {wanted['monai']}"
 
 
+def numbers(version: str) -> list[int]:
+    """What versions are sorted by: 2.8 before 2.13."""
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
 def commit() -> str:
     """Of this repository."""
     return subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], check=True,
@@ -137,7 +143,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
     lines = ["# Versions that the tests ran with", "",
              "Made by `python scripts/check_matrix.py`.", "",
              f"| {' | '.join(SHOWN)} |", f"|{'---|' * len(SHOWN)}"]
-    for row in sorted(rows, key=lambda row: list(row["wanted"].values())):
+    for row in sorted(rows, key=lambda row: [numbers(v) for v in row["wanted"].values()]):
         cells = row["wanted"] | row["versions"] | {"outcome": row["outcome"]}
         lines.append(f"| {' | '.join(cells.get(name, '') for name in SHOWN)} |")
     for about in {(row["about"]["commit"], *row["about"]["tests"]) for row in rows}:
