@@ -86,11 +86,12 @@ def smaller(command):
 def run(command, folder, run_script_in):
     """Run it in the folder; a script within this process, modules in one of their own."""
     first, *words = smaller(command)
-    if first == "python" and words[0] != "-m":
+    # This process would keep its claim of a run that the next command replaces from another.
+    if first == "python" and words[0] != "-m" and "--use_multi_gpus" not in words:
         return run_script_in(folder, *words)
+    words = [str(ROOT / word) if re.fullmatch(r"\w+\.py", word) else word for word in words]
     if first == "torchrun":
-        words = ["-m", "torch.distributed.run",
-                 *(str(ROOT / word) if re.fullmatch(r"\w+\.py", word) else word for word in words)]
+        words = ["-m", "torch.distributed.run", *words]
     return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True,
                           timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
