@@ -40,6 +40,7 @@ class TrainingConfig:
 
     batch_size: int = 1                         # volumes a step; each gives several crops
     num_crops: int | None = None                # of a volume, each time; None: the dataset's own
+    augmentation: str = "published"             # of crops, one of AUGMENTATIONS
     optimizer: str = "adamw"                    # or "sgd"
     init_from: str | None = None                # weights to start from
     init_part: str = "network"                  # or "encoder"

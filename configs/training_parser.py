@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-from .recipes import DATASETS, INTENSITIES, NETWORKS, RESNET_UNETS
+from .recipes import AUGMENTATIONS, DATASETS, INTENSITIES, NETWORKS, RESNET_UNETS
 
 LR_SCHEDULES = ("step", "constant", "poly")
 OPTIMIZERS = ("adamw", "sgd")
@@ -133,6 +133,10 @@ def _training(group):
     group.add_argument("--num_crops", type=int,
                        help="crops of a volume in a step (default: MM-WHS 2, BraTS 2, Hippocampus "
                             "8, FILE.json 2)")
+    group.add_argument("--augmentation", choices=AUGMENTATIONS,
+                       help="of crops; published: flips and quarter turns; anatomical: small "
+                            "turns, scaling and contrast, flips from left to right alone and only "
+                            "for the brain and the hippocampus (default published)")
     group.add_argument("--optimizer", choices=OPTIMIZERS,
                        help="sgd: with Nesterov momentum 0.99; takes an --lr such as 0.01 (default "
                             "adamw)")

@@ -5,7 +5,8 @@ from typing import Any
 
 _HOME = {
     "Case": "cases", "DataError": "cases", "Layout": "cases", "find_cases": "cases",
-    "DATASETS": "datasets", "Augmentation": "datasets", "Dataset": "datasets",
+    "DATASETS": "datasets", "Dataset": "datasets",
+    "AUGMENTATIONS": "augmentations", "Augmentation": "augmentations",
     "dataset_from_definition": "definitions", "dataset_of": "definitions",
     "INTENSITIES": "intensities",
     "distance_maps": "distances",

@@ -5,21 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .augmentations import Augmentation
 from .cases import Case, Layout, Listed, Problem, find_cases, find_listed
 from .intensities import WINDOW
 from .splits import Split, folds_alone, folds_with_test_set
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Probabilities of the random transforms, and how many crops one volume gives."""
-
-    num_crops: int
-    positive: float = 1.0          # weight of crops centred on foreground ...
-    negative: float = 0.0          # ... and on background
-    flip_prob: float = 0.1         # for each axis
-    rotate_prob: float = 0.1       # by multiples of 90 degrees, in the first two axes
-    shift_prob: float = 0.5        # of the intensity, by up to 0.1
 
 
 @dataclass(frozen=True)
@@ -35,7 +24,8 @@ class Dataset:
         window: (low, high) of the intensity scheme "ct", in HU.
         spacing_mm: resampled to, along the file's axes; None to keep the file's.
         padding_mode: of training volumes that are smaller than the crop.
-        augmentation: of training crops.
+        augmentation: of training crops, as published.
+        symmetric: whether a mirror image, left to right, is as likely as the image.
         foreign_prefix: case ids that begin so belong to another dataset.
         listed: its cases, where they are listed; None to take all that the layouts hold.
         split: (case ids, held-out size or None, validation size or None, number of folds or
@@ -51,6 +41,7 @@ class Dataset:
     padding_mode: str
     augmentation: Augmentation
     split: Callable[..., list[Split]]
+    symmetric: bool = False
     window: tuple[float, float] = WINDOW
     spacing_mm: tuple[float, float, float] | None = None
     foreign_prefix: str | None = None
@@ -109,6 +100,7 @@ _BRATS = Dataset(
     intensity="zscore",
     padding_mode="edge",
     augmentation=Augmentation(num_crops=2, flip_prob=0.5, shift_prob=1.0),
+    symmetric=True,
     split=partial(folds_with_test_set, default_testing=24, published_validation=72))
 
 _HIPPOCAMPUS = Dataset(
@@ -121,6 +113,7 @@ _HIPPOCAMPUS = Dataset(
     intensity="minmax",
     padding_mode="edge",
     augmentation=Augmentation(num_crops=8, negative=0.1, flip_prob=0.5, shift_prob=1.0),
+    symmetric=True,
     split=partial(folds_with_test_set, default_testing=60, published_validation=30))
 
 DATASETS: dict[str, Dataset] = {

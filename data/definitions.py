@@ -5,8 +5,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from .augmentations import AUGMENTATIONS, Augmentation
 from .cases import Layout, Listed
-from .datasets import DATASETS, Augmentation, Dataset
+from .datasets import DATASETS, Dataset
 from .splits import folds_with_test_set
 
 
@@ -15,7 +16,7 @@ def dataset_of(config: Any) -> Dataset:
 
     Args:
         config: a TrainingConfig, or anything with its dataset, dataset_definition, intensity,
-            window, spacing_mm and num_crops; None in the last four keeps the dataset's own.
+            window, spacing_mm, augmentation and num_crops; None keeps the dataset's own.
 
     Raises:
         ValueError: a window for an intensity scheme that has none.
@@ -25,9 +26,10 @@ def dataset_of(config: Any) -> Dataset:
     dataset = replace(dataset, intensity=config.intensity or dataset.intensity)
     if config.spacing_mm is not None:
         dataset = replace(dataset, spacing_mm=tuple(config.spacing_mm))
+    how = AUGMENTATIONS[config.augmentation](dataset.augmentation, dataset.symmetric)
     if config.num_crops is not None:
-        how = replace(dataset.augmentation, num_crops=config.num_crops)
-        dataset = replace(dataset, augmentation=how)
+        how = replace(how, num_crops=config.num_crops)
+    dataset = replace(dataset, augmentation=how)
     if config.window is None:
         return dataset
     if dataset.intensity != "ct":

@@ -66,9 +66,14 @@ def reseed(transform: mt.Compose, seed: int) -> None:
     for step in transform.transforms:
         if isinstance(step, mt.Randomizable):
             drawn = int(transform.R.randint(MAX_SEED, dtype="uint32")) % MAX_SEED
-            for holder in (step, *vars(step).values()):
-                if isinstance(holder, mt.Randomizable):
-                    holder.R.seed(drawn)
+            for holder in _random_parts(step):
+                holder.R.seed(drawn)
+
+
+def _random_parts(step: mt.Randomizable) -> list[mt.Randomizable]:
+    """A transform, and those within it that draw for themselves."""
+    inner = [part for part in vars(step).values() if isinstance(part, mt.Randomizable)]
+    return [step, *(part for one in inner for part in _random_parts(one))]
 
 
 def _for_crops(volume: Volume) -> Volume:

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.transforms.utils import map_binary_to_indices
 
+from .augmentations import Augmentation
 from .cases import Case
 from .datasets import Dataset
 from .images import read_volume
@@ -126,8 +127,10 @@ def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose
     """Random crops of a prepared volume and their augmentation; a list of crops per volume.
 
     Rotations by 90 degrees need a plane of equal sides; a crop that has none is not rotated.
-    Image, label and, where the volume has them, distance maps move as one. A turned crop keeps
-    the distances it had, although its voxels need not be as wide as long.
+    Smaller turns are about the crop's centre and as if voxels were cubes; what a crop then lacks
+    at its rim repeats its edge. Image, label and, where the volume has them, distance maps move
+    as one. A turned or scaled crop keeps the distances it had, although its voxels need not be as
+    wide as long.
     """
     how, keys = dataset.augmentation, (*KEYS, DIST_MAP)
     present = {"allow_missing_keys": True}  # of which only the distance maps ever are
@@ -136,14 +139,31 @@ def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose
         num_samples=how.num_crops, fg_indices_key=FOREGROUND, bg_indices_key=BACKGROUND,
         **present)]
     steps += [mt.RandFlipd(keys, prob=how.flip_prob, spatial_axis=axis, **present)
-              for axis in range(3)]
+              for axis in how.flip_axes]
     plane = next(((a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if img_size[a] == img_size[b]), None)
     if plane is not None:
         steps.append(mt.RandRotate90d(keys, prob=how.rotate_prob, max_k=3, spatial_axes=plane,
                                       **present))
-    steps.append(mt.RandShiftIntensityd("image", offsets=0.1, prob=how.shift_prob))
+    if how.affine_prob > 0:
+        steps += [mt.RandAffined(
+            keys, prob=how.affine_prob, rotate_range=[np.pi / 12] * 3,
+            scale_range=[(-0.15, 0.2)] * 3, mode=["bilinear", "nearest", "bilinear"],
+            padding_mode="border", **present), mt.CastToTyped("label", torch.uint8)]
+    steps += _intensity_steps(how)
     steps.append(mt.SelectItemsd((*keys, "case_id"), **present))
     return mt.Compose(steps)
+
+
+def _intensity_steps(how: Augmentation) -> list[mt.Transform]:
+    """Those that can happen; all but the published shift suit any scale of intensity."""
+    steps = [
+        (how.blur_prob, mt.RandGaussianSmoothd, dict.fromkeys(
+            ("sigma_x", "sigma_y", "sigma_z"), (0.5, 1.0))),
+        (how.contrast_prob, mt.RandScaleIntensityFixedMeand, {"factors": 0.25}),
+        (how.gamma_prob, mt.RandAdjustContrastd, {"gamma": (0.7, 1.5)}),
+        (how.shift_prob, mt.RandShiftIntensityd, {"offsets": 0.1}),
+    ]
+    return [kind("image", prob=prob, **options) for prob, kind, options in steps if prob > 0]
 
 
 @contextmanager

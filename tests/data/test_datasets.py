@@ -14,7 +14,7 @@ from data.transforms import case_files
 def config(dataset="mmwhs-ct", **changes):
     """What dataset_of reads of a run's settings."""
     values = dict(dataset=dataset, dataset_definition=None, intensity=None, window=None,
-                  spacing_mm=None, num_crops=None)
+                  spacing_mm=None, num_crops=None, augmentation="published")
     return SimpleNamespace(**values | changes)
 
 

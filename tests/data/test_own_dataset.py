@@ -85,7 +85,7 @@ def test_classes_are_numbered_by_their_values(write_case):
 def test_a_run_s_settings_hold_for_it_too():
     config = SimpleNamespace(dataset="dataset.json", dataset_definition=definition(),
                              intensity="ct", window=(0, 100), spacing_mm=[1, 2, 3],
-                             num_crops=4)
+                             num_crops=4, augmentation="published")
     own = dataset_of(config)
     assert (own.name, own.intensity, own.window, own.spacing_mm) == (
         "Mine", "ct", (0, 100), (1, 2, 3))

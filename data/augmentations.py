@@ -1,0 +1,47 @@
+"""How crops are augmented, as data: the papers' way, and one that keeps the patient upright."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Probabilities of the random transforms, and how many crops one volume gives."""
+
+    num_crops: int
+    positive: float = 1.0          # weight of crops centred on foreground ...
+    negative: float = 0.0          # ... and on background
+    flip_prob: float = 0.1         # for each of ...
+    flip_axes: tuple[int, ...] = (0, 1, 2)  # ... to the patient's right, front and head
+    rotate_prob: float = 0.1       # by multiples of 90 degrees, in the first two axes
+    affine_prob: float = 0.0       # turned by up to 15 degrees and scaled, for each axis
+    shift_prob: float = 0.5        # of the intensity, by up to 0.1
+    contrast_prob: float = 0.0     # the distance to the mean times 0.75 to 1.25
+    gamma_prob: float = 0.0        # exponent 0.7 to 1.5 between the smallest and largest value
+    blur_prob: float = 0.0         # Gaussian of 0.5 to 1 voxel
+
+
+def anatomical(published: Augmentation, symmetric: bool) -> Augmentation:
+    """As patients and scanners differ from each other: front stays front, and up stays up.
+
+    The published flips and quarter turns ask a network to know an organ in each of 48 positions,
+    of which a patient takes one. Here crops are turned and scaled a little, and their contrast
+    changes.
+
+    Args:
+        published: whose crops it keeps.
+        symmetric: whether the mirror image, left to right, is as likely as the image.
+    """
+    return replace(published, flip_prob=0.5, flip_axes=(0,) if symmetric else (), rotate_prob=0.0,
+                   affine_prob=0.5, contrast_prob=0.15, gamma_prob=0.3, blur_prob=0.1)
+
+
+def as_published(published: Augmentation, symmetric: bool) -> Augmentation:
+    """The same."""
+    return published
+
+
+AUGMENTATIONS: dict[str, Callable[[Augmentation, bool], Augmentation]] = {
+    "published": as_published,
+    "anatomical": anatomical,
+}
