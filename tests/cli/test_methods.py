@@ -128,10 +128,12 @@ def test_a_dataset_of_ones_own_by_its_json(run_script, data, tmp_path):
     task = task if task.is_dir() else data
     name = "own_nnUnet.exp"
     done = run_script(DSD, task, "_", "--experiment", name, "--dataset", task / "dataset.json",
-                      "--spacing", 2, 2, 2, "--intensity", "minmax", *SMALL)
+                      "--spacing", 2, 2, 2, "--intensity", "minmax", "--augmentation",
+                      "anatomical", *SMALL)
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "experiments" / name / "config.json").read_text())
     assert config["dataset_definition"] and config["spacing_mm"] == [2, 2, 2]
+    assert config["augmentation"] == "anatomical"
     scored = run_script("eval.py", "--experiment", name, "--mode", "testing", "--device", "cpu")
     assert scored.returncode == 0, scored.stderr
     assert "anterior" in scored.stdout.lower()
