@@ -112,7 +112,8 @@ def _choose(kind: str, flags: dict[str, Any], hints: NameHints, choices, problem
     if said or choices:
         why = (f"the name {flags['experiment']} says {' and '.join(map(str, said))}" if said
                else "neither a flag nor the experiment's name says it")
-        pick = f"one of {', '.join(choices)}" if choices else "a number"
+        more = ", or the path of a dataset.json" if kind == "dataset" else ""
+        pick = f"one of {', '.join(choices)}{more}" if choices else "a number"
         problems.append(f"  --{kind}: {why}; give --{kind} as {pick}.")
     return None
 

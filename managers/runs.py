@@ -88,7 +88,8 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
     if breaking:
         raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
-                         f"{'; '.join(breaking)}.")
+                         f"{'; '.join(breaking)}. Repeat the flags of the first command "
+                         f"(config.json has the values), or give another --experiment.")
     for text in changed.values():
         warnings.warn(f"--resume: {text}; the run goes on with the new value.", stacklevel=2)
 

@@ -99,8 +99,11 @@ def transfer_weights(network: SideOutputs, state: dict[str, torch.Tensor],
     matched = tuple(name for name, why in reasons.items() if why is None)
     unmatched = {name: why for name, why in reasons.items() if why is not None}
     if not any(isinstance(target[name], nn.Parameter) for name in matched):
-        raise ValueError(f"No weight matches (part: {part}). The file has {_few(state)}; the "
-                         f"network has {_few(target)}.")
+        shapes = [f"{name}, {why}" for name, why in unmatched.items() if why.startswith("of shape")]
+        told = (f"{len(shapes)} entries have the same name and another shape, such as {shapes[0]}"
+                if shapes else
+                f"The file has {_few(state)}; the network has {_few(target)}")
+        raise ValueError(f"No weight matches (part: {part}). {told}.")
     with torch.no_grad():
         for name in matched:
             target[name].copy_(source[name])

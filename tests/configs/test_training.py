@@ -85,7 +85,8 @@ def test_only_the_last_part_of_a_path_is_the_name():
 
 
 @pytest.mark.parametrize(("flags", "words"), [
-    ((), ("--dataset", "--network", "neither a flag nor", "mmwhs-ct", "unetr")),
+    ((), ("--dataset", "--network", "neither a flag nor", "mmwhs-ct", "unetr",
+          "dataset.json")),
     (("--dataset", "hippocampus"), ("--network", "one of unetr, swinunetr, nnunet, vnet")),
 ])
 def test_silence_is_an_error_that_lists_the_choices(flags, words):

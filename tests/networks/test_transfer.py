@@ -134,6 +134,12 @@ def test_nothing_is_written_where_nothing_fits(state, part, words):
     assert changed(network, before) == set()
 
 
+def test_shapes_are_told_where_nothing_fits_for_them():
+    state = {name: torch.zeros(7) for name in small().state_dict()}
+    with pytest.raises(ValueError, match=r"No weight matches .*another shape, such as .*\(7,\)"):
+        transfer_weights(small(), state)
+
+
 def test_an_unknown_encoder_is_refused():
     network = SideOutputs(Pair(), 2)
     with pytest.raises(ValueError, match="what the encoder of this network is"):
