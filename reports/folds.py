@@ -26,7 +26,8 @@ def read_per_case(path: str | Path) -> list[Row]:
     """Read what `per_case_csv` wrote: the rows of case_metrics with "case_id", perhaps "fold".
 
     Raises:
-        ValueError: the file cannot be read, has no rows or no such columns; the message names it.
+        ValueError: the file cannot be read, has no rows, no such columns or a line that is
+            cut; the message names it.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -36,6 +37,8 @@ def read_per_case(path: str | Path) -> list[Row]:
     if not rows or not {"case_id", "class", "class_name", "dice", "empty"} <= set(rows[0]):
         raise ValueError(f"{path}: is not a table of cases and classes; evaluate the run again.")
     try:
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("a line has more or fewer cells than the heading")
         return [{key: _NUMBERS[key](value or "nan") if key in _NUMBERS else value
                  for key, value in row.items()} for row in rows]
     except (TypeError, ValueError) as error:

@@ -25,10 +25,13 @@ def write_report(names: Sequence[str], path: Path | None = None) -> Path:
         path: where to; by default report.html in the folder of the last.
 
     Raises:
-        ValueError: an experiment is not there or not scored, or they have other cases.
+        ValueError: an experiment is not there, damaged or not scored; they have other cases or
+            were scored on other grids; the path is a folder.
     """
     experiments = [read_experiment(name) for name in names]
     path = path or experiments[-1]["folder"] / "report.html"
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give the name of a file.")
     write_text(path, page(page_data(experiments), shown_views(experiments)))
     return path
 
@@ -40,7 +43,8 @@ def page(data: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> str:
         data: of `page_data`.
         views: of `shown_views`.
     """
-    title = " against ".join(one["name"] for one in reversed(data["experiments"]))
+    baseline, *others = [one["name"] for one in data["experiments"]]
+    title = f"{', '.join(others)} against {baseline}" if others else baseline
     cases = [{key: view[key] for key in ("case_id", "shape", "spacing_mm", "of")}
              for view in views]
     parts = {

@@ -14,7 +14,7 @@ from configs.files import read_json
 from metrics import bootstrap_interval, compare, shared_metrics
 
 from .folds import class_names_of, read_per_case
-from .views import FILE, CaseView, read_views
+from .views import FILE, MAX_VOXELS, CaseView, read_views, thinning
 
 Row = dict[str, Any]
 ABOUT = ("group", "saved_model", "space", "epoch", "paper_metrics")
@@ -39,32 +39,73 @@ def read_experiment(name: str) -> dict[str, Any]:
                          f"{folder.parent}: {', '.join(beside) or 'none'}.")
     if not (folder / "per_case.csv").is_file():
         raise ValueError(f"{folder}: has no scores yet; run: python eval.py --experiment {folder}")
-    summary = read_json(folder / "summary.json")
-    rows = read_per_case(folder / "per_case.csv")
+    summary = _read_object(folder / "summary.json")
+    rows = _read_rows(folder / "per_case.csv")
     scored = {row["case_id"] for row in rows}
     return {"name": folder.stem, "folder": folder, "rows": rows,
             "class_names": class_names_of(rows),
-            "about": {key: summary[key] for key in ABOUT if summary.get(key) is not None},
+            "about": {key: summary[key] for key in ABOUT if summary.get(key) is not None}
+            | _trained_on(folder, scored),
             "runs": {folder.stem: _read_run(folder)},
             "views": [view for view in read_views(folder / FILE) if view.case_id in scored]}
 
 
+def _read_rows(path: Path) -> list[Row]:
+    """The rows of per_case.csv: one of each case and class, each class by one name."""
+    rows = read_per_case(path)
+    names = {(row["class"], row["class_name"]) for row in rows}
+    found = [(row.get("fold"), row["case_id"], row["class"]) for row in rows]
+    values = [value for row in rows for value in row.values() if isinstance(value, float)]
+    for wrong, says in (
+            (not len(names) == len(dict(names)) == len({name for _, name in names}),
+             "a class has two names"),
+            (len(set(found)) != len(found), "a case has a class twice"),
+            (len(found) < len({one[:2] for one in found}) * len(names), "a case lacks a class"),
+            (any(map(math.isinf, values)), "a value is infinite")):
+        if wrong:
+            raise ValueError(f"{path}: is damaged ({says}); evaluate the run again.")
+    return rows
+
+
 def _read_run(folder: Path) -> dict[str, Any]:
     path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         history = [json.loads(line) for line in lines]
+        if not all(isinstance(line, dict) and isinstance(line.get("epoch"), int)
+                   for line in history):
+            raise ValueError("a line is no epoch")
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}).") from error
-    return {"settings": read_json(folder / "config.json"),
-            "environment": read_json(folder / "environment.json"), "history": history}
+    return {"settings": _read_object(folder / "config.json"),
+            "environment": _read_object(folder / "environment.json"), "history": history}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: is damaged (no JSON object).")
+    return found
+
+
+def _trained_on(folder: Path, scored: set[str]) -> dict[str, int]:
+    """How many of the scored cases the run was trained on, where there are such."""
+    path = folder / "splits.json"
+    if not path.is_file():
+        return {}
+    fold = _read_object(folder / "config.json").get("fold") or 1
+    try:
+        number = len(scored & set(read_json(path)[fold - 1]["train"]))
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path}: is damaged (no training cases of fold {fold}).") from error
+    return {"trained_on": number} if number else {}
 
 
 def _read_cross_validation(folder: Path) -> dict[str, Any]:
     if not (folder / "per_case.csv").is_file():
         raise ValueError(f"{folder}: has no scores of all its folds yet; run cross_validate.py for "
                          f"it again.")
-    rows = read_per_case(folder / "per_case.csv")
+    rows = _read_rows(folder / "per_case.csv")
     runs, views = {}, []
     for fold in sorted({row["fold"] for row in rows}):
         of_fold = folder.with_name(f"{folder.stem}_Fold{fold}.exp")
@@ -96,9 +137,14 @@ def page_data(experiments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """All that the page shows, as JSON values; the first experiment is the baseline.
 
     Raises:
-        ValueError: several experiments of other cases or classes.
+        ValueError: several experiments of other cases or classes, or scored on other grids.
     """
     first = experiments[0]
+    spaces = [one["about"].get("space", "resampled") for one in experiments]
+    if len(set(spaces)) > 1:
+        told = ", ".join(f"{one['name']}: {space}"
+                         for one, space in zip(experiments, spaces, strict=True))
+        raise ValueError(f"scored on different grids ({told}); evaluate all in the same way.")
     metrics = [key for key in first["rows"][0] if key.startswith(("dice", "hd95", "msd", "assd"))]
     comparisons = []
     for other in experiments[1:]:
@@ -119,17 +165,22 @@ def page_data(experiments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def shown_views(experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The cases of the viewer: the first experiment's volumes, with every one's prediction.
 
-    A prediction of another grid is left out.
+    A prediction of another grid is left out. The volumes of several folds are thinned again, to
+    what those of one run may have.
     """
     others = [{view.case_id: view for view in one["views"]} for one in experiments]
+    most = MAX_VOXELS // max(len(others[0]), 1)
     shown = []
     for case_id, view in others[0].items():
         same = [(one["name"], found[case_id]) for one, found in zip(experiments, others,
                                                                     strict=True)
                 if case_id in found and _same_grid(found[case_id], view)]
-        shown.append({"case_id": case_id, "shape": list(view.image.shape),
-                      "spacing_mm": list(view.spacing_mm), "of": [name for name, _ in same],
-                      "volumes": [view.image, view.label, *(one.prediction for _, one in same)]})
+        steps = thinning(view.image.shape, view.spacing_mm, most)
+        volumes = [volume[tuple(slice(None, None, step) for step in steps)] for volume in (
+            view.image, view.label, *(one.prediction for _, one in same))]
+        spacing = [mm * step for mm, step in zip(view.spacing_mm, steps, strict=True)]
+        shown.append({"case_id": case_id, "shape": list(volumes[0].shape), "spacing_mm": spacing,
+                      "of": [name for name, _ in same], "volumes": volumes})
     return shown
 
 

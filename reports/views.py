@@ -43,18 +43,24 @@ def case_view(case_id: str, image: np.ndarray, label: np.ndarray, prediction: np
         image: intensities (H, W, D).
         label, prediction: label maps (H, W, D).
     """
-    steps, spacing = [1, 1, 1], [float(mm) for mm in spacing_mm]
-    most = MAX_VOXELS // max(num_cases, 1)
-    while math.prod(-(-n // step) for n, step in zip(image.shape, steps, strict=True)) > most:
-        axis = min(range(3), key=lambda a: spacing[a] * steps[a]
-                   if image.shape[a] > steps[a] else math.inf)
-        steps[axis] += 1
+    spacing = [float(mm) for mm in spacing_mm]
+    steps = thinning(image.shape, spacing, MAX_VOXELS // max(num_cases, 1))
     thin = tuple(slice(None, None, step) for step in steps)
     low, high = grey_window(image)
     grey = np.clip((np.nan_to_num(image[thin]) - low) / (high - low), 0, 1) * (GREYS - 1)
     return CaseView(case_id, tuple(mm * step for mm, step in zip(spacing, steps, strict=True)),
                     grey.astype(np.uint8), label[thin].astype(np.uint8),
                     prediction[thin].astype(np.uint8))
+
+
+def thinning(shape: Sequence[int], spacing_mm: Sequence[float], most: int) -> list[int]:
+    """The steps along the axes that leave at most `most` voxels, the finest axes thinned first."""
+    steps = [1, 1, 1]
+    while math.prod(-(-n // step) for n, step in zip(shape, steps, strict=True)) > most:
+        axis = min(range(3), key=lambda a: spacing_mm[a] * steps[a]
+                   if shape[a] > steps[a] else math.inf)
+        steps[axis] += 1
+    return steps
 
 
 def write_views(path: Path, views: Sequence[CaseView]) -> None:

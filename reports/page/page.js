@@ -3,6 +3,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const byId = id => document.getElementById(id);
 const COLOURS = DATA.palette, EXPERIMENTS = DATA.experiments;
+const letterOf = index => index < 26 ? String.fromCharCode(65 + index) : `Run ${index + 1}`;
 const toneOf = index => COLOURS[[6, 5, 2, 4, 0, 1][index % 6]];
 
 // ---------------------------------------------------------------- small tools
@@ -48,12 +49,18 @@ function quantile(sorted, q) {
   return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
 }
 
-function ticks(low, high, about = 5) {
+function ticks(low, high, about = 6) {
   const raw = (high - low) / about, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map(n => n * power).find(n => n >= raw);
   const found = [];
   for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-9; at += step) found.push(at);
   return found.map(at => Number(at.toPrecision(10)));
+}
+
+/** A text that takes no more than so many characters; the whole is its tooltip. */
+function shorten(text, length) {
+  return text.length <= length ? [text] : [text.slice(0, Math.max(1, length - 1)) + "…",
+    draw("title", {}, text)];
 }
 
 /** A table from a heading and rows of strings or elements. */
@@ -66,14 +73,38 @@ function table(heading, rows, properties = {}) {
 
 // ---------------------------------------------------------------- scores
 
+const casesIn = one => new Set(one.rows.map(row => row.case_id)).size;
+
+/** What a reader must know of these scores to read them rightly. */
+function cautions(one) {
+  const found = [], count = (...sides) => one.rows.filter(row => sides.includes(row.empty)).length;
+  const missed = count("prediction"), invented = count("label"), both = count("both");
+  const rows = number => `${number} mask${number === 1 ? "" : "s"} of a case and class`;
+  const paper = DATA.metrics.some(metric => metric.endsWith("_voxels"));
+  if (missed) found.push(`${rows(missed)} not predicted at all` + (paper
+    ? " (Dice 0, left out of the distances)" : " (Dice 0, distance the volume's diagonal)"));
+  if (invented) found.push(`${rows(invented)} predicted but absent from the label` + (paper
+    ? " (left out)" : " (Dice 0, distance the volume's diagonal)"));
+  if (both) found.push(`${rows(both)} absent from both` + (paper ? " (left out)"
+    : " (Dice 1, distance 0)"));
+  if (one.about.group === "validation") found.push("the validation cases also chose best.model, " +
+    "so their scores flatter it a little");
+  if (one.about.trained_on) found.push(`${one.about.trained_on} of the cases were trained on: ` +
+    "their scores say nothing about new patients");
+  if (casesIn(one) < 10) found.push("with fewer than ten cases the intervals are too narrow");
+  return found;
+}
+
 function scores() {
   const about = EXPERIMENTS.map(one => {
-    const number = new Set(one.rows.map(row => row.case_id)).size;
-    const words = [`${number} ${one.about.group || ""} cases`.replace("  ", " ")];
+    const number = casesIn(one);
+    const words = [`${number} ${one.about.group || ""} case${number === 1 ? "" : "s"}`
+      .replace("  ", " ")];
     if (one.about.folds) words.push(`${one.about.folds} folds`);
     if (one.about.saved_model) words.push(`${one.about.saved_model}.model`);
     if (one.about.epoch) words.push(`epoch ${one.about.epoch}`);
     if (one.about.space) words.push(`${one.about.space} grid`);
+    if (one.about.trained_on) words.push(`${one.about.trained_on} of them trained on`);
     return (EXPERIMENTS.length > 1 ? one.name + ": " : "") + words.join(", ");
   });
   byId("about").textContent = about.join("; ");
@@ -82,15 +113,24 @@ function scores() {
     byId("headline").append(make("div", {className: "tiles"}, ...one.headline.map(line => {
       const tile = make("div", {className: "tile"}, make("span", {}, titleOf(line.metric)),
         make("b", {}, show(line.mean, line.metric)),
-        make("span", {}, line.low === null ? "one case" :
-          `95 % interval ${show(line.low, line.metric)} to ${show(line.high, line.metric)}`));
+        make("span", {}, line.low === null ? (line.n ? "one case" : "no case has it") :
+          `95 % interval ${show(line.low, line.metric)} to ${show(line.high, line.metric)}` +
+          (line.n < casesIn(one) ? `, ${line.n} of ${casesIn(one)} cases` : "")));
       tile.style.setProperty("--tone", toneOf(index));
       return tile;
     })));
   });
   byId("headline").append(make("p", {className: "note"},
     "Means over cases of each case's mean over classes; intervals: percentile bootstrap over " +
-    "cases. Higher Dice is better, shorter distances are better."));
+    "cases. Higher Dice is better, shorter distances are better. HD95: the larger 95th percentile " +
+    "of the distances between the surfaces of label and prediction; MSD: mean distance from the " +
+    "predicted surface to the label's, MSD back: from the label's to the predicted; ASSD: mean of " +
+    "both surfaces. In the table by class: mean ± standard deviation between cases."));
+  for (const one of EXPERIMENTS) {
+    const told = cautions(one);
+    if (told.length) byId("headline").append(make("p", {className: "note caution"},
+      (EXPERIMENTS.length > 1 ? `${one.name}: ` : "Note: ") + told.join("; ") + "."));
+  }
   for (const one of EXPERIMENTS) {
     const rows = DATA.class_names.slice(1).map(name => {
       const own = one.rows.filter(row => row.class_name === name);
@@ -110,14 +150,17 @@ function scores() {
 function comparison() {
   if (!DATA.comparisons.length) return;
   byId("comparison").hidden = false;
-  for (const one of DATA.comparisons) {
-    byId("compared").append(make("p", {}, `B ${one.b} against A ${one.a}, the baseline`));
+  DATA.comparisons.forEach((one, index) => {
+    const letter = letterOf(index + 1);
+    byId("compared").append(make("p", {}, `${letter} ${one.b} against A ${one.a}, the baseline`));
     const p = value => value === null ? "" : value < 0.0001 ? "<0.0001" : value.toFixed(4);
     const rows = one.results.map(result => {
       const {metric, mean_difference: gain} = result;
-      const better = gain !== null && (isDice(metric) ? gain > 0 : gain < 0);
-      const cell = make("span", {className: !gain ? "" : better ? "better" : "worse"},
-        signed(gain, metric) + (!gain ? "" : better ? " better" : " worse"));
+      const better = isDice(metric) ? gain > 0 : gain < 0, p_value = result.p_holm ?? result.p;
+      const sure = p_value !== null && p_value < 0.05 && result.ci_low !== null
+        && (result.ci_low > 0 || result.ci_high < 0);
+      const cell = make("span", {className: !sure ? "" : better ? "better" : "worse"},
+        signed(gain, metric) + (!sure ? "" : better ? " better" : " worse"));
       return [`${titleOf(metric)}, ${result.class_name}`, show(result.mean_a, metric),
         show(result.mean_b, metric), cell,
         result.ci_low === null ? "–"
@@ -125,11 +168,15 @@ function comparison() {
         `${result.wins}/${result.ties}/${result.losses}`, p(result.p), p(result.p_holm)];
     });
     byId("compared").append(make("div", {className: "scroll"}, table(
-      ["", "A", "B", "B − A", "95 % interval", "B wins/ties/losses", "p", "p Holm"], rows)));
-  }
+      ["", "A", letter, `${letter} − A`, "95 % interval", `${letter} wins/ties/losses`, "p",
+        "p Holm"], rows)));
+  });
   byId("compared").append(make("p", {className: "note"},
     "Paired by case. p: Wilcoxon signed-rank, two-sided; p Holm: corrected over the classes of " +
-    "a metric. An interval that holds 0 shows no difference."));
+    "a metric. Better or worse is said where that p (of overall: p) is below 0.05 and the interval " +
+    "leaves out 0; otherwise no difference is shown, which does not mean that there is none." +
+    (EXPERIMENTS.some(one => one.about.folds) ? " The folds' training sets overlap, so that cases " +
+    "are not quite independent: read a p near 0.05 with care." : "")));
 }
 
 // ---------------------------------------------------------------- cases: boxes and table
@@ -157,7 +204,11 @@ function boxes() {
     points: cases.map(found => ({case_id: found.case_id, value: found.values[index][name]}))
       .filter(point => point.value !== null && point.value !== undefined)})));
   const all = groups.flatMap(group => group.points.map(point => point.value));
-  if (!all.length) return;
+  if (!all.length) {
+    byId("boxes").replaceChildren(make("p", {className: "note"},
+      `No case has a value of ${titleOf(metric)}.`));
+    return;
+  }
   const width = Math.max(1040, 60 + groups.length * 56), top = 14, left = 62;
   const legend = EXPERIMENTS.length > 1 ? EXPERIMENTS.length : 0;
   const foot = 34 + 17 * legend, height = 290 + foot;
@@ -191,13 +242,14 @@ function boxes() {
     });
     if (group.index === 0) {
       svg.append(draw("text", {x: middle + step * (EXPERIMENTS.length - 1) / 2,
-        y: height - foot + 20, "text-anchor": "middle", class: "ink"}, group.name));
+        y: height - foot + 20, "text-anchor": "middle", class: "ink"},
+        ...shorten(group.name, Math.floor(step * EXPERIMENTS.length / 7))));
     }
   });
   for (let index = 0; index < legend; index++) {
     const line = height - 4 - 17 * (legend - 1 - index);
     svg.append(draw("circle", {cx: left + 6, cy: line - 4, r: 4, fill: toneOf(index)}),
-      draw("text", {x: left + 16, y: line}, EXPERIMENTS[index].name));
+      draw("text", {x: left + 16, y: line}, ...shorten(EXPERIMENTS[index].name, 130)));
   }
   byId("boxes").replaceChildren(svg, make("p", {className: "note"},
     `${titleOf(metric)}: a dot per case, the box from the first to the third quartile, its line ` +
@@ -209,7 +261,7 @@ function caseTable() {
   const columns = [{key: "case_id", title: "case", of: one => one.case_id}];
   if (cases[0]?.fold !== undefined) columns.push({key: "fold", title: "fold", of: one => one.fold});
   EXPERIMENTS.forEach((experiment, index) => {
-    const prefix = EXPERIMENTS.length > 1 ? `${"ABCDEFGH"[index]} ` : "";
+    const prefix = EXPERIMENTS.length > 1 ? `${letterOf(index)} ` : "";
     columns.push({key: `mean${index}`, title: `${prefix}mean`, of: one => one.means[index]});
     names.forEach(name => columns.push({key: `${index}/${name}`, title: prefix + name,
       of: one => one.values[index][name] ?? null}));
@@ -220,7 +272,7 @@ function caseTable() {
   }
   const {key, down} = state.sort.key ? state.sort : {key: "mean0", down: !isDice(metric)};
   const column = columns.find(one => one.key === key) || columns[0];
-  const worst = column.key === "mean0";
+  const end = down === !isDice(metric) ? "worst" : "best", ofA = EXPERIMENTS.length > 1 ? " of A" : "";
   const ordered = [...cases].sort((one, other) => {
     const [a, b] = [column.of(one), column.of(other)];
     if (a === b) return one.case_id < other.case_id ? -1 : 1;
@@ -234,6 +286,7 @@ function caseTable() {
     button.addEventListener("click", () => {
       state.sort = {key: one.key, down: active ? !down : false};
       caseTable();
+      byId("cases").querySelectorAll("thead button")[columns.indexOf(one)]?.focus();
     });
     return make("th", {scope: "col", "aria-sort": active ? (down ? "descending" : "ascending")
       : "none"}, button);
@@ -253,8 +306,8 @@ function caseTable() {
     })));
   byId("cases").replaceChildren(
     make("caption", {className: "note"}, `${titleOf(metric)} of each case` +
-      (worst ? ", worst first" : "") + (EXPERIMENTS.length > 1 ? ". " + EXPERIMENTS.map(
-        (one, index) => `${"ABCDEFGH"[index]}: ${one.name}`).join(", ") : "")),
+      (column.key === "mean0" ? `, ${end}${ofA} first` : "") + (EXPERIMENTS.length > 1 ? ". " + EXPERIMENTS.map(
+        (one, index) => `${letterOf(index)}: ${one.name}`).join(", ") : "")),
     make("thead", {}, make("tr", {}, ...heading)), make("tbody", {}, ...body));
   return ordered;
 }
@@ -281,10 +334,19 @@ async function choose(caseId) {
   state.chosen = caseId;
   for (const row of byId("cases").querySelectorAll("tbody tr")) {
     row.className = row.dataset.case === caseId ? "chosen" : "";
+    if (row.className) uncover(row);
   }
   if (index < 0) return;
-  const load = ++viewer.load, found = DATA.cases[index], all = await unpacked(index);
-  if (load !== viewer.load) return;  // another case was chosen meanwhile
+  const load = ++viewer.load, found = DATA.cases[index];
+  let all = null;
+  try {
+    all = await unpacked(index);
+  } catch (error) {
+    byId("viewer").hidden = false;
+    byId("viewer").replaceChildren(make("p", {className: "note"},
+      `The volumes cannot be shown in this browser; a newer one can (${error.message}).`));
+  }
+  if (!all || load !== viewer.load) return;  // or another case was chosen meanwhile
   const size = found.shape[0] * found.shape[1] * found.shape[2];
   viewer.case = found;
   viewer.volumes = Array.from({length: 2 + found.of.length},
@@ -292,6 +354,14 @@ async function choose(caseId) {
   viewer.of = Math.min(viewer.of, found.of.length - 1);
   viewer.at = busiest(found.shape, viewer.volumes[1], viewer.volumes[2]);
   build();
+}
+
+/** Scroll the table, and nothing but it, so far that the row is seen. */
+function uncover(row) {
+  const box = row.closest(".scroll"), head = byId("cases").tHead.offsetHeight;
+  if (row.offsetTop - head < box.scrollTop) box.scrollTop = row.offsetTop - head;
+  const over = row.offsetTop + row.offsetHeight - box.clientHeight;
+  if (over > box.scrollTop) box.scrollTop = over;
 }
 
 const place = (shape, x, y, z) => (x * shape[1] + y) * shape[2] + z;
@@ -313,6 +383,8 @@ function busiest(shape, label, prediction) {
 
 function build() {
   const box = byId("viewer"), found = viewer.case;
+  // What has the focus keeps it, so that the keys go on working where they did.
+  const focused = [...box.querySelectorAll("input, select, canvas")].indexOf(document.activeElement);
   box.hidden = false;
   const tools = make("div", {className: "tools"}, ...LAYERS.map(([name, key]) => {
     const input = make("input", {type: "checkbox", checked: viewer.layers[name], id: `layer-${name}`});
@@ -326,6 +398,10 @@ function build() {
     select.addEventListener("change", () => { viewer.of = Number(select.value); paint(); });
     tools.append(select);
   }
+  const lacking = EXPERIMENTS.map(one => one.name).filter(name => !found.of.includes(name));
+  const whose = EXPERIMENTS.length < 2 || found.of.length > 1 ? "" : `Prediction of ${found.of[0]}. `;
+  const without = lacking.length ? `Not shown, for want of volumes on the same grid: ${
+    lacking.join(", ")}. ` : "";
   for (let index = 1; index < DATA.class_names.length; index++) {
     tools.append(make("span", {}, swatch(colourOf(index)), DATA.class_names[index]));
   }
@@ -339,8 +415,11 @@ function build() {
     const caption = make("span", {});
     slider.addEventListener("input", () => go(plane.cut, Number(slider.value)));
     canvas.addEventListener("wheel", event => {
+      if (event.ctrlKey || !event.deltaY) return;  // the browser's zoom
+      const to = viewer.at[plane.cut] + Math.sign(event.deltaY);
+      if (to < 0 || to >= found.shape[plane.cut]) return;  // past the end the page scrolls on
       event.preventDefault();
-      go(plane.cut, viewer.at[plane.cut] + Math.sign(event.deltaY));
+      go(plane.cut, to);
     }, {passive: false});
     canvas.addEventListener("keydown", event => {
       const by = {ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10,
@@ -363,10 +442,13 @@ function build() {
     make("h3", {}, found.case_id), tools,
     make("div", {className: "planes"}, ...viewer.planes.map(one => make("figure", {}, one.canvas,
       one.slider, make("figcaption", {}, make("span", {}, one.name), one.caption)))),
-    make("p", {className: "note"}, "Label filled, prediction outlined. Wheel, arrow keys or the " +
+    make("p", {className: "note"}, whose + without + "Label filled, prediction outlined; of an image " +
+      "of several channels the first. Wheel, arrow keys or the " +
       "slider change a slice, a click moves the other planes; keys i l p d toggle the layers, " +
       "n and b go to the next case of the table and back. Patient left is on the right of the " +
-      `axial and coronal planes. Voxels ${found.spacing_mm.map(mm => mm.toFixed(2)).join(" × ")} mm.`));
+      "axial and coronal planes, anterior at the top of the axial and on the left of the sagittal. " +
+      `Voxels ${found.spacing_mm.map(mm => mm.toFixed(2)).join(" × ")} mm.`));
+  box.querySelectorAll("input, select, canvas")[focused]?.focus({preventScroll: true});
   paint();
 }
 
@@ -507,7 +589,10 @@ function curves() {
   const key = select.value, series = runs.map(run => ({...run, points: run.history
     .filter(line => typeof line[key] === "number").map(line => [line.epoch, line[key]])}));
   const all = series.flatMap(one => one.points);
-  if (!all.length) return;
+  if (!all.length) {
+    byId("curves").replaceChildren(make("p", {className: "note"}, `No epoch has a value of ${key}.`));
+    return;
+  }
   const width = 1000, height = 300, left = 62, foot = 30 + 16 * Math.ceil(series.length / 2), top = 12;
   const last = Math.max(...all.map(point => point[0]), 2);
   let [low, high] = [Math.min(...all.map(p => p[1])), Math.max(...all.map(p => p[1]))];
@@ -536,7 +621,8 @@ function curves() {
     const [cx, cy] = [left + (number % 2) * (width - left) / 2, height - foot + 34
       + 16 * Math.floor(number / 2)];
     svg.append(draw("line", {x1: cx, x2: cx + 18, y1: cy - 4, y2: cy - 4, stroke: tone,
-      "stroke-width": 3}), draw("text", {x: cx + 24, y: cy, class: "ink"}, one.name));
+      "stroke-width": 3}), draw("text", {x: cx + 24, y: cy, class: "ink"},
+        ...shorten(one.name, 60)));
   });
   byId("curves").replaceChildren(svg, make("p", {className: "note"}, `${key} by epoch`));
 }
