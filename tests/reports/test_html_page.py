@@ -15,7 +15,7 @@ from reports import per_case_csv, read_per_case, write_report
 from reports.__main__ import main
 from reports.html_page import page
 from reports.run_data import headline, page_data, read_experiment, shown_views
-from reports.views import MAX_VOXELS, case_view, read_views, write_views
+from reports.views import MAX_VOXELS, CaseView, case_view, read_views, write_views
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&{{js}}"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -273,3 +273,78 @@ def test_in_a_browser(run, tmp_path, names):
     assert found["farthestFirst"][0] == "case1" and found["dots"] == 6 * len(names)
     assert found["lines"] == [3] * len(names)  # val_dice, every other epoch
     assert found["schemes"] == ["dark", "light"]
+
+
+def with_rows(folder, change):
+    """Write the run's per_case.csv again with what `change` makes of its rows."""
+    per_case_csv(folder / "per_case.csv", change(read_per_case(folder / "per_case.csv")))
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda rows: rows[:-1], "a case lacks a class"),
+    (lambda rows: rows + rows[:1], "a case has a class twice"),
+    (lambda rows: [rows[0] | {"class_name": "other"}, *rows[1:]], "a class has two names"),
+    (lambda rows: [rows[0] | {"hd95_mm": float("inf")}, *rows[1:]], "a value is infinite")])
+def test_scores_that_cannot_be_right_are_refused(run, change, says):
+    folder = run("A")
+    with_rows(folder, change)
+    with pytest.raises(ValueError, match=f"per_case.csv.*{says}.*evaluate the run again"):
+        write_report([str(folder)])
+    assert not (folder / "report.html").exists()
+
+
+def test_a_line_that_is_cut_is_refused(run):
+    folder = run("A")
+    path = folder / "per_case.csv"
+    path.write_text(path.read_text().rstrip().rsplit(",", 1)[0] + "\n")
+    with pytest.raises(ValueError, match="per_case.csv.*fewer cells"):
+        write_report([str(folder)])
+
+
+@pytest.mark.parametrize(("name", "text", "says"), [
+    ("metrics.jsonl", "null\n", "a line is no epoch"), ("metrics.jsonl", "{", "is damaged"),
+    ("summary.json", "[]", "no JSON object"), ("config.json", "3", "no JSON object"),
+    ("splits.json", '[{"val": []}]', "no training cases of fold 1")])
+def test_a_damaged_file_of_the_run_is_named(run, name, text, says):
+    folder = run("A")
+    write_text(folder / name, text)
+    with pytest.raises(ValueError, match=f"{name}.*{says}"):
+        write_report([str(folder)])
+
+
+def test_cases_that_the_run_was_trained_on_are_counted(run):
+    folder = run("A")
+    write_json(folder / "splits.json", [{"train": ["case1", "case7"], "val": ["case3"]}])
+    data, _ = data_of(write_report([str(folder)]))
+    assert data["experiments"][0]["about"]["trained_on"] == 1
+
+
+def test_scores_on_other_grids_are_not_compared(run):
+    a, b = run("A"), run("B")
+    write_json(b / "summary.json", {"group": "testing", "saved_model": "best", "space": "native"})
+    with pytest.raises(ValueError, match="A: resampled, B: native.*evaluate all in the same way"):
+        write_report([str(a), str(b)])
+
+
+def test_the_title_says_which_is_the_baseline(run):
+    _, text = data_of(write_report([str(run(name)) for name in "ABC"]))
+    assert "<title>B, C against A</title>" in text
+
+
+def test_a_folder_is_no_place_for_the_page(run, tmp_path):
+    folder = run("A")
+    with pytest.raises(ValueError, match="is a folder; give the name of a file"):
+        write_report([str(folder)], tmp_path)
+
+
+def test_many_folds_have_no_more_voxels_than_one_run(run):
+    one = read_experiment(str(run("A")))
+    side = 200
+    volume = np.zeros((side, side, side), np.uint8)
+    many = [CaseView(f"case{n}", (1.0, 1.0, 2.0), volume, volume, volume) for n in range(4)]
+    shown = shown_views([one | {"views": many}])
+    assert sum(np.prod(view["shape"]) for view in shown) <= MAX_VOXELS < 4 * side**3
+    for view in shown:  # as long as before, in mm, to the last step
+        for n, mm, whole in zip(view["shape"], view["spacing_mm"], (1.0, 1.0, 2.0), strict=True):
+            assert side * whole <= n * mm < side * whole + mm
+        assert view["volumes"][0].shape == tuple(view["shape"])
