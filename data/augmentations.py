@@ -24,7 +24,7 @@ class Augmentation:
 def anatomical(published: Augmentation, symmetric: bool) -> Augmentation:
     """As patients and scanners differ from each other: front stays front, and up stays up.
 
-    The published flips and quarter turns ask a network to know an organ in each of 48 positions,
+    The published flips and quarter turns ask a network to know an organ in each of 16 positions,
     of which a patient takes one. Here crops are turned and scaled a little, and their contrast
     changes.
 
