@@ -72,7 +72,7 @@ OWN_RECIPES = _MMWHS | _resnet_unets(600, (192, 192, 64))
 
 DATASETS = tuple(RECIPES)
 NETWORKS = tuple(_MMWHS)
-AUGMENTATIONS = ("published", "anatomical")         # of crops: data.AUGMENTATIONS
+AUGMENTATIONS = ("published", "anatomical")  # of crops: data.AUGMENTATIONS
 INTENSITIES = ("none", "zscore", "minmax", "ct")  # what is done to them: data.INTENSITIES
 
 

@@ -16,7 +16,8 @@ def dataset_of(config: Any) -> Dataset:
 
     Args:
         config: a TrainingConfig, or anything with its dataset, dataset_definition, intensity,
-            window, spacing_mm, augmentation and num_crops; None keeps the dataset's own.
+            window, spacing_mm, num_crops and augmentation (a key of AUGMENTATIONS); None in the
+            four before the last keeps the dataset's own.
 
     Raises:
         ValueError: a window for an intensity scheme that has none.

@@ -84,7 +84,8 @@ def _read_run(folder: Path) -> dict[str, Any]:
 def _read_object(path: Path) -> dict[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: is damaged (no JSON object).")
+        raise ValueError(f"{path}: is damaged (no JSON object); restore it, or evaluate or "
+                         f"train the run again.")
     return found
 
 
