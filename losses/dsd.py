@@ -72,14 +72,22 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
 def supervision_terms(outputs: dict[str, Any], label: torch.Tensor,
                       supervise_encoder: bool = False) -> dict[str, torch.Tensor]:
     """Dice-CE of each output that sees the label, named after it."""
-    decoder, encoder = outputs.get("dec", []), outputs.get("enc", [])
-    heads = {"out": outputs["out"]}
-    heads |= {f"dec{len(decoder) - i}": logits for i, logits in enumerate(decoder)}
-    if supervise_encoder:
-        heads |= {f"enc{i}": logits for i, logits in enumerate(encoder, start=1)}
     target = one_hot(label, in_float32(outputs["out"]))
     return {f"dice_ce_{name}": dice_ce_one_hot(in_float32(logits), target)
-            for name, logits in heads.items()}
+            for name, logits in named_outputs(outputs).items()
+            if supervise_encoder or not name.startswith("enc")}
+
+
+def named_outputs(outputs: dict[str, Any]) -> dict[str, Any]:
+    """The logits of a training dict by name: "out", "dec4" .. "dec1", "enc1" .. "enc4".
+
+    Along the data flow the decoder's numbers fall and the encoder's rise: each branch ends with
+    its teacher, dec1 and enc4.
+    """
+    decoder, encoder = outputs.get("dec", []), outputs.get("enc", [])
+    return ({"out": outputs["out"]}
+            | {f"dec{len(decoder) - i}": logits for i, logits in enumerate(decoder)}
+            | {f"enc{i}": logits for i, logits in enumerate(encoder, start=1)})
 
 
 def branch_kl(branch: list[torch.Tensor], temperature: float, include_background: bool = True,

@@ -98,15 +98,20 @@ class SideOutputs(nn.Module):
                 whole: bool = True) -> torch.Tensor | dict[str, Any]:
         """Images (B, C, H, W, D) to the training dict, or to logits in evaluation mode.
 
+        Args and errors: see `all_outputs`.
+        """
+        return self.all_outputs(images, whole) if self.training else self.network(images)
+
+    def all_outputs(self, images: torch.Tensor, whole: bool = True) -> dict[str, Any]:
+        """Images (B, C, H, W, D) to the training dict, in either mode.
+
         Unless `whole`, side logits may be a LastStep: the losses take that step piece by piece, so
         that the heads' largest volumes never exist.
 
         Raises:
-            ValueError: in training, the network returns something else than (B, K, H, W, D), or
-                does not call the module of a level.
+            ValueError: the network returns something else than (B, K, H, W, D), or does not call
+                the module of a level.
         """
-        if not self.training:
-            return self.network(images)
         with _requested(self.network, self.levels) as features:
             outputs = {"out": self.network(images)}
             _check_logits(outputs["out"], (len(images), self.num_classes, *images.shape[2:]))

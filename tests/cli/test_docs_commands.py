@@ -21,6 +21,7 @@ ELSEWHERE = {
     r"train_\w+\.py .*(--training_split (4|24)|MMWHS/MR).*": "tests/cli/test_published_commands.py",
     r"train_\w+\.py phantoms|eval\.py .*Hippocampus_phantoms": "tests/cli/test_train_and_eval.py",
     r"eval\.py .*CT_MMWHS_UNETR_SelfDist_Original_Fold1": "tests/cli/test_train_and_eval.py",
+    r"scripts/score_side_outputs\.py": "tests/cli/test_train_and_eval.py",
     r"scripts/make_phantoms\.py": "tests/cli/test_make_phantoms.py",
     r"scripts/preprocess_deeplesion\.py": "tests/cli/test_preprocess_deeplesion.py",
     r"pretrain_DeSD\.py": "tests/cli/test_pretrain_desd.py",

@@ -138,6 +138,30 @@ def test_eval_refuses_cases_the_run_was_trained_on(trained, run_script):
     assert json.loads((run / "summary.json").read_text())["num_cases"] == 1
 
 
+def test_every_output_of_a_dsd_run_is_scored(trained, run_script):
+    folder, _ = trained
+    name = "Hippocampus_nnUnet_SelfDist.exp"
+    run = folder / "experiments" / name
+    done = run_script("scripts/score_side_outputs.py", name, "--mode", "testing", "--device", "cpu",
+                      cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "best.model on 3 testing cases" in done.stdout
+    assert (run / "side_outputs.png").stat().st_size > 5000
+    rows = rows_of(run / "side_outputs.csv")
+    names = ["out", "dec2", "dec1", "enc1", "enc2"]
+    assert [row["output"] for row in rows] == names * 3
+    assert all((row["kl"] != "") == (row["role"] == "student") for row in rows)
+
+
+def test_the_outputs_of_a_basic_run_are_refused(trained, run_script):
+    folder, _ = trained
+    name = "Hippocampus_nnUnet_Basic.exp"
+    done = run_script("scripts/score_side_outputs.py", name, "--device", "cpu", cwd=folder)
+    assert done.returncode == 2
+    assert "has no side outputs" in done.stderr and "Traceback" not in done.stderr
+    assert not (folder / "experiments" / name / "side_outputs.csv").exists()
+
+
 def test_the_same_seed_gives_the_same_metrics_by_any_loader(hippocampus, trained,
                                                             run_script):
     folder, _ = trained

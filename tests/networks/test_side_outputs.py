@@ -234,3 +234,13 @@ def test_a_level_reads_what_it_names():
     assert [y.unique().item() for y in outputs["dec"]] == [2, -1]
     assert [y.unique().item() for y in outputs["enc"]] == [-1, 2]
     assert list(network.state_dict())[0].startswith("heads.a.")
+
+
+def test_all_outputs_in_evaluation_are_those_of_the_training_pass(tiny, image):
+    network = tiny("nnunet").train()  # no dropout, and instance norms: one pass for both modes
+    with torch.no_grad():
+        expected = side_logits(network(image))
+        found = side_logits(network.eval().all_outputs(image))
+        assert torch.is_tensor(network(image))
+    assert len(found) == 9
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -1,0 +1,62 @@
+"""Score every output of a self-distilled network: what students and teachers have learnt.
+
+python scripts/score_side_outputs.py Hippocampus_nnUnet_SelfDist.exp --mode testing
+
+Prints the mean Dice of each output, how often and how surely it names the right class on the
+voxels that the label has in the foreground, and its KL from the teacher. In the run's folder,
+side_outputs.csv has every case and side_outputs.png draws them.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+# Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from configs.cli import exit_with  # noqa: E402 - needs the line above
+from configs.evaluation import MODES, SAVED_MODELS, EvaluationConfig  # noqa: E402
+
+
+def parse(argv: list[str] | None = None) -> EvaluationConfig:
+    """Return what is to be scored, as for eval.py."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", metavar="NAME.exp", help="run folder, as in training")
+    parser.add_argument("--data", metavar="DATA", help="data folder, if it has moved")
+    parser.add_argument("--mode", choices=MODES, default="validation",
+                        help="group of the run's own split (default validation)")
+    parser.add_argument("--saved_model", choices=SAVED_MODELS, default="best",
+                        help="which weights (default best)")
+    parser.add_argument("--device", default="auto", help="cuda:0, cpu, ... (default auto)")
+    args = vars(parser.parse_args(argv))
+    return EvaluationConfig(**args, cases=(), native_space=False, paper_metrics=False,
+                            include_training_cases=args["mode"] == "training",
+                            save_predictions=False, show_verbose=True)
+
+
+def main() -> None:
+    config = parse()
+    # Only now, so that --help and a mistyped flag answer at once.
+    from data import cases_to_score, stream_volumes
+    from managers import choose_device, load_manager, read_run
+    from managers.side_outputs import score_side_outputs
+    from reports import per_case_csv
+    from reports.side_outputs import mean_outputs, outputs_picture, outputs_table
+
+    device = choose_device(config.device)
+    folder, run, split = read_run(config.experiment)
+    dataset, cases = cases_to_score(config, run, split)
+    manager = load_manager(folder, run, config.saved_model)
+    rows = score_side_outputs(manager, stream_volumes(list(cases.values()), dataset), len(cases),
+                              device, run.temperature, run.include_background, progress=True)
+
+    title = f"{folder.name}, {config.saved_model}.model on {len(cases)} {config.mode} cases"
+    per_case_csv(folder / "side_outputs.csv", rows)
+    outputs_picture(folder / "side_outputs.png", rows, title)
+    print(f"\n{title}:\n{outputs_table(mean_outputs(rows))}\n\n"
+          f"{folder / 'side_outputs.csv'}\n{folder / 'side_outputs.png'}")
+
+
+if __name__ == "__main__":
+    exit_with(main)

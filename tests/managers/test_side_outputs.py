@@ -1,0 +1,115 @@
+"""What each output of a self-distilled network is worth."""
+
+import math
+
+import pytest
+import torch
+
+from losses.dsd import branch_kl, named_outputs
+from managers.side_outputs import OutputSums, score_side_outputs, teachers_of
+from networks import build_network
+
+CPU = torch.device("cpu")
+
+
+def volume(size, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    return {"case_id": f"case{seed}", "image": torch.randn(1, *size, generator=generator),
+            "label": torch.randint(0, 3, (1, *size), generator=generator, dtype=torch.uint8)}
+
+
+def logits_of(label_map, sure):
+    """Logits (3, H, W, D) that give the class of label_map the probability `sure`."""
+    probabilities = torch.full((3, *label_map.shape), (1 - sure) / 2)
+    return probabilities.scatter_(0, label_map[None], sure).log()
+
+
+def sums_of(*slabs, teacher=None, temperature=1.0, include_background=True):
+    sums = OutputSums(torch.zeros(3, 3, dtype=torch.long))
+    for logits, label_map in slabs:
+        sums.add(logits, label_map, logits if teacher is None else teacher, temperature,
+                 include_background)
+    return sums
+
+
+def test_the_scores_of_four_voxels_by_hand():
+    label_map = torch.tensor([0, 1, 1, 2]).view(4, 1, 1)
+    found = torch.tensor([0, 1, 2, 2]).view(4, 1, 1)
+    scores = sums_of((logits_of(found, 0.8), label_map)).scores()
+    # Class 1: 2*1 / (1 + 2); class 2: 2*1 / (2 + 1). Two of three foreground voxels are right.
+    assert scores["dice"] == pytest.approx(2 / 3)
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores["confidence"] == pytest.approx(0.8)
+    assert scores["kl"] == pytest.approx(0, abs=1e-7)
+
+
+def test_the_kl_is_that_of_a_known_pair():
+    label_map = torch.tensor([1, 2]).view(2, 1, 1)
+    student, teacher = logits_of(label_map, 1 / 3), logits_of(label_map, 0.5)
+    scores = sums_of((student, label_map), teacher=teacher).scores()
+    assert scores["kl"] == pytest.approx(0.5 * math.log(1.5) + 2 * 0.25 * math.log(0.75), rel=1e-5)
+    without = sums_of((student, label_map), teacher=teacher, include_background=False).scores()
+    # 1/2 and 1/4 become 2/3 and 1/3, the student's 1/2 and 1/2.
+    assert without["kl"] == pytest.approx(2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3),
+                                          rel=1e-5)
+
+
+def test_nothing_but_background_has_no_accuracy():
+    empty = torch.zeros(2, 2, 2, dtype=torch.long)
+    scores = sums_of((logits_of(empty, 0.9), empty)).scores()
+    assert scores["dice"] == 1
+    assert math.isnan(scores["accuracy"]) and math.isnan(scores["confidence"])
+
+
+def test_slabs_add_up_to_the_volume(manager_of, tiny_network):
+    whole = volume((8, 8, 8))
+    logits = torch.randn(3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    label_map = whole["label"][0].long()
+    parts = sums_of((logits[:, :3], label_map[:3]), (logits[:, 3:], label_map[3:]))
+    assert parts.scores() == pytest.approx(sums_of((logits, label_map)).scores())
+
+
+def test_rows_are_of_the_outputs_as_the_loss_names_them(manager_of, tiny_network):
+    network, one = tiny_network(), volume((8, 8, 8))  # one window
+    manager = manager_of(network)
+    rows = score_side_outputs(manager, [one], 1, CPU, temperature=3.0)
+    with torch.no_grad():
+        outputs = network.train()(one["image"][None])  # instance norms, no dropout: the same
+    assert [row["output"] for row in rows] == list(named_outputs(outputs))
+    assert [row["role"] for row in rows] == ["output", "student", "teacher", "student", "teacher"]
+    by_name = {row["output"]: row for row in rows}
+    for branch, name in (("dec", "dec2"), ("enc", "enc1")):
+        assert by_name[name]["kl"] == pytest.approx(branch_kl(outputs[branch], 3.0).item(),
+                                                    rel=1e-4)
+    assert math.isnan(by_name["out"]["kl"]) and math.isnan(by_name["enc2"]["kl"])
+
+
+def test_the_output_is_the_label_map_of_the_evaluation(manager_of, tiny_network):
+    one, manager = volume((11, 9, 20)), manager_of(tiny_network())
+    row = score_side_outputs(manager, [one], 1, CPU, 3.0)[0]
+    found, label_map = manager.label_map(one["image"], CPU).long(), one["label"][0].long()
+    scores = sums_of((logits_of(found, 0.9), label_map)).scores()
+    assert (row["dice"], row["accuracy"]) == pytest.approx((scores["dice"], scores["accuracy"]))
+
+
+def test_scoring_leaves_the_statistics_of_a_norm_and_the_mode_alone(manager_of):
+    network = build_network("vnet", 1, 3, (16, 16, 32), True)  # batch norms and dropout
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    manager = manager_of(network)
+    manager.roi_size = (16, 16, 32)
+    first, second = (score_side_outputs(manager, [volume((16, 16, 32))], 1, CPU, 3.0)
+                     for _ in range(2))
+    assert [row["dice"] for row in first] == [row["dice"] for row in second]
+    assert not network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_plain_network_is_refused(manager_of, tiny_network):
+    manager = manager_of(tiny_network(self_distillation=False))
+    with pytest.raises(ValueError, match="no side outputs.*train_SelfDistil_Original"):
+        score_side_outputs(manager, [], 0, CPU, 3.0)
+
+
+def test_each_branch_has_its_own_teacher(tiny_network):
+    assert teachers_of(tiny_network()) == {"out": "out", "dec2": "dec1", "dec1": "dec1",
+                                           "enc1": "enc2", "enc2": "enc2"}
