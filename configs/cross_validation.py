@@ -122,8 +122,6 @@ def cross_validation_config(argv: list[str] | None = None) -> CrossValidationCon
             if folds:
                 warnings.simplefilter("ignore")  # the first fold's warnings hold for all
             folds[fold] = training_config(args.method, line)
-        if folds[fold].resume or folds[fold].overwrite:
-            raise ValueError("--resume and --overwrite cannot be abbreviated here.")
     return CrossValidationConfig(name, args.method, folds, arguments, args.executor, options,
                                  args.overwrite, args.compare_with, args.show_verbose)
 

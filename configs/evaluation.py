@@ -30,7 +30,7 @@ def evaluation_parser(settings: dict[str, Any]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Score a trained run. Edit SETTINGS at the top of eval.py and run it, "
                     "or give the same settings as flags.",
-        argument_default=argparse.SUPPRESS)
+        allow_abbrev=False, argument_default=argparse.SUPPRESS)
 
     def default(name):
         return f"(now: {settings[name]})".replace("%", "%%")

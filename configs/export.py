@@ -25,7 +25,8 @@ def export_parser() -> argparse.ArgumentParser:
     """The command line of scripts/export_model.py."""
     parser = argparse.ArgumentParser(
         description="Write a trained network for use without this project: as a MONAI bundle, in "
-                    "ONNX, or its weights in safetensors.")
+                    "ONNX, or its weights in safetensors.",
+        allow_abbrev=False)
     parser.add_argument("--experiment", "-exp", required=True, metavar="NAME.exp",
                         help="run folder, as in training")
     parser.add_argument("--format", required=True, choices=FORMATS,

@@ -34,7 +34,8 @@ def prediction_parser() -> argparse.ArgumentParser:
     """The command line of predict.py."""
     parser = argparse.ArgumentParser(
         description="Segment new volumes with one or more trained runs. Label maps are written "
-                    "on each input's own grid, with the label values of the dataset.")
+                    "on each input's own grid, with the label values of the dataset.",
+        allow_abbrev=False)
     parser.add_argument("--experiment", "-exp", nargs="+", required=True, metavar="NAME.exp",
                         help="run folders, as in training; several, or the NAME.cv of a "
                              "cross-validation, are averaged")

@@ -99,7 +99,7 @@ def pretraining_parser() -> argparse.ArgumentParser:
         description="Pre-train a 3D ResNet on unlabelled CT by deep self-distillation (DeSD).",
         epilog="Defaults are the values of the authors' launcher (6 GPUs). Several GPUs or "
                "processes: torchrun --standalone --nproc_per_node=N pretrain_DeSD.py ...",
-        argument_default=argparse.SUPPRESS)
+        allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("data_dir", metavar="DATA", help="folder that the list's lines are below")
     parser.add_argument("tile_list", metavar="LIST",
                         help="text file with a tile's path per line, as "

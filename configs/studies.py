@@ -130,10 +130,7 @@ def read_study(name: str) -> Study:
 
 
 def flag_problems(words: tuple[str, ...], method: str) -> list[str]:
-    """What is wrong with flags that a study passes on to a training script.
-
-    They must be written out, since an abbreviated flag could be one that the study gives itself.
-    """
+    """What is wrong with flags that a study passes on to a training script."""
     known = {name for action in training_parser(method)._actions
              for name in action.option_strings} - {"-h", "-exp", "-e"} - set(OWN_FLAGS)
     problems = []

@@ -25,7 +25,7 @@ def training_parser(method: str) -> argparse.ArgumentParser:
         epilog="What a flag leaves out is read from the experiment's name (CT_MMWHS, MR_MMWHS, "
                "MSD_BraTS, Hippocampus; UNETR, SwinUNETR, nnUnet, VNET, ResNet50UNet; Fold3; "
                "DeepSuperOnly, DistMaps), then from the recipe of dataset and network.",
-        argument_default=argparse.SUPPRESS)
+        allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("data_dir", metavar="DATA",
                         help="folder of the dataset's image and label folders, or its parent")
     parser.add_argument("output_model", metavar="OUTPUT",

@@ -87,6 +87,7 @@ def test_a_setting_that_training_refuses_is_refused_before_anything_runs(argumen
 
 @pytest.mark.parametrize("argv", [
     [*BASE, "--epchs", "2"],                      # a typing error
+    [*BASE, "--overw"],                           # flags are written out
     [*BASE[:-1], "basic", "--alpha", "2"],        # a flag of the other script
     ["--method", "dsd", "DATA"],                  # DATA is not first
     ["DATA", "--dataset", "hippocampus"]])        # no method
@@ -94,11 +95,6 @@ def test_a_command_line_that_cannot_be_read_ends_with_status_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         cross_validation_config(argv)
     assert stop.value.code == 2 and "error: " in capsys.readouterr().err
-
-
-def test_abbreviated_overwrite_is_refused():
-    with pytest.raises(ValueError, match="abbreviated"):
-        config("--overw")
 
 
 def test_warnings_are_given_once():

@@ -95,6 +95,7 @@ def test_the_basic_command_has_no_distillation_flags(flags, capsys):
     (["DATA", "_", "--epochs", "two"], "invalid int value"),
     (["DATA", "_", "--lr_schedule", "cosine"], "invalid choice"),
     (["DATA", "_", "--no_such_flag"], "unrecognized arguments"),
+    (["DATA", "_", "--epoch", "2"], "unrecognized arguments: --epoch"),
     (["DATA"], "OUTPUT"),
     ([], "DATA, OUTPUT"),
 ])
