@@ -12,7 +12,7 @@ from typing import Any
 from configs.files import write_text
 
 from .canvas import PALETTE
-from .run_data import page_data, read_experiment, shown_views
+from .run_data import page_data, read_experiment, shown_views, told_apart
 
 PAGE = Path(__file__).parent / "page"
 
@@ -28,7 +28,7 @@ def write_report(names: Sequence[str], path: Path | None = None) -> Path:
         ValueError: an experiment is not there, damaged or not scored; they have other cases or
             were scored on other grids; the path is a folder.
     """
-    experiments = [read_experiment(name) for name in names]
+    experiments = told_apart([read_experiment(name) for name in names])
     path = path or experiments[-1]["folder"] / "report.html"
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file.")

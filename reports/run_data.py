@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,18 @@ def _read_cross_validation(folder: Path) -> dict[str, Any]:
     return {"name": folder.stem, "folder": folder, "rows": rows,
             "class_names": class_names_of(rows), "runs": runs, "views": views,
             "about": {"group": "validation", "folds": len({row["fold"] for row in rows})}}
+
+
+def told_apart(experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The experiments, those of the same name with as much of their path as tells them apart."""
+    paths = [one["folder"].resolve().parts for one in experiments]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = [Path(*parts[-length:]).as_posix() for parts in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    alone = Counter(one["name"] for one in experiments)
+    return [dict(one) if alone[one["name"]] == 1 else dict(one) | {"name": name}
+            for one, name in zip(experiments, names, strict=True)]
 
 
 def headline(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:

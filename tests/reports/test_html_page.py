@@ -186,15 +186,23 @@ window.addEventListener("unhandledrejection", event => problems.push(String(even
 for (const kind of ["error", "warn"]) console[kind] = (...words) => problems.push(words.join(" "));
 </script>"""
 TRY = """<script>(async () => {
-  const wait = () => new Promise(done => setTimeout(done, 200));
+  // Messages, not timers: the browser's clock is a virtual one that leaps over them, however long
+  // a slow machine still unpacks the volumes.
+  const next = () => new Promise(done => {
+    const {port1, port2} = new MessageChannel();
+    port1.onmessage = done;
+    port2.postMessage(null);
+  });
+  const heading = () => document.querySelector("#viewer h3")?.textContent;
+  const shown = async before => { while ((heading() ?? before) === before) await next(); };
   const all = what => [...document.querySelectorAll(what)];
   const order = () => all("#cases tbody tr").map(row => row.dataset.case);
   const picture = () => all("canvas")[0].toDataURL();
   const found = {problems};
-  await wait();
+  await shown();
   found.title = document.querySelector("h1").textContent;
   found.worstFirst = order();
-  found.chosen = document.querySelector("#viewer h3").textContent;
+  found.chosen = heading();
   all("#cases thead button")[0].click();
   found.byName = order();
   all("#cases thead button")[0].click();
@@ -214,8 +222,8 @@ TRY = """<script>(async () => {
   document.dispatchEvent(new KeyboardEvent("keydown", {key: "d"}));
   found.difference = [picture() !== image, document.getElementById("layer-difference").checked];
   all("#cases tbody button")[2].click();
-  await wait();
-  found.other = document.querySelector("#viewer h3").textContent;
+  await shown(found.chosen);
+  found.other = heading();
   const area = all("canvas")[0].getBoundingClientRect();
   const slices = () => all("figcaption span").filter((_, index) => index % 2)
     .map(one => one.textContent);
@@ -329,6 +337,19 @@ def test_scores_on_other_grids_are_not_compared(run):
 def test_the_title_says_which_is_the_baseline(run):
     _, text = data_of(write_report([str(run(name)) for name in "ABC"]))
     assert "<title>B, C against A</title>" in text
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(run, tmp_path):
+    first, other = run("A"), run("B")
+    second = tmp_path / "second" / "experiments" / "A.exp"
+    shutil.copytree(first, second)
+    data, text = data_of(write_report([str(first), str(second), str(other)]))
+    names = [f"{tmp_path.name}/experiments/A.exp", "second/experiments/A.exp", "B"]
+    assert [one["name"] for one in data["experiments"]] == names
+    assert data["cases"][0]["of"] == names
+    assert [one["a"] for one in data["comparisons"]] == names[:1] * 2
+    same, _ = data_of(write_report([str(first), str(first)]))  # nothing tells these apart
+    assert [one["name"] for one in same["experiments"]] == ["A.exp"] * 2
 
 
 def test_a_folder_is_no_place_for_the_page(run, tmp_path):
