@@ -9,7 +9,9 @@ built again without the file:
      "cases": [{"case_id": "spleen_2", "image": "imagesTr/spleen_2.nii.gz",
                 "label": "labelsTr/spleen_2.nii.gz"}, ...]}
 
-"cases" is null where the file lists none: then all of imagesTr/ and labelsTr/ is used.
+"cases" is null where the file lists none: then all of imagesTr/ and labelsTr/ is used. Where the
+file has the key "symmetric" (this project's own) as true, so has the definition: an image of the
+other side, left to right, is as likely as the image.
 """
 
 import re
@@ -40,6 +42,11 @@ def read_dataset_json(path: str | Path) -> dict[str, Any]:
                   "channels": _channels(content, problems),
                   "labels": _labels(content.get("labels"), problems),
                   "cases": _cases(content.get("training"), problems)}
+    symmetric = content.get("symmetric", False)
+    if not isinstance(symmetric, bool):
+        problems.append(f"symmetric {symmetric!r}: must be true or false.")
+    elif symmetric:
+        definition["symmetric"] = True
     ending = content.get("file_ending", NIFTI_SUFFIXES[0])
     if ending not in NIFTI_SUFFIXES:
         problems.append(f"file_ending {ending!r}: only {' and '.join(NIFTI_SUFFIXES)} are read; "

@@ -57,6 +57,7 @@ def dataset_from_definition(definition: dict[str, Any]) -> Dataset:
         layouts=(Layout("imagesTr", "labelsTr"),),
         intensity="ct" if all(map(_says_ct, definition["channels"])) else "zscore",
         padding_mode="edge",
+        symmetric=definition.get("symmetric", False),
         augmentation=Augmentation(num_crops=2, flip_prob=0.5, shift_prob=1.0),
         split=partial(folds_with_test_set, default_testing=None, published_validation=None),
         listed=None if listed is None else tuple(Listed(**case) for case in listed))

@@ -57,6 +57,12 @@ def test_nnunet_s_form(read):
                             "labels": {"0": "background", "1": "PZ", "2": "TZ"}}
 
 
+def test_symmetric_is_kept_where_it_is_true(read):
+    plain = read(DECATHLON)
+    assert read(DECATHLON | {"symmetric": True}) == plain | {"symmetric": True}
+    assert read(DECATHLON | {"symmetric": False}) == plain
+
+
 @pytest.mark.parametrize("content", [DECATHLON, NNUNET])
 def test_definitions_are_plain_json(content, read):
     definition = read(content)
@@ -156,6 +162,7 @@ def test_channels_that_cannot_be_used(modality, problems_of):
      "entry 3: case spleen_9 is listed more than once"),
     ({"file_ending": ".png"}, "file_ending '.png': only .nii.gz and .nii"),
     ({"name": ""}, "name '': must be a text"), ({"name": 7}, "name 7: must be a text"),
+    ({"symmetric": "yes"}, "symmetric 'yes': must be true or false"),
 ])
 def test_other_problems(changes, words, problems_of):
     line, = problems_of(DECATHLON | changes)

@@ -67,6 +67,14 @@ def test_what_a_definition_leaves_open():
     assert own.augmentation == DATASETS["msd-brats"].augmentation
 
 
+@pytest.mark.parametrize(("says", "axes"), [({}, ()), ({"symmetric": True}, (0,))])
+def test_own_data_are_mirrored_where_their_file_says_so(says, axes):
+    settings = dict.fromkeys(("intensity", "window", "spacing_mm", "num_crops"))
+    own = dataset_of(SimpleNamespace(dataset="mine", dataset_definition=definition(**says),
+                                     augmentation="anatomical", **settings))
+    assert own.augmentation.flip_axes == axes
+
+
 @pytest.mark.parametrize(("channels", "intensity"), [
     (["CT"], "ct"), (["ct"], "ct"), (["CT_venous"], "ct"), (["CT scan", "CT late"], "ct"),
     (["MRI"], "zscore"), (["CT", "PET"], "zscore"), (["factor"], "zscore")])
