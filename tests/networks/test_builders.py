@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from monai.networks.nets import DynUNet
 from torch import nn
@@ -154,6 +154,7 @@ divisors = st.tuples(*[st.sampled_from([1, 2, 3, 8, 16])] * 3)
 
 @settings(max_examples=50, deadline=None)
 @given(sizes, divisors, st.booleans())
+@example((1, 3, 1), (1, 2, 1), True)
 def test_a_size_is_refused_with_sizes_that_work(size, divisor, normed):
     bottleneck = [n / d for n, d in zip(size, divisor, strict=True)]
     works = all(n.is_integer() for n in bottleneck) and not (normed and bottleneck == [1, 1, 1])
@@ -166,7 +167,7 @@ def test_a_size_is_refused_with_sizes_that_work(size, divisor, normed):
     if refused:
         text = refused.split("Nearest sizes that do: ")[1]
         nearest = [tuple(map(int, found)) for found in re.findall(r"\((\d+), (\d+), (\d+)\)", text)]
-        assert len(nearest) in (1, 2)
+        assert 1 <= len(set(nearest)) == len(nearest) <= 3  # a single voxel below becomes two sizes
         for better in nearest:
             assert check_size("net", better, divisor, normed) is None
 
