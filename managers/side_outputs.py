@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from losses import pixelwise_kl
 from losses.distillation import tempered_log_probs
-from losses.dsd import named_outputs
-from metrics import OverlapCounts
-from metrics.overlap import dice_from_counts
+from losses.dsd import branch_kl, named_outputs
+from metrics.overlap import class_overlaps, dice_from_counts
 from networks import SideOutputs
 
 from .inference import rolling_logits
@@ -28,35 +26,30 @@ class OutputSums:
     Attributes:
         voxels: (K, K) counts, by predicted class and the label's.
         confidence: sum over the label's foreground of the likeliest class's probability.
-        kl: sum over all voxels of T^2 KL(teacher || output).
+        kl: sum over all voxels of T^2 KL(teacher || output); of students only.
     """
 
     voxels: torch.Tensor
     confidence: float = 0.0
     kl: float = 0.0
 
-    def add(self, logits: torch.Tensor, label_map: torch.Tensor, teacher: torch.Tensor,
-            temperature: float, include_background: bool) -> None:
-        """Count a slab: logits and the teacher's (K, H, W, D), label_map (H, W, D) of 0..K-1."""
+    def add(self, logits: torch.Tensor, label_map: torch.Tensor) -> None:
+        """Count a slab: logits (K, H, W, D) and label_map (H, W, D) of 0..K-1."""
         num_classes = len(logits)
         pairs = logits.argmax(0) * num_classes + label_map
         self.voxels += pairs.flatten().bincount(minlength=num_classes**2).view_as(self.voxels)
         probabilities = tempered_log_probs(logits[None], 1.0)[0].exp()
         self.confidence += probabilities.amax(0)[label_map > 0].double().sum().item()
-        first = 0 if include_background else 1
-        self.kl += label_map.numel() * pixelwise_kl(logits[None, first:], teacher[None, first:],
-                                                    temperature).item()
 
     def scores(self) -> dict[str, float]:
         """"dice", "accuracy", "confidence" and "kl", see `score_side_outputs`."""
-        shared, predicted, true = (self.voxels.diagonal(), self.voxels.sum(1), self.voxels.sum(0))
-        dice = [dice_from_counts(OverlapCounts(tp, p - tp, t - tp)) for tp, p, t in zip(
-            shared.tolist(), predicted.tolist(), true.tolist(), strict=True)][1:]
-        foreground = true[1:].sum().item()
+        voxels = self.voxels.cpu().numpy()
+        dice = [dice_from_counts(counts) for counts in class_overlaps(voxels)]
+        foreground = int(voxels[:, 1:].sum())
         return {"dice": sum(dice) / len(dice),
-                "accuracy": shared[1:].sum().item() / foreground if foreground else math.nan,
+                "accuracy": voxels.diagonal()[1:].sum() / foreground if foreground else math.nan,
                 "confidence": self.confidence / foreground if foreground else math.nan,
-                "kl": self.kl / self.voxels.sum().item()}
+                "kl": self.kl / voxels.sum()}
 
 
 def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str, Any]],
@@ -68,7 +61,7 @@ def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str,
     kept statistics of its norms. Windows and their averaging are those of the evaluation.
 
     Args:
-        manager: of a network with side outputs.
+        manager: of a network of this project; one without side outputs has the row of "out".
         volumes: as data.preprocessing gives them.
         num_volumes: how many these are.
         temperature: of the KL, as in training.
@@ -81,15 +74,8 @@ def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str,
         right; "confidence": on the same voxels, the mean probability of the likeliest class, at
         temperature 1; "kl": T^2 KL(teacher || student) averaged over all voxels as in the loss.
         NaN: accuracy and confidence where the label is empty, kl where the role is not student.
-
-    Raises:
-        ValueError: the network has no side outputs.
     """
-    network = manager.raw_model
-    if not isinstance(network, SideOutputs) or not any(network.levels.values()):
-        raise ValueError("The network has no side outputs, as train_basic.py trains none; give a "
-                         "run of train_SelfDistil_Original.py.")
-    network.eval().to(device)
+    network = manager.raw_model.eval().to(device)
     teachers = teachers_of(network)
     window = replace(manager.sliding_window(device, device), predict=lambda windows: torch.cat(
         list(named_outputs(network.all_outputs(windows)).values()), dim=1))
@@ -102,10 +88,13 @@ def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str,
         for row, slab in rolling_logits(volume["image"].to(device), window):
             logits = dict(zip(teachers, slab.split(network.num_classes), strict=True))
             for name, teacher in teachers.items():
-                sums[name].add(logits[name], label_map[row:row + slab.shape[1]], logits[teacher],
-                               temperature, include_background)
+                sums[name].add(logits[name], label_map[row:row + slab.shape[1]])
+                if teacher != name:
+                    pair = [logits[name][None], logits[teacher][None]]
+                    kl = branch_kl(pair, temperature, include_background)
+                    sums[name].kl += kl.item() * slab[0].numel()
         for name, teacher in teachers.items():
-            role = ("output" if name == "out" else "teacher" if name == teacher else "student")
+            role = "output" if name == "out" else "teacher" if name == teacher else "student"
             scores = sums[name].scores() | ({} if role == "student" else {"kl": math.nan})
             rows.append({"case_id": volume["case_id"], "output": name, "role": role} | scores)
     return rows

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .overlap import OverlapCounts, check_same_shape, check_volume, dice_from_counts, to_numpy
+from .overlap import (
+    OverlapCounts,
+    check_same_shape,
+    check_volume,
+    class_overlaps,
+    dice_from_counts,
+    to_numpy,
+)
 from .surface import check_spacing, class_surface_metrics
 
 if TYPE_CHECKING:
@@ -88,11 +95,8 @@ def _class_counts(
     """The overlap of each foreground class, from one table of voxels by both classes."""
     either = (pred_map != 0) | (true_map != 0)
     pairs = pred_map[either].astype(np.intp) * num_classes + true_map[either]
-    voxels = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-    shared = voxels.diagonal()
-    false_positive, false_negative = voxels.sum(axis=1) - shared, voxels.sum(axis=0) - shared
-    table = np.stack((shared, false_positive, false_negative), axis=-1)
-    return [OverlapCounts(*counts) for counts in table[1:].tolist()]
+    voxels = np.bincount(pairs, minlength=num_classes**2)
+    return class_overlaps(voxels.reshape(num_classes, num_classes))
 
 
 def _label_map(

@@ -64,6 +64,14 @@ def dice_from_counts(counts: OverlapCounts) -> float:
     return shared / (shared + counts.false_positive + counts.false_negative)
 
 
+def class_overlaps(voxels: np.ndarray) -> list[OverlapCounts]:
+    """Each foreground class's overlap, from voxel counts (K, K) by predicted and true class."""
+    shared = voxels.diagonal()
+    false_positive, false_negative = voxels.sum(axis=1) - shared, voxels.sum(axis=0) - shared
+    table = np.stack((shared, false_positive, false_negative), axis=-1)
+    return [OverlapCounts(*counts) for counts in table[1:].tolist()]
+
+
 def mask_pair(
     pred_mask: np.ndarray | torch.Tensor, true_mask: np.ndarray | torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -127,8 +127,8 @@ def told_apart(experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         names = [Path(*parts[-length:]).as_posix() for parts in paths]
         if len(set(names)) == len(set(paths)):
             break
-    alone = Counter(one["name"] for one in experiments)
-    return [dict(one) if alone[one["name"]] == 1 else dict(one) | {"name": name}
+    times = Counter(one["name"] for one in experiments)
+    return [dict(one) | ({"name": name} if times[one["name"]] > 1 else {})
             for one, name in zip(experiments, names, strict=True)]
 
 

@@ -4,7 +4,7 @@ python scripts/score_side_outputs.py Hippocampus_nnUnet_SelfDist.exp --mode test
 
 Prints the mean Dice of each output, how often and how surely it names the right class on the
 voxels that the label has in the foreground, and its KL from the teacher. In the run's folder,
-side_outputs.csv has every case and side_outputs.png draws them.
+side_outputs_MODE.csv has every case and side_outputs_MODE.png draws them.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from configs.evaluation import MODES, SAVED_MODELS, EvaluationConfig  # noqa: E4
 
 def parse(argv: list[str] | None = None) -> EvaluationConfig:
     """Return what is to be scored, as for eval.py."""
-    parser = argparse.ArgumentParser(description=__doc__,
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", metavar="NAME.exp", help="run folder, as in training")
     parser.add_argument("--data", metavar="DATA", help="data folder, if it has moved")
@@ -39,11 +39,12 @@ def main() -> None:
     config = parse()
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
-    from managers import choose_device, load_manager, read_run
+    from managers import choose_device, load_manager, read_run, refuse_several_processes
     from managers.side_outputs import score_side_outputs
     from reports import per_case_csv
     from reports.side_outputs import mean_outputs, outputs_picture, outputs_table
 
+    refuse_several_processes()
     device = choose_device(config.device)
     folder, run, split = read_run(config.experiment)
     dataset, cases = cases_to_score(config, run, split)
@@ -52,10 +53,10 @@ def main() -> None:
                               device, run.temperature, run.include_background, progress=True)
 
     title = f"{folder.name}, {config.saved_model}.model on {len(cases)} {config.mode} cases"
-    per_case_csv(folder / "side_outputs.csv", rows)
-    outputs_picture(folder / "side_outputs.png", rows, title)
-    print(f"\n{title}:\n{outputs_table(mean_outputs(rows))}\n\n"
-          f"{folder / 'side_outputs.csv'}\n{folder / 'side_outputs.png'}")
+    files = [folder / f"side_outputs_{config.mode}.{ending}" for ending in ("csv", "png")]
+    per_case_csv(files[0], rows)
+    outputs_picture(files[1], rows, title)
+    print(f"\n{title}:\n{outputs_table(mean_outputs(rows))}\n", *files, sep="\n")
 
 
 if __name__ == "__main__":

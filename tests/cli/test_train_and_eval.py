@@ -146,20 +146,25 @@ def test_every_output_of_a_dsd_run_is_scored(trained, run_script):
                       cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "best.model on 3 testing cases" in done.stdout
-    assert (run / "side_outputs.png").stat().st_size > 5000
-    rows = rows_of(run / "side_outputs.csv")
+    assert (run / "side_outputs_testing.png").stat().st_size > 5000
+    rows = rows_of(run / "side_outputs_testing.csv")
     names = ["out", "dec2", "dec1", "enc1", "enc2"]
     assert [row["output"] for row in rows] == names * 3
     assert all((row["kl"] != "") == (row["role"] == "student") for row in rows)
 
 
-def test_the_outputs_of_a_basic_run_are_refused(trained, run_script):
+def test_a_basic_run_has_one_output_whose_dice_is_that_of_eval(trained, run_script):
     folder, _ = trained
     name = "Hippocampus_nnUnet_Basic.exp"
-    done = run_script("scripts/score_side_outputs.py", name, "--device", "cpu", cwd=folder)
-    assert done.returncode == 2
-    assert "has no side outputs" in done.stderr and "Traceback" not in done.stderr
-    assert not (folder / "experiments" / name / "side_outputs.csv").exists()
+    run = folder / "experiments" / name
+    for script in (("scripts/score_side_outputs.py", name), ("eval.py", "--experiment", name)):
+        done = run_script(*script, "--mode", "testing", "--device", "cpu", cwd=folder)
+        assert done.returncode == 0, done.stderr
+    rows = rows_of(run / "side_outputs_testing.csv")
+    assert [row["output"] for row in rows] == ["out"] * 3
+    dice = [float(row["dice"]) for row in rows_of(run / "per_case.csv")]  # two classes of a case
+    assert [float(row["dice"]) for row in rows] == pytest.approx(
+        [(front + back) / 2 for front, back in zip(dice[::2], dice[1::2], strict=True)], abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_metrics_by_any_loader(hippocampus, trained,

@@ -1,11 +1,14 @@
 """What each output of a self-distilled network is worth."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from losses import pixelwise_kl
 from losses.dsd import branch_kl, named_outputs
+from managers.inference import whole_logits
 from managers.side_outputs import OutputSums, score_side_outputs, teachers_of
 from networks import build_network
 
@@ -24,11 +27,10 @@ def logits_of(label_map, sure):
     return probabilities.scatter_(0, label_map[None], sure).log()
 
 
-def sums_of(*slabs, teacher=None, temperature=1.0, include_background=True):
+def sums_of(*slabs):
     sums = OutputSums(torch.zeros(3, 3, dtype=torch.long))
     for logits, label_map in slabs:
-        sums.add(logits, label_map, logits if teacher is None else teacher, temperature,
-                 include_background)
+        sums.add(logits, label_map)
     return sums
 
 
@@ -40,18 +42,6 @@ def test_the_scores_of_four_voxels_by_hand():
     assert scores["dice"] == pytest.approx(2 / 3)
     assert scores["accuracy"] == pytest.approx(2 / 3)
     assert scores["confidence"] == pytest.approx(0.8)
-    assert scores["kl"] == pytest.approx(0, abs=1e-7)
-
-
-def test_the_kl_is_that_of_a_known_pair():
-    label_map = torch.tensor([1, 2]).view(2, 1, 1)
-    student, teacher = logits_of(label_map, 1 / 3), logits_of(label_map, 0.5)
-    scores = sums_of((student, label_map), teacher=teacher).scores()
-    assert scores["kl"] == pytest.approx(0.5 * math.log(1.5) + 2 * 0.25 * math.log(0.75), rel=1e-5)
-    without = sums_of((student, label_map), teacher=teacher, include_background=False).scores()
-    # 1/2 and 1/4 become 2/3 and 1/3, the student's 1/2 and 1/2.
-    assert without["kl"] == pytest.approx(2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3),
-                                          rel=1e-5)
 
 
 def test_nothing_but_background_has_no_accuracy():
@@ -61,7 +51,7 @@ def test_nothing_but_background_has_no_accuracy():
     assert math.isnan(scores["accuracy"]) and math.isnan(scores["confidence"])
 
 
-def test_slabs_add_up_to_the_volume(manager_of, tiny_network):
+def test_slabs_add_up_to_the_volume():
     whole = volume((8, 8, 8))
     logits = torch.randn(3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
     label_map = whole["label"][0].long()
@@ -69,19 +59,34 @@ def test_slabs_add_up_to_the_volume(manager_of, tiny_network):
     assert parts.scores() == pytest.approx(sums_of((logits, label_map)).scores())
 
 
-def test_rows_are_of_the_outputs_as_the_loss_names_them(manager_of, tiny_network):
+@pytest.mark.parametrize("include_background", [True, False])
+def test_rows_are_of_the_outputs_as_the_loss_names_them(manager_of, tiny_network,
+                                                        include_background):
     network, one = tiny_network(), volume((8, 8, 8))  # one window
-    manager = manager_of(network)
-    rows = score_side_outputs(manager, [one], 1, CPU, temperature=3.0)
+    rows = score_side_outputs(manager_of(network), [one], 1, CPU, 3.0, include_background)
     with torch.no_grad():
         outputs = network.train()(one["image"][None])  # instance norms, no dropout: the same
     assert [row["output"] for row in rows] == list(named_outputs(outputs))
     assert [row["role"] for row in rows] == ["output", "student", "teacher", "student", "teacher"]
     by_name = {row["output"]: row for row in rows}
     for branch, name in (("dec", "dec2"), ("enc", "enc1")):
-        assert by_name[name]["kl"] == pytest.approx(branch_kl(outputs[branch], 3.0).item(),
-                                                    rel=1e-4)
+        expected = branch_kl(outputs[branch], 3.0, include_background).item()
+        assert by_name[name]["kl"] == pytest.approx(expected, rel=1e-4)
     assert math.isnan(by_name["out"]["kl"]) and math.isnan(by_name["enc2"]["kl"])
+
+
+def test_the_kl_of_a_large_volume_is_the_mean_over_its_voxels(manager_of, tiny_network):
+    network, one = tiny_network(), volume((20, 9, 8))  # several slabs
+    manager = manager_of(network)
+    row = score_side_outputs(manager, [one], 1, CPU, 3.0)[1]
+    whole = {}
+    for name in ("dec2", "dec1"):
+        window = replace(manager.sliding_window(CPU, CPU), predict=lambda windows, name=name:
+                         named_outputs(network.all_outputs(windows))[name])
+        whole[name] = whole_logits(one["image"], window)[None]
+    assert row["output"] == "dec2"
+    assert row["kl"] == pytest.approx(pixelwise_kl(whole["dec2"], whole["dec1"], 3.0).item(),
+                                      rel=1e-4)
 
 
 def test_the_output_is_the_label_map_of_the_evaluation(manager_of, tiny_network):
@@ -104,10 +109,10 @@ def test_scoring_leaves_the_statistics_of_a_norm_and_the_mode_alone(manager_of):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_a_plain_network_is_refused(manager_of, tiny_network):
+def test_a_plain_network_has_its_output_alone(manager_of, tiny_network):
     manager = manager_of(tiny_network(self_distillation=False))
-    with pytest.raises(ValueError, match="no side outputs.*train_SelfDistil_Original"):
-        score_side_outputs(manager, [], 0, CPU, 3.0)
+    row, = score_side_outputs(manager, [volume((8, 8, 8))], 1, CPU, 3.0)
+    assert (row["output"], row["role"]) == ("out", "output") and math.isnan(row["kl"])
 
 
 def test_each_branch_has_its_own_teacher(tiny_network):

@@ -1,0 +1,116 @@
+"""report.html in a real browser: it loads without a complaint and does what it says."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from reports.html_page import page
+from reports.run_data import page_data, read_experiment, shown_views
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                None)
+WATCH = """<script>window.problems = [];
+window.addEventListener("error", event => problems.push(String(event.message)));
+window.addEventListener("unhandledrejection", event => problems.push(String(event.reason)));
+for (const kind of ["error", "warn"]) console[kind] = (...words) => problems.push(words.join(" "));
+</script>"""
+TRY = """<script>(async () => {
+  // Messages, not timers: the browser's clock is a virtual one that leaps over them, however long
+  // a slow machine still unpacks the volumes.
+  const next = () => new Promise(done => {
+    const {port1, port2} = new MessageChannel();
+    port1.onmessage = done;
+    port2.postMessage(null);
+  });
+  const heading = () => document.querySelector("#viewer h3")?.textContent;
+  const shown = async before => { while ((heading() ?? before) === before) await next(); };
+  const all = what => [...document.querySelectorAll(what)];
+  const order = () => all("#cases tbody tr").map(row => row.dataset.case);
+  const picture = () => all("canvas")[0].toDataURL();
+  const found = {problems};
+  await shown();
+  found.title = document.querySelector("h1").textContent;
+  found.worstFirst = order();
+  found.chosen = heading();
+  all("#cases thead button")[0].click();
+  found.byName = order();
+  all("#cases thead button")[0].click();
+  found.byNameDown = order();
+  const canvas = all("canvas")[0], caption = () => all("figcaption span")[1].textContent;
+  const before = caption(), image = picture();
+  canvas.dispatchEvent(new WheelEvent("wheel", {deltaY: 1, cancelable: true}));
+  found.wheel = [before, caption()];
+  canvas.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowDown", bubbles: true,
+    cancelable: true}));
+  found.arrow = caption();
+  found.same = picture() === image;
+  document.getElementById("layer-label").click();
+  found.label = picture() !== image;
+  document.dispatchEvent(new KeyboardEvent("keydown", {key: "l"}));
+  found.again = picture() === image;
+  document.dispatchEvent(new KeyboardEvent("keydown", {key: "d"}));
+  found.difference = [picture() !== image, document.getElementById("layer-difference").checked];
+  all("#cases tbody button")[2].click();
+  await shown(found.chosen);
+  found.other = heading();
+  const area = all("canvas")[0].getBoundingClientRect();
+  const slices = () => all("figcaption span").filter((_, index) => index % 2)
+    .map(one => one.textContent);
+  const until = slices();
+  all("canvas")[0].dispatchEvent(new PointerEvent("pointermove", {buttons: 1,
+    clientX: area.left + 2, clientY: area.top + 2}));
+  found.moved = [until, slices()];
+  const metric = document.getElementById("metric");
+  metric.value = "hd95_mm";
+  metric.dispatchEvent(new Event("change"));
+  found.farthestFirst = order();
+  found.dots = all("#boxes circle[data-case]").length;
+  found.lines = all("#curves polyline").map(one => one.getAttribute("points").split(" ").length);
+  const scheme = document.documentElement.dataset.scheme;
+  document.getElementById("scheme").click();
+  found.schemes = [scheme, document.documentElement.dataset.scheme].sort();
+  found.images = all("img").length;
+  const out = document.createElement("pre");
+  out.id = "found";
+  out.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(found))));
+  document.body.append(out);
+})();</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
+@pytest.mark.parametrize("names", [("A",), ("A", "B")])
+def test_in_a_browser(run, tmp_path, hostile, names):
+    """It loads without a complaint, sorts, scrolls, toggles, and keeps names as text."""
+    experiments = [read_experiment(str(run(name, 0.02 * index)))
+                   for index, name in enumerate(names)]
+    text = page(page_data(experiments), shown_views(experiments))
+    # Asked to allow what this test adds; the rest is as it is written.
+    text = text.replace("<style>", WATCH + "<style>", 1).replace("</body>", TRY + "</body>")
+    path = tmp_path / "page.html"
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/u",
+         "--virtual-time-budget=5000", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120)
+    found = re.search(r'<pre id="found">([^<]*)</pre>', done.stdout)
+    assert found, done.stdout[-2000:] + done.stderr[-2000:]
+    found = json.loads(base64.b64decode(found[1]))
+    assert found["problems"] == [] and found["images"] == 0
+    assert found["title"] == " against ".join(reversed(names))
+    assert found["worstFirst"] == ["case1", hostile, "case3"] and found["chosen"] == "case1"
+    assert found["byName"] == sorted(["case1", hostile, "case3"])
+    assert found["byNameDown"] == found["byName"][::-1]
+    # The box has its most voxels, all the same, from slice 2 on.
+    assert found["wheel"] == ["z = 2 of 7", "z = 3 of 7"] and found["arrow"] == "z = 2 of 7"
+    assert found["same"] and found["label"] and found["again"]
+    assert found["difference"] == [False, True]  # case1's prediction is its label
+    assert found["other"] == hostile  # the third of the table that was sorted downwards
+    assert found["moved"][1] == ["z = 2 of 7", "y = 9 of 9", "x = 11 of 11"]
+    assert found["moved"][0] != found["moved"][1]
+    assert found["farthestFirst"][0] == "case1" and found["dots"] == 6 * len(names)
+    assert found["lines"] == [3] * len(names)  # val_dice, every other epoch
+    assert found["schemes"] == ["dark", "light"]
