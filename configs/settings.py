@@ -145,12 +145,12 @@ def _own_dataset(path: str, problems: list[str]) -> tuple[str, dict[str, Any] | 
         return OWN_DATASET, None
 
 
-AT_LEAST_ONE = ("epochs", "batch_size", "num_crops", "fold", "training_split", "val_every",
-                "validation_split", "window_batch", "feature_size", "num_folds")
+AT_LEAST_ONE = ("epochs", "batch_size", "num_crops", "fold", "val_every", "validation_split",
+                "window_batch", "feature_size", "num_folds")
 EVERY_AT_LEAST_ONE = ("img_size", "filters")
 ABOVE_ZERO = ("lr", "temperature")
-AT_LEAST_ZERO = ("weight_decay", "alpha", "num_workers", "seed", "hint_weight", "beta_start",
-                 "beta_step")
+AT_LEAST_ZERO = ("training_split", "weight_decay", "alpha", "num_workers", "seed", "hint_weight",
+                 "beta_start", "beta_step")
 
 
 def _range_problems(flags: dict[str, Any], fold: int | None) -> list[str]:

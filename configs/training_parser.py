@@ -114,7 +114,7 @@ def _cases(group):
     group.add_argument("--training_split", type=int, metavar="N",
                        help="size of the held-out group: cases per fold for MM-WHS (default 4), "
                             "test cases otherwise (default: BraTS 24, Hippocampus 60, FILE.json "
-                            "20 %%)")
+                            "20 %%; 0, with --num_folds: every case is in a fold)")
     group.add_argument("--validation_split", type=int, metavar="N",
                        help="validation cases where a test set is held out (default: the "
                             "published number, or 15 %% in a small set)")

@@ -137,7 +137,7 @@ def folds_with_test_set(case_ids: Sequence[str], held_out: int | None, num_valid
     """The one published split, or folds of all but its test set.
 
     Args:
-        held_out: cases held out for the test; None for `default_testing`.
+        held_out: cases held out for the test; None for `default_testing`, 0 for folds of all cases.
         num_validation: as in shuffled_split.
         num_folds: so many folds of what the test set leaves, shuffled as for the one split.
         default_testing: None for a fifth of the cases, at least one.
@@ -157,10 +157,10 @@ def folds_with_test_set(case_ids: Sequence[str], held_out: int | None, num_valid
                          f"other; give one.")
     cases = sorted(case_ids)
     remaining = len(cases) - num_testing
-    if num_testing < 1 or remaining < 2:
+    if num_testing < 0 or remaining < 2:
         raise ValueError(f"{len(cases)} cases cannot be split into {num_testing} for the test and "
                          f"{num_folds} folds of the others; give a --training_split (test cases) "
-                         f"between 1 and {max(len(cases) - max(num_folds, 2), 1)}.")
+                         f"between 0 and {max(len(cases) - max(num_folds, 2), 0)}.")
     return equal_folds(_shuffled(cases[:remaining]), num_folds, cases[remaining:])
 
 

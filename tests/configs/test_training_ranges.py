@@ -16,7 +16,7 @@ def config(*flags, method="dsd"):
 @pytest.mark.parametrize(("flag", "values"), [
     ("epochs", (0,)), ("epochs", (-5,)), ("batch_size", (0,)), ("num_crops", (0,)), ("fold", (0,)),
     ("fold", (-1,)),
-    ("training_split", (0,)), ("validation_split", (0,)), ("val_every", (0,)),
+    ("training_split", (-1,)), ("validation_split", (0,)), ("val_every", (0,)),
     ("window_batch", (0,)), ("feature_size", (0,)), ("img_size", (32, 0, 32)),
     ("img_size", (32, 32, -1)), ("lr", (0,)), ("lr", (-1e-3,)), ("lr", ("nan",)),
     ("lr", ("inf",)), ("weight_decay", (-0.5,)), ("weight_decay", ("nan",)), ("alpha", (-0.1,)),

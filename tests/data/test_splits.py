@@ -195,8 +195,8 @@ def test_folds_of_a_dataset_with_a_test_set_never_see_it(number, num_folds, held
     ("mmwhs-ct", 1, None, None, 2, "--num_folds 2: the 1 case.*not be given"),
     ("hippocampus", 80, None, 3, 5, "--num_folds 5 and --validation_split 3.*exclude"),
     ("hippocampus", 63, None, None, 5, "the 3 case.* 60 for the test leave.*between 2 and 3"),
-    ("msd-brats", 25, None, None, 5, "25 cases .* 24 for the test and 5 folds.*between 1 and 20"),
-    ("msd-brats", 10, None, None, 5, "10 cases .* 24 for the test and 5 folds.*between 1 and 5"),
+    ("msd-brats", 25, None, None, 5, "25 cases .* 24 for the test and 5 folds.*between 0 and 20"),
+    ("msd-brats", 10, None, None, 5, "10 cases .* 24 for the test and 5 folds.*between 0 and 5"),
 ])
 def test_folds_that_cannot_be_say_why(name, number, held_out, validation, num_folds, words):
     with pytest.raises(ValueError, match=words):
