@@ -187,7 +187,20 @@ def test_folds_of_a_dataset_with_a_test_set_never_see_it(number, num_folds, held
     assert tuple(case for fold in folds for case in fold.validation) == rest
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 120), st.integers(2, 10), st.sampled_from(["hippocampus", "msd-brats"]))
+def test_none_held_out_puts_every_case_in_a_fold(number, num_folds, name):
+    assume(num_folds <= number)
+    folds = DATASETS[name].split(ids(number)[::-1], 0, None, num_folds)
+    assert_folds(folds, ids(number), num_folds)
+    assert not any(fold.testing for fold in folds)
+
+
 @pytest.mark.parametrize(("name", "number", "held_out", "validation", "num_folds", "words"), [
+    ("mmwhs-ct", 20, 0, None, None, "20 cases .* folds of 0.*between 1 and 19"),
+    ("mmwhs-ct", 20, 0, None, 5, "--num_folds 5 and --training_split 0.*exclude"),
+    ("hippocampus", 80, 0, None, None, "80 cases .* 0 for the test.*no group may be empty"),
+    ("hippocampus", 1, 0, None, 2, "1 cases .* 0 for the test and 2 folds"),
     ("mmwhs-ct", 20, 4, None, 5, "--num_folds 5 and --training_split 4.*exclude"),
     ("mmwhs-ct", 20, None, 3, 5, "--validation_split 3.*--training_split"),
     ("mmwhs-ct", 20, None, None, 1, "--num_folds 1: the 20 case.*between 2 and 20"),
