@@ -145,7 +145,7 @@ def _problems(args: argparse.Namespace) -> list[str]:
 def _name(args: argparse.Namespace, common: list[str]) -> str:
     """What was given, without ending, or the training script's own default without its fold."""
     if args.experiment is not None:
-        return args.experiment.removesuffix(".cv").removesuffix(".exp")
+        return args.experiment.rstrip("/").removesuffix(".cv").removesuffix(".exp")
     first = _quietly(args.method, [*common, "--fold", "1", "_"])
     return first.experiment.removesuffix(".exp").removesuffix("_Fold1")
 

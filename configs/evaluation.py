@@ -41,8 +41,9 @@ def evaluation_parser(settings: dict[str, Any]) -> argparse.ArgumentParser:
                         help=f"data folder, if it has moved since training {default('data')}")
     parser.add_argument("--mode", choices=MODES,
                         help=f"group of the run's own split {default('mode')}")
-    parser.add_argument("--cases", nargs="+", metavar="CASE_ID",
-                        help=f"only these cases, from any group {default('cases')}")
+    parser.add_argument("--cases", nargs="*", metavar="CASE_ID",
+                        help=f"only these cases, from any group; none: all of --mode "
+                             f"{default('cases')}")
     parser.add_argument("--saved_model", choices=SAVED_MODELS,
                         help=f"which weights {default('saved_model')}")
     parser.add_argument("--device", help=f"cuda:0, cpu, auto, ... {default('device')}")

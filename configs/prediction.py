@@ -7,6 +7,7 @@ from pathlib import Path
 from .cross_validation import cross_validation_dir
 from .evaluation import SAVED_MODELS
 from .files import read_json
+from .run_folder import experiment_dir
 
 PATIENT_AXES = ("R", "A", "S")  # left-right, back-front, foot-head: the array axes 0, 1, 2
 
@@ -85,7 +86,8 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
             experiments += _folds_of(name) if Path(name).suffix == ".cv" else [name]
         except ValueError as error:
             problems.append(f"  --experiment {name}: {error}")
-    twice = sorted({name for name in experiments if experiments.count(name) > 1})
+    folders = [experiment_dir(name) for name in experiments]
+    twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
     if twice:
         problems.append(f"  --experiment: {', '.join(twice)} given more than once.")
     if problems:
@@ -100,7 +102,7 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
 
 
 def _folds_of(cross_validation: str) -> list[str]:
-    """The experiments of a cross-validation."""
+    """The experiments of a finished cross-validation: run folders beside its own."""
     path = cross_validation_dir(cross_validation) / "cv.json"
     if not path.is_file():
         there = sorted(each.parent.name for each in path.parent.parent.glob("*.cv/cv.json"))
@@ -110,4 +112,7 @@ def _folds_of(cross_validation: str) -> list[str]:
     names = record.get("experiments") if isinstance(record, dict) else None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise ValueError(f"{path} lists no experiments.")
-    return names
+    if not record.get("complete", True):
+        raise ValueError(f"{path.parent} is not finished. Run cross_validate.py again, or give the "
+                         f"experiments one by one.")
+    return [str(path.parent.with_name(Path(name).name)) for name in names]

@@ -72,6 +72,8 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     if "use_checkpoint" in flags and chosen["network"] not in (None, "swinunetr"):
         problems.append(f"  --use_checkpoint: is an option of swinunetr, but the network is "
                         f"{chosen['network']}.")
+    if own and method == "dsd":
+        _check_kl(flags, said, problems)
     options, option_source = _network_options(chosen["network"], flags, recipe, problems)
     if problems:
         raise ValueError("\n".join(["These settings cannot be used:", *problems]))
@@ -135,6 +137,18 @@ def _warn_of_idle(flags: dict[str, Any], said: dict[str, Any]) -> None:
     if "cache_dir" in flags and flags.get("cache", DEFAULTS["cache"]) != "disk":
         warnings.warn(f"--cache_dir {flags['cache_dir']}: has no effect with --cache "
                       f"{flags['cache']}.", stacklevel=4)
+
+
+def _check_kl(flags: dict[str, Any], said: dict[str, Any], problems: list[str]) -> None:
+    """Of one class alone the softmax is 1 everywhere, and the KL between outputs 0."""
+    labels = (flags["dataset_definition"] or {}).get("labels", ())
+    if len(labels) != 2 or flags.get("distil", said.get("distil")) == "none":
+        return
+    text = "leaves one class out of two for the KL, which is 0 then"
+    if flags.get("include_background") is False:
+        problems.append(f"  --exclude_background: {text}; leave it out, or give --distil none.")
+    if flags.get("shape_priors", said.get("shape_priors")):
+        warnings.warn(f"--shape_priors: {text}: the run has no distillation.", stacklevel=4)
 
 
 def _own_dataset(path: str, problems: list[str]) -> tuple[str, dict[str, Any] | None]:

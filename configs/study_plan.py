@@ -213,4 +213,9 @@ def _settings(method: str, arguments: Sequence[str]) -> TrainingConfig:
     parser.error = refuse
     flags = vars(parser.parse_args(arguments))
     flags.pop("show_settings", None)
-    return TrainingConfig(**resolve(method, flags)[0])
+    values, sources = resolve(method, flags)
+    said = [f"{name} {values[name]}" for name, source in sources.items() if source == "name"]
+    if said:
+        raise ValueError(f"its name says {' and '.join(said)}, its flags do not; give it the "
+                         f"flags, or another name.")
+    return TrainingConfig(**values)

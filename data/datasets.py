@@ -1,5 +1,6 @@
 """What each dataset is: where its files are, what its labels mean, how its crops are made."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,8 @@ from .augmentations import Augmentation
 from .cases import Case, Layout, Listed, Problem, find_cases, find_listed
 from .intensities import WINDOW
 from .splits import Split, folds_alone, folds_with_test_set
+
+_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Dataset:
     def num_classes(self) -> int:
         """K, background included."""
         return len(self.class_names)
+
+    @property
+    def sided_classes(self) -> tuple[str, ...]:
+        """The classes whose names say left or right, so that a mirror image is another class."""
+        return tuple(name for name in self.class_names if _SIDE.search(name.replace("_", " ")))
 
     def find_cases(self, data_dir: str | Path) -> tuple[list[Case], list[Problem]]:
         """The dataset's cases below `data_dir` and what is wrong there; see data.find_cases."""

@@ -1,5 +1,6 @@
 """From the settings of a run to its verified cases and its split."""
 
+import warnings
 from dataclasses import dataclass
 
 from configs import EvaluationConfig, TrainingConfig
@@ -34,11 +35,23 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
             with the files, all in one message.
     """
     dataset = dataset_of(config)
+    if config.dataset_definition is not None:
+        _warn_of_mirror_images(dataset)
     found, problems = dataset.find_cases(config.data_dir)
     cases = {case.case_id: case for case in found}
     folds = [] if problems else planned_folds(config, dataset, list(cases))
     verify_cases(found, dataset, problems, progress)
     return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
+
+
+def _warn_of_mirror_images(dataset: Dataset) -> None:
+    """A mirrored left kidney looks like a right one, and is still labelled as a left one."""
+    how = dataset.augmentation
+    if dataset.sided_classes and how.flip_prob > 0 and 0 in how.flip_axes:
+        remedy = ('take "symmetric" out of dataset.json and ' if dataset.symmetric else "")
+        warnings.warn(f"crops are flipped from left to right, so that "
+                      f"{', '.join(dataset.sided_classes)} can hardly be told from the other side: "
+                      f"{remedy}give --augmentation anatomical.", stacklevel=3)
 
 
 def planned_folds(config: TrainingConfig, dataset: Dataset, case_ids: list[str]) -> list[Split]:

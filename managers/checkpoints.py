@@ -63,7 +63,8 @@ def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
             scaler: torch.amp.GradScaler | None = None) -> list[dict[str, Any]]:
     """Put network, optimiser, random generators and scaler where the checkpoint left them.
 
-    How the optimiser computes its step (fused or not) is as it was built, not as it was saved.
+    How the optimiser computes its step (fused or not) and its weight decay are as it was built,
+    not as they were saved; the learning rate follows from the epoch (callbacks.LearningRate).
 
     Returns:
         The lines of the epochs done so far; none for a new run, where `checkpoint` is None.
@@ -73,7 +74,8 @@ def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
     network.load_state_dict(checkpoint["network"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     for group in optimizer.param_groups:
-        group |= {name: optimizer.defaults[name] for name in ("foreach", "fused") if name in group}
+        group |= {name: optimizer.defaults[name]
+                  for name in ("foreach", "fused", "weight_decay") if name in group}
     saved_scaler = checkpoint.get("scaler")  # older runs have none
     if scaler is not None and saved_scaler:
         scaler.load_state_dict(saved_scaler)

@@ -138,7 +138,8 @@ def write_results(config: CrossValidationConfig, folder: Path, rows: list[Row]) 
     """per_case.csv, summary.json, table.txt and folds.png over all folds; returns the table."""
     experiments = [run.experiment for run in config.folds.values()]
     summary = summarise_folds(rows)
-    table = fold_table(summary, experiments)
+    table = fold_table(summary, experiments, chosen=any(run.val_every < run.epochs
+                                                        for run in config.folds.values()))
     per_case_csv(folder / "per_case.csv", rows)
     write_json(folder / "summary.json",
                {"group": "validation", "saved_model": "best", "experiments": experiments} | summary)

@@ -1,7 +1,6 @@
 """Several trained runs as one predictor."""
 
 import hashlib
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,8 +81,7 @@ def window_of(members: Sequence[Member], config: PredictionConfig,
     overlaps = {run.overlap for run in runs}
     if config.overlap is None and len(overlaps) > 1:
         raise ValueError(f"--overlap: the experiments have {sorted(overlaps)}; give one of them.")
-    sided = [name for name in dataset_of(runs[0]).class_names
-             if re.search(r"\b(left|right)\b", name.replace("_", " "), re.IGNORECASE)]
+    sided = dataset_of(runs[0]).sided_classes
     if "R" in config.tta_axes and sided:
         warnings.warn(f"--tta_axes R: flips left and right, which {', '.join(sided)} depend on.",
                       stacklevel=2)

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import platform
@@ -64,7 +65,8 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
         same_steps: whether an epoch has the steps that it had where a checkpoint was saved.
 
     Raises:
-        ValueError: the run has its epochs, or a checkpoint cannot be read.
+        ValueError: the run has its epochs, a checkpoint cannot be read, or there is none although
+            the run has trained for more than an epoch.
     """
     names = [name for name in ("interrupted.model", "last.model") if (folder / name).is_file()]
     found = {name: load_checkpoint(folder / name) for name in names}
@@ -74,6 +76,7 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
         warnings.warn(f"--resume: the steps of an epoch have changed, so that the one that was "
                       f"broken off begins anew ({folder / 'interrupted.model'}).", stacklevel=3)
     if not found:
+        refuse_to_lose(folder)
         warnings.warn(f"--resume: {folder} has no checkpoint to go on from, since it was stopped "
                       f"in its first epoch; it begins anew.", stacklevel=3)
         return None
@@ -83,6 +86,27 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
         raise ValueError(f"{folder}: has finished {done} epochs; give more than that as --epochs "
                          f"to train on.")
     return checkpoint
+
+
+def refuse_to_lose(folder: Path) -> None:
+    """Refuse to begin a run anew whose results are there and whose checkpoints are not.
+
+    Raises:
+        ValueError: somebody has removed the checkpoints.
+    """
+    # The record of the first epoch is written before its checkpoint, that of the second after it.
+    if epochs_done(folder) > 1 or (folder / "summary.json").is_file():
+        raise ValueError(f"{folder}: has trained {epochs_done(folder)} epoch(s), but its "
+                         f"last.model is gone, so that it cannot go on, and what it holds is not "
+                         f"replaced unasked. Put last.model back, or move the folder away to "
+                         f"train it again.")
+
+
+def epochs_done(folder: Path) -> int:
+    """The epochs that a run has done, by its record."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return json.loads(lines[-1])["epoch"] if lines else 0
 
 
 def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device: torch.device,

@@ -1,7 +1,6 @@
 """One run among several: how far it is, what starts or continues it, whether it is scored."""
 
 import hashlib
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +10,7 @@ from configs.files import read_json
 from reports import read_per_case
 
 from .checkpoints import load_checkpoint
+from .run_folders import epochs_done, refuse_to_lose
 from .runs import changed_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +27,8 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
         scored: `course_of` the run when its scores were last gathered; None where they were not.
 
     Raises:
-        ValueError: what is there has other settings that matter, or is no run.
+        ValueError: what is there has other settings that matter, is no run, or has lost its
+            checkpoints.
     """
     folder = experiment_dir(wanted.experiment)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -39,20 +40,23 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
     if run.data_dir != wanted.data_dir:
         warnings.warn(f"{folder}: was trained on the data in {run.data_dir}, not "
                       f"{wanted.data_dir}; they must be the same.", stacklevel=2)
-    if epochs_done(folder) < wanted.epochs or not (folder / "best.model").is_file():
-        return BEGUN
-    if scored is not None and scored == course_of(folder):
+    complete = epochs_done(folder) >= wanted.epochs
+    if complete and scored is not None and scored == course_of(folder):
         return FINISHED
+    if not _has_checkpoint(folder):
+        refuse_to_lose(folder)
+        return BEGUN
+    if not (complete and (folder / "best.model").is_file()
+            and (folder / "last.model").is_file()):
+        return BEGUN
     # metrics.jsonl is written before last.model: a run may have been killed in between.
     done = load_checkpoint(folder / "last.model")["history"][-1]["epoch"]
     return FINISHED if done >= wanted.epochs else BEGUN
 
 
-def epochs_done(folder: Path) -> int:
-    """The epochs that a run has done, by its record."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return json.loads(lines[-1])["epoch"] if lines else 0
+def _has_checkpoint(folder: Path) -> bool:
+    """Whether there is something for --resume to go on from."""
+    return any((folder / f"{name}.model").is_file() for name in ("last", "interrupted"))
 
 
 def course_of(folder: Path) -> str:
@@ -73,8 +77,7 @@ def run_command(wanted: TrainingConfig, arguments: list[str], state: str,
     extra = []
     if state == BEGUN:
         # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
-        begun = any((folder / f"{name}.model").is_file() for name in ("last", "interrupted"))
-        extra = ["--resume" if begun else "--overwrite"]
+        extra = ["--resume" if _has_checkpoint(folder) else "--overwrite"]
     elif overwrite and (folder / "config.json").is_file():
         extra = ["--overwrite"]
     return [sys.executable, str(ROOT / SCRIPTS[wanted.method]), *extra, *arguments]
@@ -105,4 +108,5 @@ def evaluation_command(run: TrainingConfig, group: str) -> list[str]:
     return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
             "--data", run.data_dir, "--mode", group, "--saved_model", "best",
             "--device", run.device, "--no-paper_metrics", "--no-native_space",
-            "--no-save_predictions", "--no-include_training_cases", "--no-show_verbose"]
+            "--no-save_predictions", "--no-include_training_cases", "--no-show_verbose",
+            "--cases"]  # no ids: all of the group, whatever SETTINGS of eval.py say

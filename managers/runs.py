@@ -62,9 +62,10 @@ def _check_output(path: Path) -> None:
         raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")
 
 
-# What a checkpoint's content depends on, and what changes nothing but the rounding.
-SHAPES = ("method", "dataset", "dataset_definition", "network", "network_options", "img_size",
-          "upsampling", "optimizer")
+# What a checkpoint's content depends on, with the cases that it has seen, and what changes nothing
+# but the rounding.
+SHAPES = ("method", "dataset", "dataset_definition", "fold", "network", "network_options",
+          "img_size", "upsampling", "optimizer")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
                "cache_dir", "device", "show_verbose", "use_multi_gpus", "resume", "overwrite",
                "compile", "channels_last", "fused", "tf32", "use_checkpoint", "deterministic")
@@ -90,8 +91,10 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
         raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
                          f"{'; '.join(breaking)}. Repeat the flags of the first command "
                          f"(config.json has the values), or give another --experiment.")
-    for text in changed.values():
-        warnings.warn(f"--resume: {text}; the run goes on with the new value.", stacklevel=2)
+    for name, text in changed.items():
+        effect = ("its weights were taken when the run began, so that this has no effect"
+                  if name in ("init_from", "init_part") else "the run goes on with the new value")
+        warnings.warn(f"--resume: {text}; {effect}.", stacklevel=2)
 
 
 def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,

@@ -46,7 +46,8 @@ def write_report(config: StudyConfig, progress: Mapping[str, Progress]) -> str:
     environments = _environments(config)
     published = None if study.published is None else dataclasses.asdict(study.published)
     page = study_page(study.title, runs, lines, gains, published, environments,
-                      study.group)
+                      study.group, any(one.settings.val_every < one.settings.epochs
+                                       for one in config.runs))
     write_text(folder / "report.md", page)
     per_case_csv(folder / "runs.csv", [
         {key: value for key, value in run.items() if key != "command"} for run in runs])

@@ -104,7 +104,8 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     write_scores(folder, scores, {"group": "validation", "saved_model": "best",
                                   "space": "resampled",
                                   "epoch": best["history"][-1]["epoch"]})
-    log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation cases; "
-             f"they also chose it:\n{scores.table}")
+    chosen = "; they also chose it" if config.val_every < config.epochs else ""
+    log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation "
+             f"cases{chosen}:\n{scores.table}")
     log.info("\n".join(["", f"run folder  {folder}", f"report      {write_report([str(folder)])}",
                         *(f"picture     {p}" for p in pictures)]))

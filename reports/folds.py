@@ -77,12 +77,14 @@ def summarise_folds(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return summarise(rows, names) | {"folds": folds, "between_folds": between}
 
 
-def fold_table(summary: Mapping[str, Any], experiments: Sequence[str] = ()) -> str:
+def fold_table(summary: Mapping[str, Any], experiments: Sequence[str] = (),
+               chosen: bool = True) -> str:
     """The text: classes over all cases of all folds, then a line per fold.
 
     Args:
         summary: of `summarise_folds`.
         experiments: names of the folds' runs, in the folds' order; empty for none.
+        chosen: whether best.model is one of several epochs that were validated.
     """
     lines = [summary_table(summary), "", "mean +- standard deviation over all cases of all folds",
              "", "fold  cases   Dice"]
@@ -94,8 +96,9 @@ def fold_table(summary: Mapping[str, Any], experiments: Sequence[str] = ()) -> s
     if between["n"]:
         lines.append(f"mean Dice of the {between['n']} folds: {between['mean']:.3f} +- "
                      f"{between['std']:.3f} (standard deviation between folds)")
-    lines.append("The validation cases also chose each fold's best.model, so these numbers flatter "
-                 "it a little.")
+    if chosen:
+        lines.append("The validation cases also chose each fold's best.model, so these numbers "
+                     "flatter it a little.")
     return "\n".join(lines)
 
 

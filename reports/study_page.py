@@ -29,7 +29,8 @@ the intervals, and is seen from the range over pairs of runs alone."""
 
 
 def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Sequence[Line],
-               published: Line | None, environments: Sequence[Line], group: str) -> str:
+               published: Line | None, environments: Sequence[Line], group: str,
+               chosen: bool = True) -> str:
     """The page.
 
     Args:
@@ -39,11 +40,12 @@ def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Se
         gains: of `reports.study.gain_lines`.
         published: "method", "dice_points", "hd95_mm", "source"; None for nothing published.
         environments: of the runs, each once, with the number of "runs" that had it.
+        chosen: whether best.model is one of several epochs that were validated.
     """
     return "\n".join([
         f"# {title}", "", *_state_lines(runs), "", "## Table", "", *_arm_table(arms, gains), "",
         "## Differences from the baseline", "", *_gain_table(gains), "", *_conclusions(gains), "",
-        *_published_lines(gains, published), NOTE, *_group_lines(group), "",
+        *_published_lines(gains, published), NOTE, *_group_lines(group, chosen), "",
         "## Runs", "", *_run_table(runs), "",
         "## How it was run", "", *_environment_lines(environments), "",
         "Command lines of the training runs:", "", "```",
@@ -129,11 +131,15 @@ def _published_lines(gains: Sequence[Line], published: Line | None) -> list[str]
             f"of the differences above.", ""]
 
 
-def _group_lines(group: str) -> list[str]:
-    return [] if group == "testing" else [
-        "", "The cases are the validation cases of each fold. They also chose its best.model, so "
-        "that the table flatters every method a little, and the training sets of the folds "
-        "overlap, so that cases are not quite independent: read a p near a threshold with care."]
+def _group_lines(group: str, chosen: bool) -> list[str]:
+    if group == "testing":
+        return []
+    flattered = ("They also chose its best.model, so that the table flatters every method a "
+                 "little, and the" if chosen else
+                 "They did not choose the epoch, the last one alone was validated. The")
+    return ["", f"The cases are the validation cases of each fold. {flattered} training sets of "
+                f"the folds overlap, so that cases are not quite independent: read a p near a "
+                f"threshold with care."]
 
 
 def _run_table(runs: Sequence[Line]) -> list[str]:

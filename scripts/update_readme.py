@@ -46,7 +46,7 @@ def _value(action: argparse.Action) -> str:
     metavar = action.metavar or action.dest.upper()
     if isinstance(metavar, tuple):
         return " ".join(metavar)
-    return f"{metavar} ..." if action.nargs == "+" else metavar
+    return f"{metavar} ..." if action.nargs in ("+", "*") else metavar
 
 
 def recipe_table() -> str:

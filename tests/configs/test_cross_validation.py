@@ -59,7 +59,7 @@ def test_published_folds_stay():
     assert made.folds[5].dataset == "mmwhs-ct"
 
 
-@pytest.mark.parametrize("name", ["Try", "Try.cv", "Try.exp"])
+@pytest.mark.parametrize("name", ["Try", "Try.cv", "Try.exp", "Try.cv/", "Try/"])
 def test_a_name_with_or_without_ending_is_the_same(name):
     assert config("--experiment", name).folds[1].experiment == "Try_Fold1.exp"
 

@@ -44,6 +44,10 @@ def test_cases_of_the_block_become_a_tuple():
     assert evaluation_config(SETTINGS | {"cases": ["a", "b"]}, []).cases == ("a", "b")
 
 
+def test_no_cases_on_the_command_line_are_all_of_the_group():
+    assert evaluation_config(SETTINGS | {"cases": ["a", "b"]}, ["--cases"]).cases == ()
+
+
 def test_one_case_given_as_a_string_is_not_spelled_out():
     with pytest.raises(ValueError, match="cases"):
         evaluation_config(SETTINGS | {"cases": "ct_train_1001"}, [])
@@ -74,7 +78,7 @@ def test_a_name_that_the_block_lacks_is_an_error(name):
 
 
 @pytest.mark.parametrize("argv", [["--mode", "test"], ["--saved_model", "final"], ["--fold", "1"],
-                                  ["--cases"], ["stray"]])
+                                  ["stray"]])
 def test_flags_that_the_parser_refuses_exit_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         evaluation_config(SETTINGS, argv)

@@ -36,8 +36,23 @@ def test_every_flag_is_heard():
 def test_a_cross_validation_stands_for_its_folds(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     write_json("experiments/CT.cv/cv.json", {"experiments": ["CT_Fold1.exp", "CT_Fold2.exp"]})
-    assert config("--experiment", name, "C.exp").experiments == ("CT_Fold1.exp", "CT_Fold2.exp",
-                                                                 "C.exp")
+    assert config("--experiment", name, "C.exp").experiments == (
+        "experiments/CT_Fold1.exp", "experiments/CT_Fold2.exp", "C.exp")
+
+
+def test_the_folds_of_a_cross_validation_from_elsewhere_lie_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = tmp_path / "server" / "experiments"
+    write_json(there / "CT.cv" / "cv.json", {"experiments": ["CT_Fold1.exp"], "complete": True})
+    for folder in (tmp_path / "experiments", there):
+        (folder / "CT_Fold1.exp").mkdir(parents=True)
+    assert config("--experiment", there / "CT.cv").experiments == (str(there / "CT_Fold1.exp"),)
+
+
+def test_an_unfinished_cross_validation_is_not_averaged(tmp_path):
+    write_json(tmp_path / "CT.cv" / "cv.json", {"experiments": ["A.exp"], "complete": False})
+    with pytest.raises(ValueError, match="CT.cv is not finished.*cross_validate.py"):
+        config("--experiment", tmp_path / "CT.cv")
 
 
 def test_all_problems_in_one_message(tmp_path):

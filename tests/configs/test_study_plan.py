@@ -86,6 +86,21 @@ def test_values_that_the_training_script_would_refuse(study):
         config(study, "--", "--fused", "stray")
 
 
+@pytest.mark.parametrize(("name", "flags", "said"), [
+    ("deep_supervision_and_kl", [], "name says distil none"),
+    ("no_shape_priors", [], "name says shape_priors True"),
+    ("deep_supervision", ["--distil", "none"], None)])
+def test_a_name_never_sets_what_a_method_is(study, name, flags, said):
+    content = json.loads(study.read_text())
+    content["methods"][name] = {"method": "dsd", "flags": flags}
+    study.write_text(json.dumps(content))
+    if said is None:
+        assert {run.settings.distil for run in config(study).runs if run.method == name} == {"none"}
+        return
+    with pytest.raises(ValueError, match=f"{name}: its {said}, its flags do not"):
+        config(study)
+
+
 def test_a_budget_is_for_runs_here(study):
     with pytest.raises(ValueError, match="--budget-minutes: is of --executor local"):
         config(study, "--budget-minutes", 3, "--executor", "slurm", "--slurm", "timeout_min=9")

@@ -279,3 +279,24 @@ def test_flags_arrive_unchanged(epochs, img_size, lr, overlap, seed):
                  "--seed", seed)
     assert (run.epochs, run.img_size, run.seed) == (epochs, tuple(img_size), seed)
     assert (run.lr, run.overlap) == (lr, overlap)
+
+
+def of_classes(tmp_path, *names):
+    """Flags for a dataset of these classes besides the background."""
+    labels = {"0": "background"} | {str(n): name for n, name in enumerate(names, 1)}
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"name": "Mine", "modality": {"0": "CT"}, "labels": labels}))
+    return ["--dataset", path, "--network", "nnunet"]
+
+
+def test_one_class_and_no_background_leave_nothing_to_distil(tmp_path):
+    flags = of_classes(tmp_path, "spleen")
+    with pytest.raises(ValueError, match="--exclude_background: leaves one class out of two"):
+        config(*flags, "--exclude_background", experiment="A.exp")
+    with pytest.warns(UserWarning, match="--shape_priors: .* the run has no distillation"):
+        config(*flags, "--shape_priors", experiment="A.exp")
+    assert config(*flags, experiment="A.exp").include_background
+    alone = config(*flags, "--exclude_background", "--distil", "none", experiment="A.exp")
+    assert alone.distil == "none"
+    two = of_classes(tmp_path, "spleen", "liver")
+    assert not config(*two, "--exclude_background", experiment="A.exp").include_background

@@ -1,7 +1,9 @@
 """From settings to cases: which are trained on, which may be scored, and what is refused."""
 
 import json
+import re
 import shutil
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -157,3 +159,22 @@ def test_only_the_cases_to_be_scored_must_be_sound(hearts, tmp_path):
     assert list(cases_to_score(evaluation(cases=(IDS[4],)), run_of(folder), SPLIT)[1]) == [IDS[4]]
     with pytest.raises(ValueError, match=f"{IDS[3]}.*cannot be read"):
         cases_to_score(evaluation(), run_of(folder), SPLIT)
+
+
+@pytest.mark.parametrize(("symmetric", "flags", "said"), [
+    (False, (), "left part, right part can hardly .*: give --augmentation anatomical"),
+    (True, ("--augmentation", "anatomical"), 'take "symmetric" out of dataset.json and give'),
+    (False, ("--augmentation", "anatomical"), None)])
+def test_sides_and_mirror_images_do_not_go_together(phantoms, tmp_path, symmetric, flags, said):
+    root = tmp_path / "Task04_Hippocampus"
+    shutil.copytree(next(path for path in phantoms("hippocampus", 5, SIZE).iterdir()
+                         if path.is_dir()), root)
+    content = json.loads((root / "dataset.json").read_text())
+    content["labels"] = {"0": "background", "1": "left part", "2": "right part"}
+    (root / "dataset.json").write_text(json.dumps(content | {"symmetric": symmetric}))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        select_cases(run_of(root, *flags, dataset=str(root / "dataset.json")))
+    told = [str(warning.message) for warning in told if "flipped" in str(warning.message)]
+    assert len(told) == (said is not None)
+    assert all(re.search(said, text) for text in told)

@@ -105,7 +105,7 @@ def test_an_interrupted_fold_goes_on_and_one_without_an_epoch_begins_again(workp
     run(config())
     calls(workplace)
     (run_folder(workplace, 1) / "metrics.jsonl").write_text('{"epoch": 1}\n')
-    for name in ("metrics.jsonl", "last.model", "best.model"):
+    for name in ("metrics.jsonl", "last.model", "best.model", "summary.json"):
         (run_folder(workplace, 2) / name).unlink()
     assert states(config()) == {1: BEGUN, 2: BEGUN}
     run(config())
@@ -120,6 +120,21 @@ def test_a_fold_killed_between_record_and_checkpoint_is_not_finished(workplace):
     (folder / "metrics.jsonl").write_text('{"epoch": 3, "other": 1}\n')
     run(config())
     assert calls(workplace) == ["1 resume"]
+
+
+def test_a_fold_whose_checkpoints_were_removed_is_never_trained_again_unasked(workplace):
+    folder, _ = run(config())
+    calls(workplace)
+    for fold in (1, 2):
+        for name in ("last", "best"):
+            (run_folder(workplace, fold) / f"{name}.model").unlink()
+    assert set(states(config()).values()) == {FINISHED}
+    assert run(config())[1] and calls(workplace) == []
+    (folder / "cv.json").unlink()  # its scores are no longer known to be of this run
+    before = sorted(run_folder(workplace, 1).iterdir())
+    with pytest.raises(ValueError, match="Try_Fold1.exp: has trained 3 epoch.*last.model is gone"):
+        states(config())
+    assert sorted(run_folder(workplace, 1).iterdir()) == before
 
 
 def test_runs_with_other_settings_are_refused_and_named(workplace):
@@ -149,7 +164,7 @@ def test_a_failing_fold_is_named_the_others_run_and_no_table_stays(workplace):
     calls(workplace)
     for path in run_folder(workplace, 1).iterdir():
         path.unlink()
-    (run_folder(workplace, 2) / "best.model").unlink()
+    (run_folder(workplace, 2) / "metrics.jsonl").write_text('{"epoch": 1}\n')
     (workplace / "data" / "fail1").touch()
     with pytest.raises(FoldsFailedError) as error:
         run(config())

@@ -205,6 +205,36 @@ def test_nothing_to_resume(config, train):
         assert resume_point(config("--resume", "--epochs", 2))["history"][-1]["epoch"] == 1
 
 
+def test_a_run_without_its_checkpoint_is_not_replaced(config, train):
+    folder, _ = train(config("--epochs", 2))
+    (folder / "last.model").unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(ValueError, match="has trained 2 epoch.*last.model is gone"):
+        train(config("--resume", "--epochs", 4))
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_another_fold_cannot_go_on(config, train):
+    train(config("--epochs", 1))
+    with pytest.raises(ValueError, match="cannot be resumed.*fold 1 -> 2"):
+        resume_point(config("--resume", "--epochs", 2, "--fold", 2))
+
+
+def test_a_changed_weight_decay_takes_effect_and_other_first_weights_are_said_not_to(config, train):
+    train(config("--epochs", 1))
+    now = dataclasses.replace(config("--resume", "--epochs", 2, "--weight_decay", 0.25),
+                              init_from="A.model")
+    with pytest.warns(UserWarning) as said:
+        checkpoint = resume_point(now)
+    said = [str(warning.message) for warning in said]
+    assert any("weight_decay" in text and "goes on with the new value" in text for text in said)
+    assert any("init_from" in text and "has no effect" in text for text in said)
+    network = network_of(now)
+    optimizer = optimizer_of(network, now)
+    restore(checkpoint, network, optimizer)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.25]
+
+
 def test_settings_of_other_weights_are_refused_together(config, train):
     train(config("--epochs", 1))
     other = dataclasses.replace(config("--resume"), method="basic", img_size=(16, 16, 16))

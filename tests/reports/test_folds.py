@@ -40,6 +40,8 @@ def test_the_table_says_all_of_it():
     assert "   1      3  0.700  Try_Fold1.exp" in table
     assert "   2      1  0.300  Try_Fold2.exp" in table
     assert "mean Dice of the 2 folds: 0.500 +- 0.200" in table
+    alone = fold_table(summarise_folds(ROWS), chosen=False)
+    assert ["flatter" in text for text in (table, alone)] == [True, False]
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):

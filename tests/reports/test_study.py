@@ -173,6 +173,12 @@ def test_validation_cases_are_said_to_flatter():
     assert ["They also chose its best.model" in page for page in pages] == [False, True]
 
 
+def test_validation_cases_that_chose_nothing_are_not():
+    page = study_page("Title", [], [], [], None, [], "validation", chosen=False)
+    assert "chose its best.model" not in page
+    assert "the last one alone was validated. The training sets of the folds overlap" in page
+
+
 def test_the_picture(tmp_path):
     gains_picture(tmp_path / "gains.png", gain_lines(gains(), "basic"), PUBLISHED, "Title")
     gains_picture(tmp_path / "alone.png", gain_lines(gains(), "basic"), None, "Title")
