@@ -84,10 +84,13 @@ def test_finished_folds_are_skipped_and_the_tables_made_again(validated, data, r
 
 def test_a_fold_that_fails_is_named_and_the_other_is_scored_again(validated, data, run_script,
                                                                  tmp_path):
-    """Fold 1 has lost its best.model; fold 2 was evaluated with other weights since."""
+    """Fold 1 has lost its best.model and its scores; fold 2 was evaluated with other weights since."""
     shutil.copytree(validated[0] / "experiments", tmp_path / "experiments")
     cv = tmp_path / "experiments" / "Base.cv"
     (tmp_path / "experiments" / "Base_Fold1.exp" / "best.model").unlink()
+    about = json.loads((cv / "cv.json").read_text())
+    del about["scored"]["1"]
+    (cv / "cv.json").write_text(json.dumps(about))
     (cv / "fold2.csv").unlink()
     summary = tmp_path / "experiments" / "Base_Fold2.exp" / "summary.json"
     summary.write_text(summary.read_text().replace('"best"', '"last"'))
