@@ -84,7 +84,7 @@ def test_finished_folds_are_skipped_and_the_tables_made_again(validated, data, r
 
 def test_a_fold_that_fails_is_named_and_the_other_is_scored_again(validated, data, run_script,
                                                                  tmp_path):
-    """Fold 1 has lost its best.model and its scores; fold 2 was evaluated with other weights since."""
+    """Fold 1 has lost best.model and its scores; fold 2 was evaluated with other weights since."""
     shutil.copytree(validated[0] / "experiments", tmp_path / "experiments")
     cv = tmp_path / "experiments" / "Base.cv"
     (tmp_path / "experiments" / "Base_Fold1.exp" / "best.model").unlink()
