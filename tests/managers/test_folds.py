@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from configs import evaluation_config
 from configs.cross_validation import cross_validation_config
+from eval import SETTINGS
 from managers import folds, run_states
 from managers.cross_validation import (
     check_plan,
@@ -17,7 +19,7 @@ from managers.cross_validation import (
     write_results,
 )
 from managers.folds import FoldsFailedError, run_folds, states
-from managers.run_states import ABSENT, BEGUN, FINISHED, is_scored
+from managers.run_states import ABSENT, BEGUN, FINISHED, evaluation_command, is_scored
 
 # Fold k validates on case "k", with Dice k / 10. Breaks off where fail<k> is in the data folder.
 TRAIN = """
@@ -205,6 +207,14 @@ def test_only_an_evaluation_like_trainings_own_counts(workplace, about):
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(summary | about))
     assert not is_scored(folder, "validation")
+
+
+def test_an_evaluation_is_of_all_cases_whatever_the_settings_of_eval_py_say(workplace):
+    wanted = config().folds[1]
+    line = evaluation_command(wanted, "validation")
+    edited = SETTINGS | {"cases": ["7"], "native_space": True, "mode": "testing"}
+    found = evaluation_config(edited, line[2:])
+    assert (found.cases, found.native_space, found.mode) == ((), False, "validation")
 
 
 def test_scores_older_than_the_weights_do_not_count(workplace):
