@@ -7,7 +7,8 @@ python run_study.py hippocampus --data Task04_Hippocampus --report_only
 python run_study.py --help
 
 Runs are ordinary run folders, made by the training scripts and scored by eval.py. Those that are
-finished are skipped, those that were stopped go on. The report is OUTPUT/STUDY.study/report.md.
+finished are skipped, those that were stopped go on, and the same command a second time, as on
+another GPU, takes those that the first is not at. The report is OUTPUT/STUDY.study/report.md.
 """
 
 import shlex
@@ -22,7 +23,8 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from managers import refuse_several_processes
     from managers.label_study import run_label_study
-    from managers.run_folders import locked
+    from managers.locks import alone
+    from managers.run_folders import work_folder
     from managers.run_states import FINISHED, SCRIPTS
     from managers.studies import check_plan, progress_of, run_study
     from managers.study_report import write_report
@@ -32,7 +34,8 @@ def main() -> None:
     if isinstance(config, LabelStudyConfig):
         run_label_study(config)
         return
-    progress = progress_of(config)
+    with alone(config.folder):
+        progress = progress_of(config)
     if config.dry_run:
         for run in config.runs:
             now = progress[run.name]
@@ -40,12 +43,14 @@ def main() -> None:
                      f"{shlex.join(['python', SCRIPTS[run.settings.method], *run.arguments])}")
         return
     failures = {}
-    with locked(config.folder, "study.log", "run_study.py"):
+    with work_folder(config.folder, "study.log", "run_study.py", shared=config.executor == "local"):
         if not config.report_only:
             if any(one.state != FINISHED for one in progress.values()):
                 check_plan(config, progress)
-            failures = run_study(config, progress)
-        log.info(f"\n{write_report(config, progress_of(config))}\n{config.folder / 'report.md'}")
+            failures = run_study(config)
+        with alone(config.folder):
+            page = write_report(config, progress_of(config))
+        log.info(f"\n{page}\n{config.folder / 'report.md'}")
     if failures:
         raise StatedError("\n".join([
             f"{len(failures)} of {len(config.runs)} runs failed; the same command tries them "

@@ -26,7 +26,7 @@ from reports import (
 )
 
 from .folds import FINISHED, read_about
-from .run_folders import locked
+from .run_folders import work_folder
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -40,7 +40,7 @@ def opened(config: CrossValidationConfig) -> Iterator[Path]:
     Raises:
         ValueError: another process works on it.
     """
-    with locked(config.folder, "cross_validation.log", "cross_validate.py"):
+    with work_folder(config.folder, "cross_validation.log", "cross_validate.py"):
         yield config.folder
 
 

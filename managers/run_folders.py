@@ -1,7 +1,5 @@
 """The folder of a run on disk: when it may be made, and what it says of itself."""
 
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -25,6 +23,7 @@ from configs.files import read_json, write_json
 from configs.pretraining import PretrainingConfig
 
 from .checkpoints import load_checkpoint
+from .locks import claim_run, locked
 
 PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
 
@@ -122,10 +121,10 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
     if not resumed:
         refuse_to_replace(folder, config.overwrite or config.resume)
         if folder.exists():
-            _claim(folder)
+            claim_run(folder)
         _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder)
+    claim_run(folder)
     for left in folder.glob(".*.model.*"):  # by a kill while it was written
         left.unlink()
     write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
@@ -135,19 +134,6 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
         here = first | {"resumed": [*first.get("resumed", []), here]}
     write_json(folder / "environment.json", here)
     _log_to_file(folder / f"{folder.stem}.log")
-
-
-def _claim(folder: Path) -> None:
-    """Keep other processes from training this run as long as this one lives."""
-    # Never closed: the end of the process does that, and gives the claim up.
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            return  # a file system without locks
-        raise ValueError(f"{folder}: another process trains this run now. Wait for it or stop it, "
-                         f"or choose another name.") from error
 
 
 def _remove(folder: Path) -> None:
@@ -200,21 +186,20 @@ class LogFile(logging.FileHandler):
 
 
 @contextmanager
-def locked(folder: Path, log_name: str, script: str) -> Iterator[None]:
+def work_folder(folder: Path, log_name: str, script: str, shared: bool = False) -> Iterator[None]:
     """A folder over several runs, made where it is not, for this process alone, with its log.
 
     Args:
         script: that works on such folders.
+        shared: with other processes that open it so.
 
     Raises:
         ValueError: another process works on it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{folder}: another {script} is at work on it.") from error
+    with locked(folder / ".lock", shared) as mine:
+        if not mine:
+            raise ValueError(f"{folder}: another {script} is at work on it.")
         _log_to_file(folder / log_name)
         yield
 

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from configs.study_plan import PlannedRun, StudyConfig
 from data import choose_fold, dataset_of, planned_folds
 
 from .executors import Outcome, job_executor, run_jobs, run_logged
+from .locks import alone, is_locked, locked
 from .run_states import (
     ABSENT,
     BEGUN,
@@ -29,13 +31,15 @@ from .run_states import (
 
 log = logging.getLogger(LOGGER_NAME)
 
+UNDER_WAY = "under way"  # in another call of run_study.py: its folder may be in any state
+
 
 @dataclass(frozen=True)
 class Progress:
     """How far one run is.
 
     Attributes:
-        state: ABSENT, BEGUN or FINISHED.
+        state: ABSENT, BEGUN, FINISHED or UNDER_WAY.
         epochs: done so far.
         is_gathered: whether its rows are in the study's folder, or its own are those of the
             study's group of cases.
@@ -47,7 +51,7 @@ class Progress:
 
 
 def progress_of(config: StudyConfig) -> dict[str, Progress]:
-    """How far each run is, by name.
+    """How far each run is, by name; to be called `alone` where other calls may be at work.
 
     Raises:
         ValueError: run folders with other settings that matter, all in one message.
@@ -55,6 +59,9 @@ def progress_of(config: StudyConfig) -> dict[str, Progress]:
     found, problems, gathered = {}, [], _gathered(config.folder)
     for run in config.runs:
         folder = experiment_dir(run.settings.experiment)
+        if is_locked(_lock(config, run)):
+            found[run.name] = Progress(UNDER_WAY, epochs_done(folder), False)
+            continue
         group, _, course = gathered.get(run.name, "").partition(" ")
         try:
             state = run_state(run.settings, course or None)
@@ -98,11 +105,12 @@ def check_plan(config: StudyConfig, progress: Mapping[str, Progress]) -> None:
                                     f"run on these data:", *dict.fromkeys(problems)]))
 
 
-def run_study(config: StudyConfig, progress: Mapping[str, Progress]) -> dict[str, str]:
+def run_study(config: StudyConfig) -> dict[str, str]:
     """Train what is not finished and score what is; what went wrong, by name of the run.
 
     With a budget, the run under way when it ends is told to stop, keeps its place and is not
-    begun again; what has been trained is still scored.
+    begun again; what has been trained is still scored. Here, several calls share a study: each
+    takes the next run that no other is at.
 
     Raises:
         ValueError: the executor cannot be had.
@@ -111,47 +119,68 @@ def run_study(config: StudyConfig, progress: Mapping[str, Progress]) -> dict[str
     logs = config.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     if config.executor == "local":
-        return _run_here(config, progress, logs)
+        return _run_here(config, logs)
     executor = job_executor(config.executor, config.job_options, config.folder / "jobs",
                             config.folder.stem)
-    return _run_jobs(config, progress, executor)
+    return _run_jobs(config, executor)
 
 
-def _run_here(config: StudyConfig, progress: Mapping[str, Progress],
-              logs: Path) -> dict[str, str]:
+def _run_here(config: StudyConfig, logs: Path) -> dict[str, str]:
     failures: dict[str, str] = {}
     minutes = config.budget_minutes
     end = None if minutes is None else time.monotonic() + 60 * minutes
     for number, run in enumerate(config.runs, start=1):
         head = f"[{number}/{len(config.runs)}] {run.name}"
-        state = progress[run.name].state
-        if state == FINISHED:
-            log.info(f"{head}: trained before")
-        elif end is not None and time.monotonic() >= end:
-            log.info(f"{head}: not {'continued' if state == BEGUN else 'begun'}, the budget is "
-                     f"over")
-            continue
-        else:
-            log.info(f"{head}: {'continues' if state == BEGUN else 'starts'}, log "
-                     f"{logs / f'{run.name}.log'}")
-            command = run_command(run.settings, list(run.arguments), state)
-            seconds = None if end is None else end - time.monotonic()
-            status = _ran(command, logs / f"{run.name}.log", config.show_verbose, run.name, seconds)
-            if is_interruption(status) and end is not None and time.monotonic() >= end:
-                log.info(f"{head}: stopped, the budget is over")
-                continue
-            if is_interruption(status):
-                raise TrainingInterruptedError(f"{run.name}; the same command goes on from here",
-                                               _number_of(status))
-            failure = _failure(run, Outcome(status, logs / f"{run.name}.log"))
+        with _taken(config, run) as now:
+            failure = _trained_here(config, run, now.state, head, logs, end)
             if failure:
-                log.info(f"{head}: failed, exit status {status}")
                 failures[run.name] = failure
-                continue
-        failure = _score_here(config, run, logs)
-        if failure:
-            failures[run.name] = failure
     return failures
+
+
+@contextmanager
+def _taken(config: StudyConfig, run: PlannedRun) -> Iterator[Progress]:
+    """How far a run is now, kept from other calls within, unless one of them is at it."""
+    with ExitStack() as held:
+        with alone(config.folder):
+            now = progress_of(replace(config, runs=(run,)))[run.name]
+            if now.state != UNDER_WAY:
+                held.enter_context(locked(_lock(config, run)))
+        yield now
+
+
+def _lock(config: StudyConfig, run: PlannedRun) -> Path:
+    return config.folder / "logs" / f".{run.name}.lock"
+
+
+def _trained_here(config: StudyConfig, run: PlannedRun, state: str, head: str, logs: Path,
+                  end: float | None) -> str | None:
+    """Train and score one run, as far as the time until `end` goes; what went wrong, if any."""
+    if state == UNDER_WAY:
+        log.info(f"{head}: under way in another call")
+        return None
+    if state == FINISHED:
+        log.info(f"{head}: trained before")
+        return _score_here(config, run, logs)
+    if end is not None and time.monotonic() >= end:
+        log.info(f"{head}: not {'continued' if state == BEGUN else 'begun'}, the budget is over")
+        return None
+    path = logs / f"{run.name}.log"
+    log.info(f"{head}: {'continues' if state == BEGUN else 'starts'}, log {path}")
+    command = run_command(run.settings, list(run.arguments), state)
+    seconds = None if end is None else end - time.monotonic()
+    status = _ran(command, path, config.show_verbose, run.name, seconds)
+    if is_interruption(status) and end is not None and time.monotonic() >= end:
+        log.info(f"{head}: stopped, the budget is over")
+        return None
+    if is_interruption(status):
+        raise TrainingInterruptedError(f"{run.name}; the same command goes on from here",
+                                       _number_of(status))
+    failure = _failure(run, Outcome(status, path))
+    if failure:
+        log.info(f"{head}: failed, exit status {status}")
+        return failure
+    return _score_here(config, run, logs)
 
 
 def _ran(command: list[str], path: Path, show: bool, name: str,
@@ -181,14 +210,16 @@ def _failure(run: PlannedRun, outcome: Outcome) -> str | None:
 
 def _score_here(config: StudyConfig, run: PlannedRun, logs: Path) -> str | None:
     """Have the run's rows in the study's folder; what went wrong, None for nothing."""
-    if gather(config, run):
-        return None
+    with alone(config.folder):
+        if gather(config, run):
+            return None
     path = logs / f"{run.name}_scores.log"
     log.info(f"  scored on its {config.study.group} cases, log {path}")
     status = _ran(evaluation_command(run.settings, config.study.group), path,
                   config.show_verbose, run.name)
-    if status == 0 and gather(config, run):
-        return None
+    with alone(config.folder):
+        if status == 0 and gather(config, run):
+            return None
     if is_interruption(status):
         raise TrainingInterruptedError(f"{run.name}; the same command goes on from here",
                                        _number_of(status))
@@ -196,10 +227,10 @@ def _score_here(config: StudyConfig, run: PlannedRun, logs: Path) -> str | None:
             f"{Outcome(status, path).tail()}")
 
 
-def _run_jobs(config: StudyConfig, progress: Mapping[str, Progress],
-              executor: Any) -> dict[str, str]:
+def _run_jobs(config: StudyConfig, executor: Any) -> dict[str, str]:
     """All training runs as jobs, then the scores of those that finished."""
     failures: dict[str, str] = {}
+    progress = progress_of(config)
     training = {run.name: run_command(run.settings, list(run.arguments), progress[run.name].state)
                 for run in config.runs if progress[run.name].state != FINISHED}
     outcomes = _jobs(training, executor, config.folder / "jobs" / "training")
@@ -228,6 +259,7 @@ def gather(config: StudyConfig, run: PlannedRun) -> bool:
     """Have the rows of a finished run in the study's folder; False where it is not scored.
 
     They are copied there, since the run's own are those of its latest evaluation, of whatever.
+    To be called `alone` where other calls may be at work.
     """
     folder = experiment_dir(run.settings.experiment)
     gathered, now = _gathered(config.folder), f"{config.study.group} {course_of(folder)}"

@@ -160,8 +160,8 @@ def test_a_run_is_trained_by_one_process_at_a_time(config, pytestconfig):
     """Another process holds it: it can be neither replaced nor gone on with, until that ends."""
     folder = create_run(config())
     before = (folder / "environment.json").read_bytes()
-    code = (f"from pathlib import Path; from managers.run_folders import _claim; "
-            f"_claim(Path({str(folder)!r})); print('held', flush=True); input()")
+    code = (f"from pathlib import Path; from managers.locks import claim_run; "
+            f"claim_run(Path({str(folder)!r})); print('held', flush=True); input()")
     # This process's own claim is gone with the file that it was on.
     (folder / ".lock").unlink()
     with subprocess.Popen([sys.executable, "-c", code], cwd=pytestconfig.rootpath, text=True,

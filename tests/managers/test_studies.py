@@ -15,8 +15,9 @@ import pytest
 from configs.cli import TrainingInterruptedError
 from configs.study_plan import study_config
 from managers import executors, run_states, studies
+from managers.locks import alone, locked
 from managers.run_states import ABSENT, BEGUN, FINISHED
-from managers.studies import check_plan, progress_of, run_study
+from managers.studies import UNDER_WAY, check_plan, progress_of, run_study
 from managers.study_report import write_report
 
 TRAIN = """
@@ -100,7 +101,7 @@ def config(*arguments):
 
 
 def run(made):
-    return run_study(made, progress_of(made))
+    return run_study(made)
 
 
 def calls(workplace):
@@ -153,6 +154,53 @@ def test_a_run_is_scored_again_after_an_evaluation_of_other_cases_but_not_if_gat
     (made.folder / "cases" / f"{NAMES[0]}.csv").unlink()
     assert not progress_of(made)[NAMES[0]].is_gathered
     assert run(made) == {} and calls(workplace) == [f"score {NAMES[0]}"]
+
+
+def test_a_run_that_another_call_is_at_is_left_to_it(workplace, caplog):
+    """It may be in any state: its folder here is one that no run has."""
+    made = config()
+    folder = workplace / "out" / f"{NAMES[1]}.exp"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"half": ')
+    (made.folder / "logs").mkdir(parents=True)
+    with locked(made.folder / "logs" / f".{NAMES[1]}.lock") as mine, caplog.at_level("INFO"):
+        assert mine and run(made) == {}
+        assert states(made) == [FINISHED, UNDER_WAY, FINISHED, FINISHED]
+        assert "4 runs: 3 complete, 1 partial." in write_report(made, progress_of(made))
+    assert f"[2/4] {NAMES[1]}: under way in another call" in caplog.text
+    assert calls(workplace) == [word for name in (NAMES[0], *NAMES[2:])
+                                for word in (name, f"score {name}")]
+    (folder / "config.json").unlink()
+    folder.rmdir()
+    assert run(made) == {} and calls(workplace) == [NAMES[1], f"score {NAMES[1]}"]
+
+
+def test_calls_at_once_share_the_runs(workplace):
+    """Four calls, each run trained and scored by one of them; all are in the record."""
+    outcomes = []
+    together = [threading.Thread(target=lambda: outcomes.append(run(config()))) for _ in range(4)]
+    for one in together:
+        one.start()
+    for one in together:
+        one.join()
+    assert outcomes == [{}] * 4
+    assert sorted(calls(workplace)) == sorted([*NAMES, *(f"score {name}" for name in NAMES)])
+    assert all(one.is_gathered for one in progress_of(config()).values())
+
+
+def test_alone_waits_for_the_other(workplace):
+    came = threading.Event()
+
+    def come():
+        with alone(workplace):
+            came.set()
+
+    other = threading.Thread(target=come)
+    with alone(workplace):
+        other.start()
+        assert not came.wait(0.2)
+    other.join()
+    assert came.is_set()
 
 
 def test_a_failure_does_not_keep_the_others_from_running(workplace):

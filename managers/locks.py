@@ -1,0 +1,66 @@
+"""Locks of folders and files, which end with the process that holds them, however that ends."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# What a lock that another process holds answers; anything else is a file system without locks.
+TAKEN = (errno.EACCES, errno.EAGAIN)
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[bool]:
+    """Hold the lock of a file, which is made where it is not; False where that cannot be now.
+
+    Args:
+        shared: with other processes that ask for it so.
+    """
+    with open(path, "a") as file:
+        yield _got(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Within, other processes that ask for the same wait; at once where there is no folder."""
+    if not folder.is_dir():
+        yield
+        return
+    with open(folder / ".alone", "a") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody, be it this process, holds the lock of a file."""
+    if not path.exists():
+        return False
+    with locked(path, shared=True) as free:
+        return not free
+
+
+def claim_run(folder: Path) -> None:
+    """Keep other processes from training this run as long as this one lives.
+
+    Raises:
+        ValueError: another process trains it.
+    """
+    # Never closed: the end of the process does that, and gives the claim up.
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in TAKEN:
+            raise ValueError(f"{folder}: another process trains this run now. Wait for it or stop "
+                             f"it, or choose another name.") from error
+
+
+def _got(file: int, mode: int) -> bool:
+    try:
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in TAKEN
+    return True
