@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # What a lock that another process holds answers; anything else is a file system without locks.
@@ -24,13 +24,10 @@ def locked(path: Path, shared: bool = False) -> Iterator[bool]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Within, other processes that ask for the same wait; at once where there is no folder."""
-    if not folder.is_dir():
-        yield
-        return
-    with open(folder / ".alone", "a") as file:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Within, others that ask for the same folder wait; it may not be there, or be read-only."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            fcntl.flock(held.enter_context(open(folder / ".alone", "a")), fcntl.LOCK_EX)
         yield
 
 
@@ -38,8 +35,8 @@ def is_locked(path: Path) -> bool:
     """Whether somebody, be it this process, holds the lock of a file."""
     if not path.exists():
         return False
-    with locked(path, shared=True) as free:
-        return not free
+    with open(path) as file:
+        return not _got(file.fileno(), fcntl.LOCK_SH)
 
 
 def claim_run(folder: Path) -> None:
