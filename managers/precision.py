@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
+from torch.nn.functional import conv3d, pad
 
 AMP_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 """Name to type; every other name ("off", "none") means float32 throughout."""
@@ -20,21 +21,23 @@ def gradient_scaler(device: torch.device, amp: str) -> torch.amp.GradScaler:
 
 
 class ShortAxisConv3d(nn.Conv3d):
-    """A convolution that a CPU computes in float32 where an axis is not longer than its kernel.
+    """A convolution that pads on its own on a CPU where an axis is not longer than its kernel.
 
-    The bf16 weight gradient of oneDNN 3.12 (torch 2.13), on CPUs with bf16 instructions, is NaN
-    or writes beyond its memory where an axis of the input is shorter than the kernel, and for
-    kernel 7 with stride 2 where they are equal. Such maps are a few voxels; the rest of the
-    network stays in bf16. Transposed convolutions read their gradient from the output, which is
-    never shorter than the kernel.
+    The weight gradient of oneDNN 3.12 (torch 2.13), told to pad there, reads or writes memory that
+    is not its own, on CPUs with AVX-512: in float32 for kernel 7 with stride 2 (NaN, or large
+    numbers), in bf16 for others too (up to a segmentation fault). Over an input with the zeros
+    around it already it is right. Transposed convolutions read their gradient from the output,
+    which is never shorter than the kernel.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W, D) -> (B, C', H', W', D'), float32 where an axis is short."""
-        if input.device.type != "cpu" or not self._is_short(input.shape[2:]):
+        """(B, C, H, W, D) -> (B, C', H', W', D')."""
+        if (input.device.type != "cpu" or self.padding_mode != "zeros"
+                or isinstance(self.padding, str) or not self._is_short(input.shape[2:])):
             return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(input.to(self.weight.dtype))
+        around = [voxels for axis in reversed(self.padding) for voxels in (axis, axis)]
+        return conv3d(pad(input, around), self.weight, self.bias, self.stride, 0, self.dilation,
+                      self.groups)
 
     def _is_short(self, size: torch.Size) -> bool:
         return any(kernel > 1 and voxels <= step * (kernel - 1) + 1 for voxels, kernel, step

@@ -56,7 +56,7 @@ class DeSDManager(Trainer):
         """Move everything that the step uses."""
         super().to(device)
         self.teacher.to(device)
-        if self.amp == "bf16" and device.type == "cpu":
+        if device.type == "cpu":
             guard_short_axes(self.teacher)
 
     def unpack_data(self, data: Views) -> tuple[Views, Views]:

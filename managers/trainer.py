@@ -162,7 +162,7 @@ class Trainer(Manager):
         """Move network, loss, scaler and optimiser state, and send the batches to come there."""
         self._device = device
         super().to(device)
-        if self.amp == "bf16" and device.type == "cpu":
+        if device.type == "cpu":
             guard_short_axes(self.model)
         if self.optimizer is not None:
             _state_beside_parameters(self.optimizer)

@@ -1,5 +1,7 @@
 """Mixed precision: what computes in which type, and how the scaler goes on."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -156,45 +158,69 @@ def test_a_checkpoint_without_a_scaler_starts_one(tiny_network, tmp_path):
     assert manager.scaler.state_dict() == fresh
 
 
-@pytest.mark.parametrize(("kernel", "stride", "size", "kind"), [
-    (3, 1, (8, 8, 8), torch.bfloat16),
-    (3, 1, (8, 8, 2), torch.float32),
-    (3, 1, (8, 3, 8), torch.float32),
-    (7, 2, (7, 9, 9), torch.float32),
-    (7, 2, (8, 8, 8), torch.bfloat16),
-    ((1, 3, 3), 1, (1, 4, 4), torch.bfloat16),
-    (1, 1, (1, 1, 1), torch.bfloat16),
+def fill_free_memory_with_nan():
+    """Of every size that an allocator may hand out next: what reads it unwritten is seen."""
+    for size in (64, 256, 1024, 4096, 16384, 65536, 262144):
+        blocks = [torch.full((size,), float("nan")) for _ in range(20)]
+        del blocks
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "size"), [
+    (3, 1, 1, 1, (8, 8, 8)),
+    (3, 1, 1, 1, (8, 8, 2)),
+    (3, 1, 1, 1, (8, 3, 8)),
+    (3, 2, 1, 1, (1, 1, 1)),
+    (5, 1, 2, 1, (4, 5, 6)),
+    (7, 2, 3, 1, (7, 9, 9)),
+    (7, 2, 3, 1, (6, 6, 6)),
+    (7, 2, 3, 1, (5, 3, 8)),
+    (7, 2, 3, 1, (8, 8, 8)),
+    (3, 1, 4, 4, (4, 12, 9)),
+    ((1, 3, 3), (1, 2, 2), (0, 1, 1), 1, (1, 3, 4)),
+    (1, 1, 0, 1, (1, 1, 1)),
 ])
-def test_short_axes_are_in_full_precision_on_a_cpu(kernel, stride, size, kind):
+def test_gradients_over_short_axes(kernel, stride, padding, dilation, size, amp):
+    """Those of float64, which is not oneDNN's, whatever was in memory before."""
     torch.manual_seed(0)
-    convolution = nn.Conv3d(2, 3, kernel, stride, padding=(3 if kernel == 7 else 1))
-    if kernel in (1, (1, 3, 3)):
-        convolution.padding = (0, 0, 0)
-    names, images = list(convolution.state_dict()), torch.randn(1, 2, *size)
-    expected = convolution(images)
-    guard_short_axes(convolution)
-    with autocast(CPU, "bf16"):
-        found = convolution(images.bfloat16())
-    assert found.dtype == kind and list(convolution.state_dict()) == names
-    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
-    assert torch.equal(convolution(images), expected)  # without autocast nothing is another
-    found.float().sum().backward()
-    assert convolution.weight.grad.isfinite().all()
+    plain = nn.Conv3d(2, 3, kernel, stride, padding, dilation)
+    guarded = deepcopy(plain)
+    guard_short_axes(guarded)
+    assert type(guarded) is ShortAxisConv3d and list(guarded.state_dict()) == [*plain.state_dict()]
+    plain.double()
+    images = torch.randn(1, 2, *size).requires_grad_()
+    images_64 = images.detach().double().requires_grad_()
+    expected = plain(images_64)
+    weights = torch.randn_like(expected)
+    (expected * weights).sum().backward()
+    fill_free_memory_with_nan()
+    with autocast(CPU, amp):
+        found = guarded(images)
+    assert found.dtype == (torch.bfloat16 if amp == "bf16" else torch.float32)
+    fill_free_memory_with_nan()
+    (found.float() * weights.float()).sum().backward()
+    tolerance = 0.05 if amp == "bf16" else 1e-5
+    for ours, theirs in ((found, expected), (images.grad, images_64.grad),
+                         (guarded.weight.grad, plain.weight.grad),
+                         (guarded.bias.grad, plain.bias.grad)):
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance,
+                                   atol=tolerance * (1 + theirs.abs().max().item()))
 
 
-def test_dilation_counts_as_kernel():
-    convolution = nn.Conv3d(1, 1, 3, padding=4, dilation=4)  # reaches over 9 voxels
-    guard_short_axes(convolution)
-    with autocast(CPU, "bf16"):
-        kinds = [convolution(torch.randn(1, 1, 12, 12, size)).dtype for size in (9, 10)]
-    assert kinds == [torch.float32, torch.bfloat16]
+def test_what_torch_pads_in_another_way_is_left_to_it():
+    for told in ({"padding": "same"}, {"padding": 1, "padding_mode": "replicate"}):
+        convolution = nn.Conv3d(1, 2, 3, **told)
+        images = torch.randn(1, 1, 2, 3, 4)
+        expected = convolution(images)
+        guard_short_axes(convolution)
+        assert torch.equal(convolution(images), expected)
 
 
-def test_only_bf16_on_a_cpu_is_guarded(tiny_network):
-    for amp, guarded in (("off", False), ("fp16", False), ("bf16", True)):
-        kinds = {type(m) for m in fused_manager(tiny_network(), amp).model.modules()
-                 if isinstance(m, nn.Conv3d)}
-        assert kinds == {ShortAxisConv3d if guarded else nn.Conv3d}
+@pytest.mark.parametrize("amp", ["off", "fp16", "bf16"])
+def test_every_convolution_on_a_cpu_is_guarded(tiny_network, amp):
+    kinds = {type(m) for m in fused_manager(tiny_network(), amp).model.modules()
+             if isinstance(m, nn.Conv3d)}
+    assert kinds == {ShortAxisConv3d}
 
 
 def test_unetr_trains_a_step_in_bf16(batches):
