@@ -122,17 +122,12 @@ def test_two_processes_predict_as_one(whole, data, pytestconfig, run_script_in):
 
 
 def test_what_is_wrong_is_said_once_and_ends_all(whole, data, pytestconfig):
-    """The experiment exists; two processes more than a step has crops."""
+    """The experiment exists."""
     command = of_its_own(pytestconfig.rootpath, SCRIPT, data, "_", "--experiment", "One.exp",
                          *SETTINGS)
     refused = run(command, whole)
     assert refused.returncode == 2 and refused.stderr.count("this experiment exists") == 1
     assert "Traceback" not in refused.stderr
-    few = run([*of_its_own(pytestconfig.rootpath, SCRIPT, data, "_", "--experiment", "Few.exp",
-                           *SETTINGS, "--num_crops", 1)], whole)
-    assert few.returncode == 2
-    assert few.stderr.count("2 processes are more than the 1 crops") == 1, few.stderr
-    assert not (whole / "experiments" / "Few.exp").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_all(data, tmp_path, pytestconfig):
