@@ -97,7 +97,7 @@ class Processes:
 
     def largest(self, number: int) -> int:
         """The largest of every process's `number`; waits for all."""
-        return self._reduced(number, dist.ReduceOp.MAX)
+        return max(self._of_all(number))
 
     def is_first(self, number: int | None) -> bool | None:
         """Whether this process has the smallest of every `number`; None where nobody has one.
@@ -106,16 +106,22 @@ class Processes:
         """
         nobody = torch.iinfo(torch.int64).max
         place = nobody if number is None else number * self.world_size + self.rank
-        first = self._reduced(place, dist.ReduceOp.MIN)
+        first = min(self._of_all(place))
         return None if first == nobody else first == place
 
-    def _reduced(self, number: int, operation: dist.ReduceOp) -> int:
+    def _of_all(self, number: int) -> list[int]:
+        """Every process's `number`, by rank."""
         if self.world_size == 1:
-            return number
-        found = torch.tensor(number)
+            return [number]
         with _with_the_others():
-            dist.all_reduce(found, operation, self.control)
-        return int(found)
+            found, work = self.ask_all(number)
+            work.wait()
+        return [int(one) for one in found]
+
+    def ask_all(self, number: int) -> tuple[list[torch.Tensor], Any]:
+        """Where every process's `number` will be, by rank, and what to wait for until then."""
+        found = [torch.zeros((), dtype=torch.int64) for _ in range(self.world_size)]
+        return found, dist.all_gather(found, torch.tensor(number), self.control, async_op=True)
 
     def parallel(self, network: nn.Module) -> nn.Module:
         """The network with its gradients averaged over the processes in each backward pass.
@@ -163,7 +169,7 @@ class StopVote:
     def __init__(self, processes: Processes):
         self.processes = processes
         self.agreed: int | None = None
-        self._asked: tuple[torch.Tensor, Any] | None = None
+        self._asked: tuple[list[torch.Tensor], Any] | None = None
 
     def ask(self, number: int | None) -> int | None:
         """The number of the signal, None while there was none."""
@@ -173,11 +179,9 @@ class StopVote:
             if self._asked is not None:
                 found, work = self._asked
                 work.wait()
-                self.agreed = int(found) or None
+                self.agreed = int(max(found)) or None
             if self.agreed is None:
-                found = torch.tensor(number or 0)
-                self._asked = found, dist.all_reduce(found, dist.ReduceOp.MAX,
-                                                     self.processes.control, async_op=True)
+                self._asked = self.processes.ask_all(number or 0)
         return self.agreed
 
     def settle(self, number: int | None) -> int | None:

@@ -24,8 +24,8 @@ class ShortAxisConv3d(nn.Conv3d):
     """A convolution that pads on its own on a CPU where an axis is not longer than its kernel.
 
     The weight gradient of oneDNN 3.12 (torch 2.13), told to pad there, reads or writes memory that
-    is not its own, on CPUs with AVX-512: in float32 for kernel 7 with stride 2 (NaN, or large
-    numbers), in bf16 for others too (up to a segmentation fault). Over an input with the zeros
+    is not its own, as seen on a Xeon with AVX-512 and AMX: in float32 for kernel 7 with stride 2
+    (NaN, or large numbers), in bf16 for others too (up to a crash). Over an input with the zeros
     around it already it is right. Transposed convolutions read their gradient from the output,
     which is never shorter than the kernel.
     """

@@ -199,7 +199,8 @@ def work_folder(folder: Path, log_name: str, script: str, shared: bool = False) 
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", shared) as mine:
         if not mine:
-            raise ValueError(f"{folder}: another {script} is at work on it.")
+            raise ValueError(f"{folder}: another {script} is at work on it. Wait for it, or stop "
+                             f"it.")
         _log_to_file(folder / log_name)
         yield
 
