@@ -55,11 +55,12 @@ def main() -> None:
     loss = DSDLoss(config.alpha, config.temperature, config.include_background,
                    distil=config.distil, detach_teacher=config.detach_teacher,
                    supervise_encoder=config.supervise_encoder, hint_weight=config.hint_weight,
+                   side_weights=config.side_weights, teacher=config.teacher, where=config.kl_where,
                    boundary_weight=config.beta_start if config.shape_priors else None)
 
     folder = open_run(config, selection.folds, device, checkpoint, processes)
     manager = manager_of(config, network, optimizer, loss, dataset.class_names, processes)
-    history = restore(checkpoint, network, optimizer, manager.scaler)
+    history = restore(checkpoint, network, optimizer, manager.scaler, manager.mean_teacher)
     if transferred:
         log.info(f"weights from {config.init_from}:\n{transferred}")
     log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "

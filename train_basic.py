@@ -56,7 +56,7 @@ def main() -> None:
 
     folder = open_run(config, selection.folds, device, checkpoint, processes)
     manager = manager_of(config, network, optimizer, loss, dataset.class_names, processes)
-    history = restore(checkpoint, network, optimizer, manager.scaler)
+    history = restore(checkpoint, network, optimizer, manager.scaler, manager.mean_teacher)
     if transferred:
         log.info(f"weights from {config.init_from}:\n{transferred}")
     log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "

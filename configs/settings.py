@@ -184,6 +184,8 @@ def _range_problems(flags: dict[str, Any], fold: int | None) -> list[str]:
     if given.get("num_folds", 2) == 1:
         problems.append("  --num_folds 1: must be at least 2; without it the published split is "
                         "used.")
+    if not 0 <= given.get("kl_ramp", 0) <= 1:
+        problems.append(f"  --kl_ramp {given['kl_ramp']}: must be from 0 to 1.")
     low, high = given.get("window", (0, 1))
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         problems.append(f"  --window {low} {high}: LOW must be below HIGH.")

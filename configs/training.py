@@ -53,6 +53,11 @@ class TrainingConfig:
     supervise_encoder: bool = False             # Dice-CE on encoder outputs too
     upsampling: str = "shared"                  # of the side heads
     hint_weight: float = 0.0                    # of the L2 between pooled features; 0: none
+    side_weights: str = "equal"                 # of the side outputs, or "halved"
+    teacher: str = "deepest"                    # of the KL: or "main", "ensemble", "ema"
+    kl_where: str = "everywhere"                # voxels of the KL: or "right", "boundary"
+    kl_ramp: float = 0.0                        # share of the epochs in which alpha grows from 0
+    encoder_heads: str = "shared"               # with decoder levels, or "own"
     shape_priors: bool = False                  # boundary loss
     distance_unit: str = "mm"                   # of its distance maps, or "voxel"
     beta_start: float = 1e-6                    # its weight in epoch e, from 0: start + step * e

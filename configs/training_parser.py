@@ -15,6 +15,10 @@ CACHES = ("disk", "memory", "off")
 UNITS = ("mm", "voxel")
 INIT_PARTS = ("network", "encoder")
 AMP = ("off", "bf16", "fp16")
+SIDE_WEIGHTS = ("equal", "halved")
+TEACHERS = ("deepest", "main", "ensemble", "ema")
+WHERE = ("everywhere", "right", "boundary")
+ENCODER_HEADS = ("shared", "own")
 
 
 def training_parser(method: str) -> argparse.ArgumentParser:
@@ -167,6 +171,25 @@ def _distillation(group):
     group.add_argument("--hint_weight", type=float,
                        help="of the L2 between pooled features of teacher and students; "
                             "published 1e-4 (default 0)")
+    group.add_argument("--side_weights", choices=SIDE_WEIGHTS,
+                       help="of the side outputs' Dice-CE and KL; halved: 1/2, 1/4, ... from the "
+                            "largest to the smallest, which has 0, as nnU-Net (default equal)")
+    group.add_argument("--teacher", choices=TEACHERS,
+                       help="of the KL; deepest: the last side output of each branch; main: the "
+                            "main output; ensemble: the mean of the main output and the two "
+                            "decoder outputs next to it; ema: the network with averaged weights; "
+                            "all but the first take no gradient, the last two teach the main "
+                            "output too (default deepest, as published)")
+    group.add_argument("--kl_where", choices=WHERE,
+                       help="voxels of the KL; right: where the teacher has the label's class; "
+                            "boundary: up to two voxels from a change of the label (default "
+                            "everywhere)")
+    group.add_argument("--kl_ramp", type=float, metavar="SHARE",
+                       help="of the epochs, from 0 to 1, in which alpha grows from 0 to its value "
+                            "(default 0)")
+    group.add_argument("--encoder_heads", choices=ENCODER_HEADS,
+                       help="own: no encoder output shares its head with a decoder output, as in "
+                            "nnunet and vnet they do (default shared)")
 
 
 def _shape_priors(group):

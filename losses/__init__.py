@@ -7,7 +7,8 @@ from .distillation import pixelwise_kl
 from .dsd import DISTIL, dsd_loss
 from .managed import DiceCELoss, DSDLoss, RunningLoss
 from .shape_priors import shape_prior_loss
+from .teachers import SIDE_WEIGHTS, TEACHERS, WHERE
 
-__all__ = ["DISTIL", "DSDLoss", "DeSDLoss", "DiceCELoss", "RunningLoss", "boundary_loss",
-           "boundary_weight", "desd_loss", "dice_ce", "dsd_loss", "pixelwise_kl",
-           "shape_prior_loss", "teacher_targets", "updated_center"]
+__all__ = ["DISTIL", "SIDE_WEIGHTS", "TEACHERS", "WHERE", "DSDLoss", "DeSDLoss", "DiceCELoss",
+           "RunningLoss", "boundary_loss", "boundary_weight", "desd_loss", "dice_ce", "dsd_loss",
+           "pixelwise_kl", "shape_prior_loss", "teacher_targets", "updated_center"]

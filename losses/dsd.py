@@ -8,6 +8,7 @@ from torch.nn.functional import mse_loss
 from .dice_ce import dice_ce_one_hot, in_float32, one_hot
 from .distillation import mean_kl, tempered_log_probs
 from .heads import with_whole_logits
+from .teachers import is_published, taught_terms, weights_by_name
 
 Outputs = torch.Tensor | dict[str, Any]
 
@@ -18,7 +19,8 @@ DISTIL = {"both": ("dec", "enc"), "decoder": ("dec",), "encoder": ("enc",), "non
 def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperature: float = 3.0,
              include_background: bool = True, *, distil: str = "both",
              detach_teacher: bool = False, supervise_encoder: bool = False,
-             hint_weight: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+             hint_weight: float = 0.0, side_weights: str = "equal", teacher: str = "deepest",
+             where: str = "everywhere") -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Dice-CE on the output and every decoder level, plus alpha times the KL of both branches.
 
     L = DiceCE(out, y) + sum_i DiceCE(dec_i, y)
@@ -29,7 +31,8 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
     alone.
 
     Differs from the authors' code: alpha has an effect (theirs is lost on its way to the loss),
-    and the KL has no NaN gradients. `detach_teacher` and `supervise_encoder` are ours.
+    and the KL has no NaN gradients. `detach_teacher`, `supervise_encoder`, `side_weights`,
+    `teacher` and `where` are ours.
 
     Args:
         outputs: {"out": logits, "dec": [logits, ...], "enc": [logits, ...]}, every entry
@@ -48,11 +51,17 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
         hint_weight: weight of the hints: the mean squared error between each student's vector
             and its teacher's, summed over the students of both branches, whatever `distil` is
             (published: 1e-4). At 0 hints are not read.
+        side_weights: of the side outputs' Dice-CE and KL, one of losses.SIDE_WEIGHTS. An output
+            of weight 0 has no gradient from them, and its Dice-CE is a record.
+        teacher: of losses.TEACHERS; "ema" needs "teacher" in a training dict: the logits of the
+            averaged network.
+        where: of losses.WHERE, the voxels of the KL.
 
     Returns:
         The total, and its terms as scalars still attached to the graph: "dice_ce_out",
         "dice_ce_dec4" .. "dice_ce_dec1", "dice_ce_enc1" .. "dice_ce_enc4", "kl_dec" and "kl_enc"
-        (with T^2, without alpha), "hint_dec" and "hint_enc" (without their weight).
+        (with T^2, without alpha), "kl_out" where the main output is taught, "hint_dec" and
+        "hint_enc" (without their weight).
 
     Raises:
         KeyError: `distil` is not a key of DISTIL.
@@ -60,22 +69,33 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
     """
     training = isinstance(outputs, dict)
     outputs = with_whole_logits(outputs) if training else {"out": outputs}
-    supervised = supervision_terms(outputs, label, supervise_encoder)
-    kl = {f"kl_{branch}": branch_kl(outputs[branch], temperature, include_background,
-                                    detach_teacher)
-          for branch in DISTIL[distil] if outputs.get(branch)}
+    weights = weights_by_name(outputs, side_weights)
+    supervised = supervision_terms(outputs, label, supervise_encoder, weights)
+    branches = [branch for branch in DISTIL[distil] if outputs.get(branch)]
+    if is_published(side_weights, teacher, where):
+        kl = {f"kl_{branch}": branch_kl(outputs[branch], temperature, include_background,
+                                        detach_teacher) for branch in branches}
+    else:
+        kl = taught_terms(outputs, label, branches, temperature, include_background,
+                          detach_teacher=detach_teacher, side_weights=side_weights,
+                          teacher=teacher, where=where)
     hints = hint_terms(outputs, detach_teacher) if training and hint_weight > 0 else {}
-    total = sum(supervised.values()) + alpha * sum(kl.values()) + hint_weight * sum(hints.values())
+    total = sum(weights[name.removeprefix("dice_ce_")] * term for name, term in supervised.items())
+    total = total + alpha * sum(kl.values()) + hint_weight * sum(hints.values())
     return total, supervised | kl | hints
 
 
-def supervision_terms(outputs: dict[str, Any], label: torch.Tensor,
-                      supervise_encoder: bool = False) -> dict[str, torch.Tensor]:
-    """Dice-CE of each output that sees the label, named after it."""
+def supervision_terms(outputs: dict[str, Any], label: torch.Tensor, supervise_encoder: bool,
+                      weights: dict[str, float]) -> dict[str, torch.Tensor]:
+    """Dice-CE of each output that sees the label, named after it; detached at weight 0."""
     target = one_hot(label, in_float32(outputs["out"]))
-    return {f"dice_ce_{name}": dice_ce_one_hot(in_float32(logits), target)
-            for name, logits in named_outputs(outputs).items()
-            if supervise_encoder or not name.startswith("enc")}
+    terms = {}
+    for name, logits in named_outputs(outputs).items():
+        if name.startswith("enc") and not supervise_encoder:
+            continue
+        logits = logits if weights[name] else logits.detach()
+        terms[f"dice_ce_{name}"] = dice_ce_one_hot(in_float32(logits), target)
+    return terms
 
 
 def named_outputs(outputs: dict[str, Any]) -> dict[str, Any]:

@@ -18,30 +18,46 @@ from . import fused_cpu, fused_torch
 from .dsd import DISTIL, hint_terms
 from .fused_plan import Plan, Slopes
 from .heads import Head, num_classes_of, tensors_of
+from .teachers import is_published, taught_terms, weights_by_name
 
 
 def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 1.0,
                    temperature: float = 3.0, include_background: bool = True, *,
                    distil: str = "both", detach_teacher: bool = False,
-                   supervise_encoder: bool = False,
-                   hint_weight: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+                   supervise_encoder: bool = False, hint_weight: float = 0.0,
+                   side_weights: str = "equal", teacher: str = "deepest",
+                   where: str = "everywhere") -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """losses.dsd_loss, fast: the same arguments, terms and gradients.
 
     Entries of `outputs` may be any losses.heads.Head. Sums are float64; logits in half precision
-    are widened piece by piece. It can be differentiated once.
+    are widened piece by piece. It can be differentiated once. The KL of other teachers, weights
+    or voxels than the published ones is computed as losses.dsd_loss does, at its cost.
 
     Raises:
         KeyError: `distil` is not a key of DISTIL.
         ValueError: a label on the CPU is outside 0..K-1, or `hint_weight` is above 0 and there
             are no hints.
     """
-    heads, names, plan = _plan(outputs, temperature, include_background, distil, detach_teacher,
-                               supervise_encoder)
+    published = is_published(side_weights, teacher, where)
+    weights = weights_by_name(outputs, side_weights)
+    heads, names, plan = _plan(outputs, temperature, include_background,
+                               distil if published else "none", detach_teacher,
+                               supervise_encoder, weights)
     _check_label(label, num_classes_of(heads[0]))
     values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
     terms = dict(zip(names, values.unbind(), strict=True))
-    supervised = values[:plan.num_supervised].sum()
+    if side_weights == "equal":
+        supervised = values[:plan.num_supervised].sum()
+    else:
+        supervised = sum(weights[name.removeprefix("dice_ce_")] * terms[name]
+                         for name in names[:plan.num_supervised])
     total = supervised + alpha * values[plan.num_supervised:].sum()
+    branches = [branch for branch in DISTIL[distil] if outputs.get(branch)]
+    if not published and branches:
+        kl = taught_terms(outputs, label, branches, temperature, include_background,
+                          detach_teacher=detach_teacher, side_weights=side_weights,
+                          teacher=teacher, where=where)
+        total, terms = total + alpha * sum(kl.values()), terms | kl
     if hint_weight > 0:
         hints = hint_terms(outputs, detach_teacher)
         total, terms = total + hint_weight * sum(hints.values()), terms | hints
@@ -49,8 +65,8 @@ def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 
 
 
 def _plan(outputs: dict[str, Any], temperature: float, include_background: bool, distil: str,
-          detach_teacher: bool,
-          supervise_encoder: bool) -> tuple[list[Head], list[str], Plan]:
+          detach_teacher: bool, supervise_encoder: bool,
+          weights: dict[str, float]) -> tuple[list[Head], list[str], Plan]:
     """The heads that take part, the names of the terms and who has which."""
     branches = {"dec": list(outputs.get("dec", [])), "enc": list(outputs.get("enc", []))}
     with_kl = [branch for branch in DISTIL[distil] if branches[branch]]
@@ -66,11 +82,13 @@ def _plan(outputs: dict[str, Any], temperature: float, include_background: bool,
     num_supervised = len(heads) if supervise_encoder else 1 + len(branches["dec"])
     plan = Plan(slice(0, num_supervised), tuple(slices[branch] for branch in with_kl),
                 temperature, 0 if include_background else 1, detach_teacher)
-    # Who learns nothing has no gradient at all, rather than one of zeros, which decays weights.
-    silent = {slices[branch].stop - 1 for branch in with_kl
-              if detach_teacher or len(branches[branch]) == 1}
-    heads = [_detached(head) if index in silent and index >= num_supervised else head
-             for index, head in enumerate(heads)]
+    # Heads that receive no loss get gradient None, not zeros: AdamW would decay them.
+    without_kl = {slices[branch].stop - 1 for branch in with_kl
+                  if detach_teacher or len(branches[branch]) == 1}
+    for index, name in enumerate(names):
+        is_supervised = index < num_supervised
+        if is_supervised and weights[name] == 0 or not is_supervised and index in without_kl:
+            heads[index] = _detached(heads[index])
     terms = [f"dice_ce_{name}" for name in names[:num_supervised]]
     return heads, terms + [f"kl_{branch}" for branch in with_kl], plan
 

@@ -11,6 +11,7 @@ from .boundary import boundary_sum
 from .dsd import DISTIL, Outputs, dsd_loss
 from .fused import fused_dsd_loss
 from .heads import whole_logits
+from .teachers import SIDE_WEIGHTS, TEACHERS, WHERE
 
 Target = torch.Tensor | dict[str, torch.Tensor]
 """A label (B, 1, H, W, D), or {"label": ..., "dist_map": (B, K, H, W, D)}; the map is optional."""
@@ -121,6 +122,8 @@ class DSDLoss(RunningLoss):
     Attributes:
         boundary_weight: None without shape priors; otherwise to be set anew in each epoch, see
             losses.boundary_weight.
+        kl_share: of `alpha` that counts, from 0 to 1; to be set in each epoch where the weight of
+            the KL grows with the epochs.
 
     Args:
         alpha: weight of the KL terms, at least 0.
@@ -130,6 +133,7 @@ class DSDLoss(RunningLoss):
         detach_teacher: whether teachers take no gradient from their students.
         supervise_encoder: whether the encoder outputs have a Dice-CE too.
         hint_weight: weight of the hints, at least 0; 0 leaves them out.
+        side_weights, teacher, where: of losses.SIDE_WEIGHTS, TEACHERS and WHERE.
         boundary_weight: at least 0; None leaves the shape priors out.
 
     Raises:
@@ -139,12 +143,19 @@ class DSDLoss(RunningLoss):
     def __init__(self, alpha: float = 1.0, temperature: float = 3.0,
                  include_background: bool = True, *, distil: str = "both",
                  detach_teacher: bool = False, supervise_encoder: bool = False,
-                 hint_weight: float = 0.0, boundary_weight: float | None = None):
+                 hint_weight: float = 0.0, side_weights: str = "equal",
+                 teacher: str = "deepest", where: str = "everywhere",
+                 boundary_weight: float | None = None):
         checks = [
             (0 <= alpha < math.inf, f"alpha must be at least 0, got {alpha}"),
             (0 < temperature < math.inf, f"temperature must be above 0, got {temperature}"),
             (distil in DISTIL, f"distil must be one of {', '.join(DISTIL)}, got {distil!r}"),
             (0 <= hint_weight < math.inf, f"hint_weight must be at least 0, got {hint_weight}"),
+            (side_weights in SIDE_WEIGHTS,
+             f"side_weights must be one of {', '.join(SIDE_WEIGHTS)}, got {side_weights!r}"),
+            (teacher in TEACHERS,
+             f"teacher must be one of {', '.join(TEACHERS)}, got {teacher!r}"),
+            (where in WHERE, f"where must be one of {', '.join(WHERE)}, got {where!r}"),
             (boundary_weight is None or 0 <= boundary_weight < math.inf,
              f"boundary_weight must be None or at least 0, got {boundary_weight}"),
         ]
@@ -159,6 +170,10 @@ class DSDLoss(RunningLoss):
         self.detach_teacher = detach_teacher
         self.supervise_encoder = supervise_encoder
         self.hint_weight = hint_weight
+        self.side_weights = side_weights
+        self.teacher = teacher
+        self.where = where
+        self.kl_share = 1.0
         self.boundary_weight = boundary_weight
 
     def terms(self, outputs, target):
@@ -171,11 +186,12 @@ class DSDLoss(RunningLoss):
         label, dist_map = split_target(target)
         training = isinstance(outputs, dict)
         function = fused_dsd_loss if training else dsd_loss
-        total, terms = function(outputs, label, self.alpha, self.temperature,
+        total, terms = function(outputs, label, self.alpha * self.kl_share, self.temperature,
                                 self.include_background, distil=self.distil,
                                 detach_teacher=self.detach_teacher,
                                 supervise_encoder=self.supervise_encoder,
-                                hint_weight=self.hint_weight)
+                                hint_weight=self.hint_weight, side_weights=self.side_weights,
+                                teacher=self.teacher, where=self.where)
         if self.boundary_weight is None:
             return total, terms
         if dist_map is not None:

@@ -49,6 +49,22 @@ class BoundaryWeight(Callback):
         self.loss.boundary_weight = boundary_weight(epoch, self.start, self.step)
 
 
+class KLRamp(Callback):
+    """Lets the weight of the KL grow linearly over the first epochs: from the epoch's number.
+
+    Laine and Aila, "Temporal ensembling", ICLR 2017: a teacher that knows nothing yet should not
+    be followed.
+    """
+
+    def __init__(self, loss: DSDLoss, epochs: float):
+        self.loss = loss
+        self.epochs = epochs
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Set the share of the 0-based epoch: 0 in the first, 1 from `epochs` on."""
+        self.loss.kl_share = min(1.0, epoch / self.epochs)
+
+
 class EpochOrder(Callback):
     """Tells the loader's sampler which epoch comes, on which order and crops depend.
 

@@ -11,6 +11,7 @@ from torchmanager.callbacks import Callback
 
 from configs.files import write_bytes, write_with
 
+from .mean_teacher import MeanTeacher
 from .random_states import random_states, restore_random_states
 
 FORMAT = 1
@@ -19,7 +20,8 @@ FORMAT = 1
 def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
                     history: list[dict[str, Any]], config: dict[str, Any],
                     scaler: torch.amp.GradScaler | None = None,
-                    position: dict[str, Any] | None = None) -> None:
+                    position: dict[str, Any] | None = None,
+                    mean_teacher: MeanTeacher | None = None) -> None:
     """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
 
     The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so that the file also
@@ -32,6 +34,8 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
              "optimizer": optimizer.state_dict(), **random_states(),
              "scaler": {} if scaler is None else scaler.state_dict(),
              "history": history, "config": config, "position": position}
+    if mean_teacher is not None:
+        state["mean_teacher"] = mean_teacher.state_dict()
     write_with(path, lambda file: torch.save(state, file))
 
 
@@ -60,7 +64,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
             optimizer: torch.optim.Optimizer,
-            scaler: torch.amp.GradScaler | None = None) -> list[dict[str, Any]]:
+            scaler: torch.amp.GradScaler | None = None,
+            mean_teacher: MeanTeacher | None = None) -> list[dict[str, Any]]:
     """Put network, optimiser, random generators and scaler where the checkpoint left them.
 
     How the optimiser computes its step (fused or not) and its weight decay are as it was built,
@@ -79,6 +84,8 @@ def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
     saved_scaler = checkpoint.get("scaler")  # older runs have none
     if scaler is not None and saved_scaler:
         scaler.load_state_dict(saved_scaler)
+    if mean_teacher is not None:
+        mean_teacher.load_state_dict(checkpoint["mean_teacher"])
     restore_random_states(checkpoint)
     return checkpoint["history"]
 
@@ -128,4 +135,4 @@ class SaveCheckpoints(Callback):
     def _save(self, name: str, position: dict[str, Any] | None = None) -> None:
         save_checkpoint(self.folder / name, self.manager.raw_model,
                         self.manager.compiled_optimizer, self.history, self.config,
-                        self.manager.scaler, position)
+                        self.manager.scaler, position, self.manager.mean_teacher)

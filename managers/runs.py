@@ -65,7 +65,7 @@ def _check_output(path: Path) -> None:
 # What a checkpoint's content depends on, with the cases that it has seen, and what changes nothing
 # but the rounding.
 SHAPES = ("method", "dataset", "dataset_definition", "fold", "network", "network_options",
-          "img_size", "upsampling", "optimizer")
+          "img_size", "upsampling", "optimizer", "encoder_heads")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
                "cache_dir", "device", "show_verbose", "use_multi_gpus", "resume", "overwrite",
                "compile", "channels_last", "fused", "tf32", "use_checkpoint", "deterministic")
@@ -86,6 +86,8 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
     changed = changed_settings(before, now)
     switched = {"hint_weight"} if 0 in (before.hint_weight, now.hint_weight) else set()
+    if "ema" in (before.teacher, now.teacher):  # its mean is in the checkpoint
+        switched.add("teacher")
     breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
     if breaking:
         raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
@@ -130,6 +132,7 @@ def network_of(config: TrainingConfig) -> nn.Module:
     return build_network(config.network, len(dataset.channels), dataset.num_classes,
                          config.img_size, self_distillation=config.method == "dsd",
                          upsampling=config.upsampling, hints=config.hint_weight > 0,
+                         encoder_heads=config.encoder_heads,
                          **config.network_options | checkpointing)
 
 

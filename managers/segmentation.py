@@ -12,6 +12,7 @@ from networks import SideOutputs
 from .distributed import Processes
 from .fast import in_channels_last
 from .inference import SlidingWindow, rolling_logits, whole_logits
+from .mean_teacher import MeanTeacher
 from .random_states import random_states
 from .trainer import Trainer
 from .validation_dice import ValidationDice, mean_dice
@@ -39,6 +40,8 @@ class SegmentationManager(Trainer):
         processes: those that train together; each has its share of every batch, and of the volumes
             that are validated (see data.training_loader, data.evaluation_loader).
         seed: of what the network draws at random, where there are several.
+        mean_teacher: whether to keep a mean of the network's weights, whose logits the loss gets
+            as outputs["teacher"].
 
     Differs from the authors' code: each loss is evaluated once a step (torchmanager 1.5 evaluates
     a dict of losses twice), nothing in the step waits for the device, and validation need not
@@ -49,7 +52,7 @@ class SegmentationManager(Trainer):
                  loss: RunningLoss | None, class_names: tuple[str, ...], roi_size: Sequence[int],
                  overlap: float = 0.25, window_batch: int = 4, val_every: int = 1, *,
                  amp: str = "off", compile: bool = False, channels_last: bool = False,
-                 processes: Processes | None = None, seed: int = 0):
+                 processes: Processes | None = None, seed: int = 0, mean_teacher: bool = False):
         processes = processes or Processes()
         self.dice = ValidationDice(class_names)
         super().__init__(processes.synchronised(network), optimizer, loss,
@@ -57,6 +60,7 @@ class SegmentationManager(Trainer):
         self.channels_last = channels_last
         if channels_last:
             in_channels_last(network)
+        self.mean_teacher = MeanTeacher(self.raw_model.network) if mean_teacher else None
         self._compile = compile
         self.seed = seed
         self._share: float | None = None
@@ -100,6 +104,8 @@ class SegmentationManager(Trainer):
         self.backward(self.scaler.scale(loss))
         self.scaler.step(self.compiled_optimizer)
         self.scaler.update()
+        if self.mean_teacher is not None:
+            self.mean_teacher.follow(self.raw_model.network)
         return {}
 
     def _loss_of(self, network: torch.nn.Module, images: torch.Tensor,
@@ -108,6 +114,8 @@ class SegmentationManager(Trainer):
         steps = {"whole": False} if isinstance(self.model, SideOutputs) else {}
         with self.autocast():
             outputs = network(images, **steps)
+            if self.mean_teacher is not None:
+                outputs["teacher"] = self.mean_teacher.logits(images)
         return self.compiled_losses(outputs, target)
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
@@ -169,14 +177,19 @@ class SegmentationManager(Trainer):
 
     def to_state(self) -> dict[str, Any]:
         """Weights, optimiser and random generators as they are, for a file."""
-        return {"network": self.raw_model.state_dict(),
-                "optimizer": self.compiled_optimizer.state_dict(), **random_states()}
+        state = {"network": self.raw_model.state_dict(),
+                 "optimizer": self.compiled_optimizer.state_dict(), **random_states()}
+        if self.mean_teacher is not None:
+            state["mean_teacher"] = self.mean_teacher.state_dict()
+        return state
 
     def fit(self, training_dataset: Any, /, epochs: int, val_dataset: Any = None,
             callbacks_list: list[Callback] | None = None, *, initial_epoch: int = 0,
             **kwargs: Any) -> torch.nn.Module:
         """Train and validate from `initial_epoch` to `epochs`; see Trainer.fit."""
         self._last_epoch = epochs - 1
+        if self.mean_teacher is not None:
+            self.mean_teacher.to(kwargs.get("device", torch.device("cpu")))
         try:
             return super().fit(training_dataset, epochs, val_dataset, callbacks_list,
                                initial_epoch=initial_epoch, **kwargs)

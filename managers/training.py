@@ -16,7 +16,7 @@ from configs.cli import LOGGER_NAME
 from losses import RunningLoss
 from reports import write_report
 
-from .callbacks import BoundaryWeight, EpochOrder, LearningRate, Progress, Record
+from .callbacks import BoundaryWeight, EpochOrder, KLRamp, LearningRate, Progress, Record
 from .checkpoints import SaveCheckpoints, load_checkpoint
 from .distributed import Processes
 from .evaluation import draw_cases, score, write_scores
@@ -50,7 +50,7 @@ def manager_of(config: TrainingConfig, network: nn.Module, optimizer: torch.opti
                                config.overlap, config.window_batch, config.val_every,
                                amp=config.amp, compile=config.compile,
                                channels_last=config.channels_last, processes=processes,
-                               seed=config.seed)
+                               seed=config.seed, mean_teacher=config.teacher == "ema")
 
 
 def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,
@@ -73,6 +73,8 @@ def training_callbacks(folder: Path, config: TrainingConfig, manager: Segmentati
     ]
     if config.shape_priors:
         callbacks.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
+    if config.kl_ramp > 0:
+        callbacks.append(KLRamp(manager.loss_fn, config.kl_ramp * config.epochs))
     if not manager.processes.is_main:
         return callbacks
     checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict())

@@ -1,5 +1,6 @@
 """Networks by name, and by Python path."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,9 +24,13 @@ NETWORKS: dict[str, Callable[..., LevelledNetwork]] = {
 }
 
 
+ENCODER_HEADS = ("shared", "own")
+
+
 def build_network(name: str, in_channels: int, num_classes: int, img_size: Sequence[int],
                   self_distillation: bool = False, upsampling: str = "shared",
-                  hints: bool = False, **options: Any) -> SideOutputs:
+                  hints: bool = False, encoder_heads: str = "shared",
+                  **options: Any) -> SideOutputs:
     """Build a network by name, with side outputs when `self_distillation` is true.
 
     Args:
@@ -37,6 +42,8 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
         self_distillation: adds the side heads; without, training returns {"out": logits}.
         upsampling: of the side heads: "shared" (published), "single" or "trilinear".
         hints: adds the pooled vectors of DSD's hints to the training outputs.
+        encoder_heads: "shared" as published (nnunet reads a decoder level and the encoder level
+            of its resolution by one head), or "own": no encoder level shares its head.
         options: by MONAI's names: feature_size, hidden_size, mlp_dim, num_heads (unetr);
             feature_size, legacy_patch_merging, use_checkpoint (swinunetr); filters, kernel_size,
             strides (nnunet); none (vnet); skip_connection, aspp, decoder_widths (resnet10-unet to
@@ -48,6 +55,9 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
     """
     if upsampling not in UPSAMPLINGS:
         raise ValueError(f"Unknown upsampling {upsampling!r}; known: {', '.join(UPSAMPLINGS)}.")
+    if encoder_heads not in ENCODER_HEADS:
+        raise ValueError(f"Unknown encoder_heads {encoder_heads!r}; known: "
+                         f"{', '.join(ENCODER_HEADS)}.")
     if hints and not self_distillation:
         raise ValueError("Hints are between the levels of self-distillation, which is off.")
     if name not in NETWORKS and ":" not in name:
@@ -66,7 +76,11 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
         plain = measured(name, plain, in_channels, num_classes, tuple(img_size), self_distillation)
     if not self_distillation:
         return SideOutputs(plain.network, num_classes, encoder_modules=plain.encoder_modules)
-    return SideOutputs(plain.network, num_classes, plain.decoder, plain.encoder, plain.initialise,
+    encoder = plain.encoder
+    if encoder_heads == "own":
+        encoder = tuple(dataclasses.replace(level, head=f"encoder_{number}")
+                        for number, level in enumerate(encoder, start=1))
+    return SideOutputs(plain.network, num_classes, plain.decoder, encoder, plain.initialise,
                        upsampling=upsampling, hints=hints, encoder_modules=plain.encoder_modules)
 
 

@@ -127,7 +127,8 @@ def test_an_absent_file_names_its_neighbours(saved):
 
 def test_best_is_chosen_by_dice_and_last_is_each_epoch(trained, tmp_path):
     network, optimizer = trained
-    manager = SimpleNamespace(raw_model=network, compiled_optimizer=optimizer, scaler=None)
+    manager = SimpleNamespace(raw_model=network, compiled_optimizer=optimizer, scaler=None,
+                              mean_teacher=None)
     history = []
     callback = SaveCheckpoints(tmp_path, manager, history, {})
     best = []
@@ -146,13 +147,15 @@ def test_best_is_chosen_by_dice_and_last_is_each_epoch(trained, tmp_path):
 
 
 def test_a_dice_of_zero_is_a_first_best(trained, tmp_path):
-    manager = SimpleNamespace(raw_model=trained[0], compiled_optimizer=trained[1], scaler=None)
+    manager = SimpleNamespace(raw_model=trained[0], compiled_optimizer=trained[1], scaler=None,
+                              mean_teacher=None)
     SaveCheckpoints(tmp_path, manager, HISTORY[:0], {}).on_epoch_end(0, {}, {"dice": 0.0})
     assert (tmp_path / "best.model").is_file()
 
 
 def test_the_best_of_earlier_epochs_counts(trained, tmp_path):
-    manager = SimpleNamespace(raw_model=trained[0], compiled_optimizer=trained[1], scaler=None)
+    manager = SimpleNamespace(raw_model=trained[0], compiled_optimizer=trained[1], scaler=None,
+                              mean_teacher=None)
     callback = SaveCheckpoints(tmp_path, manager, list(HISTORY), {})
     callback.on_epoch_end(2, {}, {"dice": 0.2})
     assert not (tmp_path / "best.model").exists()
