@@ -99,10 +99,11 @@ def report(study: Study, source: Any, log: logging.Logger) -> None:
 NOTE = """\
 Mean and standard deviation over the test cases, each the mean over its classes and seeds, on the
 label files' own grid, best.model. Differences are of the same case; 95 % CI: percentile bootstrap
-over cases; p: Wilcoxon signed-rank, two-sided; p Holm: corrected over the comparisons of a metric.
-"better" or "worse" is said where p Holm is below 0.05 and the interval leaves out zero. Cases are
-what is resampled: how much a seed, a draw of labelled cases or the one pre-training changes is not
-in the intervals."""
+over cases; over runs: t interval over the pairs of seeds, each with its own draw of labelled cases;
+p: Wilcoxon signed-rank, two-sided; p Holm: corrected over the comparisons of a metric. "better" or
+"worse" needs at least three pairs, p Holm below 0.05 and two intervals that leave out zero; "level"
+is said where the 90 % t interval lies within 0.3 points of Dice. How much another pre-training
+would change is in none of the intervals."""
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from metrics import bootstrap_interval
-from metrics.repeats import case_means, judge, mean_over_seeds, overall_comparisons
+from metrics.repeats import VERDICTS, case_means, compare_runs, judge, mean_over_seeds
+from metrics.statistics import sample_deviation
 from reports.canvas import PALETTE, new_figure, save_png, write_at
 from reports.tables import metric_title
 
@@ -25,7 +24,7 @@ def arm_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> li
     """A line per arm: mean and deviation over the test cases, and its 95 % interval.
 
     A case's value is the mean over its classes and the seeds; the deviation is between cases,
-    "between_seeds" that of the seeds' means (None for a single one), both with ddof = 0.
+    "between_seeds" that of the seeds' means (None for a single one); sample deviations.
 
     Args:
         tables: by (labels, start, method), of each seed the rows of its test cases.
@@ -38,9 +37,9 @@ def arm_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> li
             low, high = bootstrap_interval(values)
             means = [case_means(rows, metric).mean() for rows in seeds]
             line |= {"cases": values.size, f"{metric}_mean": float(values.mean()),
-                     f"{metric}_std": float(values.std()), f"{metric}_ci_low": low,
+                     f"{metric}_std": sample_deviation(values), f"{metric}_ci_low": low,
                      f"{metric}_ci_high": high,
-                     f"{metric}_between_seeds": float(np.std(means)) if len(means) > 1 else None}
+                     f"{metric}_between_seeds": sample_deviation(means)}
         lines.append(line)
     return lines
 
@@ -54,10 +53,11 @@ def difference_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]
     for labels, start, method in tables:
         if start != "scratch" or (labels, "pretrained", method) not in tables:
             continue
-        scratch, pretrained = (mean_over_seeds(tables[labels, start, method])
-                               for start in ("scratch", "pretrained"))
+        seeds = zip(tables[labels, "scratch", method], tables[labels, "pretrained", method],
+                    strict=True)
+        pairs = {(1, number): pair for number, pair in enumerate(seeds)}
         lines += [{"metric": one["metric"], "labels": labels, "method": method} | one
-                  for one in overall_comparisons(scratch, pretrained, METRICS)]
+                  for one in compare_runs(pairs, METRICS)]
     lines.sort(key=lambda line: METRICS.index(line["metric"]))
     judge(lines)
     return lines
@@ -70,16 +70,14 @@ def conclusion(differences: Sequence[Mapping[str, Any]]) -> str:
     sentences = []
     for metric in METRICS:
         family = [line for line in differences if line["metric"] == metric]
-        found = {verdict: [f"{line['labels']} labels {_WORDS[line['method']]}" for line in family
-                           if line["verdict"] == verdict] for verdict in ("better", "worse")}
-        told = [f"{verdict} at {', '.join(arms)}" for verdict, arms in found.items() if arms]
-        rest = len(family) - sum(map(len, found.values()))
-        if rest:
-            told.append(f"no difference shown in {rest} of {len(family)} comparisons")
-        sentences.append(f"{metric_title(metric)}: pre-training is {'; '.join(told)}."
-                         if rest < len(family) else
-                         f"{metric_title(metric)}: no benefit of pre-training is shown in any of "
-                         f"the {len(family)} comparisons.")
+        told = []
+        for verdict in VERDICTS:
+            arms = [f"{line['labels']} labels {_WORDS[line['method']]}" for line in family
+                    if line["verdict"] == verdict]
+            if arms:
+                told.append(f"{verdict} at {', '.join(arms)}")
+        sentences.append(f"{metric_title(metric)}, pre-trained against scratch: "
+                         f"{'; '.join(told)}.")
     return "\n".join(sentences)
 
 
@@ -88,22 +86,27 @@ def study_table(lines: Sequence[Mapping[str, Any]], differences: Sequence[Mappin
     """The text: arms, differences, what they say, and notes."""
     header = ["labels", "method", "start", "Dice", "HD95 [mm]", "cases", "seeds"]
     body = [[str(line["labels"]), _WORDS[line["method"]], _WORDS[line["start"]],
-             f"{line['dice_mean']:.3f} +- {line['dice_std']:.3f}",
-             f"{line['hd95_mm_mean']:.2f} +- {line['hd95_mm_std']:.2f}",
+             _spread(line, "dice", 3), _spread(line, "hd95_mm", 2),
              str(line["cases"]), str(line["seeds"])] for line in lines]
     compared = ["pre-trained - scratch", "labels", "method", "mean", "95 % CI",
-                "better/equal/worse", "p", "p Holm", ""]
+                "over runs", "better/equal/worse", "p", "p Holm", ""]
     rows = [_difference_cells(line) for line in differences]
     return "\n".join([*_aligned(header, body), "", *_aligned(compared, rows), "",
                       conclusion(differences), "", *notes])
 
 
+def _spread(line: Mapping[str, Any], metric: str, digits: int) -> str:
+    mean, std = f"{line[f'{metric}_mean']:.{digits}f}", line[f"{metric}_std"]
+    return mean if std is None else f"{mean} +- {std:.{digits}f}"
+
+
 def _difference_cells(line: Mapping[str, Any]) -> list[str]:
     digits = 3 if line["metric"] == "dice" else 2
-    interval = ("-" if line["ci_low"] is None else
-                f"{line['ci_low']:+.{digits}f} to {line['ci_high']:+.{digits}f}")
+    intervals = ["-" if line[f"{unit}_low"] is None else
+                 f"{line[f'{unit}_low']:+.{digits}f} to {line[f'{unit}_high']:+.{digits}f}"
+                 for unit in ("ci", "run")]
     return [metric_title(line["metric"]), str(line["labels"]), _WORDS[line["method"]],
-            f"{line['mean_difference']:+.{digits}f}", interval,
+            f"{line['mean_difference']:+.{digits}f}", *intervals,
             f"{line['wins']}/{line['ties']}/{line['losses']}",
             *("-" if line[p] is None else f"{line[p]:.4f}" for p in ("p", "p_holm")),
             line["verdict"]]

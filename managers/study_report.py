@@ -53,7 +53,7 @@ def write_report(config: StudyConfig, progress: Mapping[str, Progress]) -> str:
         {key: value for key, value in run.items() if key != "command"} for run in runs])
     _write_or_remove(folder / "table.csv", lines)
     _write_or_remove(folder / "gains.csv", [line | {
-        key: "" if line[key] is None else f"{line[key]:.4g}" for key in ("p", "p_holm")}
+        key: "" if line[key] is None else f"{line[key]:.4g}" for key in ("p", "p_holm", "p_level")}
         for line in gains])
     average = {} if published is None else {
         metric: average_gain(gains, published["method"], metric) for metric in METRICS}

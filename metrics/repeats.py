@@ -11,12 +11,23 @@ from typing import Any
 import numpy as np
 
 from .comparison import OVERALL, compare, higher_is_better, holm, paired_values
+from .run_statistics import (
+    MIN_RUNS,
+    bootstrap_runs_and_cases,
+    equivalence_p,
+    most_influential_case,
+    t_interval,
+)
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
-LEVEL = 0.05  # of p Holm
-BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
+LEVEL = 0.05  # of p Holm and of the test of equivalence
+BETTER, WORSE, EQUIVALENT, NOT_SHOWN = "better", "worse", "level", "no difference shown"
+TOO_FEW_RUNS = f"fewer than {MIN_RUNS} paired runs"
+VERDICTS = (BETTER, WORSE, EQUIVALENT, NOT_SHOWN, TOO_FEW_RUNS)
+MARGINS = {"dice": 0.003}
+"""Differences up to this are called level, by metric; metrics without a margin never are."""
 
 
 def mean_over_seeds(tables: Sequence[Rows]) -> list[Row]:
@@ -70,15 +81,84 @@ def overall_comparisons(a: Rows, b: Rows, metrics: Sequence[str]) -> list[Row]:
             for metric in metrics if metric in found]
 
 
+def over_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metric: str) -> Row:
+    """What the pairs of runs say of a metric, B - A, with a run as the unit.
+
+    Args:
+        pairs: by run, such as (fold, seed), the rows of the baseline A and of B.
+
+    Returns:
+        "runs"; "run_mean", the mean over pairs of the mean difference over cases; "run_low" and
+        "run_high", its 95 % t interval; "both_low" and "both_high", the 95 % bootstrap interval
+        over runs and cases; "gain_low" and "gain_high", the extremes of the pairs; "p_level", of
+        the test of equivalence, None for a metric without a margin; "influential_case" and
+        "mean_without", of the cases' means over runs. Numbers that do not exist are None.
+
+    Raises:
+        ValueError: see `metrics.paired_values`.
+    """
+    by_cases: dict[tuple[str, ...], list[np.ndarray]] = {}
+    run_means = []
+    for rows_a, rows_b in pairs.values():
+        paired = paired_values(rows_a, rows_b, metric)
+        differences = paired.differences[:, 0]
+        order = np.argsort(paired.case_ids)
+        by_cases.setdefault(tuple(sorted(paired.case_ids)), []).append(differences[order])
+        run_means.append(float(np.nanmean(differences)))
+    groups = [np.stack(group) for group in by_cases.values()]
+    case_ids, differences = _means_of_cases(by_cases)
+    index, without = most_influential_case(differences)
+    low, high = t_interval(run_means)
+    both_low, both_high = bootstrap_runs_and_cases(groups)
+    margin = MARGINS.get(metric)
+    return {"runs": len(run_means), "run_mean": float(np.mean(run_means)),
+            "run_low": low, "run_high": high, "both_low": both_low, "both_high": both_high,
+            "gain_low": min(run_means), "gain_high": max(run_means),
+            "p_level": None if margin is None else equivalence_p(run_means, margin),
+            "influential_case": None if index is None else case_ids[index],
+            "mean_without": without}
+
+
+def compare_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metrics: Sequence[str]) -> list[Row]:
+    """A line per metric: `overall_comparisons` of the cases beside `over_runs`; not judged yet.
+
+    Args:
+        pairs: by (fold, seed), the rows of the baseline A and of B.
+
+    Raises:
+        ValueError: see `mean_over_runs` and `compare`.
+    """
+    before, after = (mean_over_runs({run: pair[side] for run, pair in pairs.items()})
+                     for side in (0, 1))
+    return [line | over_runs(pairs, line["metric"])
+            for line in overall_comparisons(before, after, metrics)]
+
+
+def _means_of_cases(by_cases: Mapping[tuple[str, ...], Sequence[np.ndarray]],
+                    ) -> tuple[list[str], np.ndarray]:
+    """Every case once, and its mean difference over the runs that scored it, (N,)."""
+    found: dict[str, list[float]] = {}
+    for case_ids, runs in by_cases.items():
+        for differences in runs:
+            for case_id, value in zip(case_ids, differences, strict=True):
+                found.setdefault(case_id, []).append(value)
+    return list(found), np.array([np.mean(values) for values in found.values()])
+
+
 def judge(lines: Iterable[Row]) -> None:
     """Correct a family of tests for each other, and say what each shows; changes the lines.
 
-    "p_holm" corrects the p of Wilcoxon's test over all lines of a metric. "verdict" is "better" or
-    "worse" where p_holm is below LEVEL and the interval leaves out zero, else "no difference
-    shown".
+    "p_holm" corrects the p of Wilcoxon's test over all lines of a metric. "verdict" is
+
+    - "fewer than 3 paired runs", whatever the cases say: a run is the unit of a verdict;
+    - "better" or "worse" where p_holm is below LEVEL and zero lies outside both intervals, the one
+      over cases and the t interval over runs;
+    - "level" where the test of equivalence has a p below LEVEL;
+    - "no difference shown" otherwise.
 
     Args:
-        lines: with "metric", "p", "ci_low", "ci_high" and "mean_difference".
+        lines: of `overall_comparisons` and `over_runs` together: "metric", "p", "ci_low",
+            "ci_high", "mean_difference", "runs", "run_low", "run_high", "p_level".
     """
     families: dict[str, list[Row]] = {}
     for line in lines:
@@ -90,9 +170,17 @@ def judge(lines: Iterable[Row]) -> None:
 
 
 def _verdict(line: Row) -> str:
-    sure = (line["p_holm"] is not None and line["p_holm"] < LEVEL and line["ci_low"] is not None
-            and not line["ci_low"] <= 0 <= line["ci_high"])
-    if not sure:
-        return NOT_SHOWN
-    rose = line["mean_difference"] > 0
-    return BETTER if rose == higher_is_better(line["metric"]) else WORSE
+    if line["runs"] < MIN_RUNS:
+        return TOO_FEW_RUNS
+    significant = line["p_holm"] is not None and line["p_holm"] < LEVEL
+    if (significant and _leaves_out_zero(line["ci_low"], line["ci_high"])
+            and _leaves_out_zero(line["run_low"], line["run_high"])):
+        rose = line["mean_difference"] > 0
+        return BETTER if rose == higher_is_better(line["metric"]) else WORSE
+    if line["p_level"] is not None and line["p_level"] < LEVEL:
+        return EQUIVALENT
+    return NOT_SHOWN
+
+
+def _leaves_out_zero(low: float | None, high: float | None) -> bool:
+    return low is not None and not low <= 0 <= high

@@ -15,10 +15,11 @@ from .case import METRICS_MM, METRICS_VOXELS, check_class_names
 def summarise(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> dict[str, Any]:
     """Summarise the rows of `case_metrics` over cases, each row with its "case_id" added.
 
-    "std" is the population standard deviation (ddof=0). NaN values are left out and "n" counts the
-    values that remain; "mean" and "std" are None when none does. "metrics" pools every case and
-    foreground class; "mean_foreground_dice" is the mean of the per-class mean Dice over the classes
-    that have one, so each class weighs the same however many cases lack it.
+    "std" is the sample standard deviation (ddof=1). NaN values are left out and "n" counts the
+    values that remain; "mean" and "median" are None when none does, "std" when fewer than two do.
+    "metrics" pools every case and foreground class; "mean_foreground_dice" is the mean of the
+    per-class mean Dice over the classes that have one, so each class weighs the same however many
+    cases lack it.
     Differs from the authors' code: there one case without one class makes the mean Dice NaN.
 
     Args:
@@ -26,8 +27,9 @@ def summarise(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> 
         class_names: name of each class, background first.
 
     Returns:
-        "num_cases"; "metrics": {metric: {"mean", "std", "n"}}; "per_class": {class_name: the same};
-        "mean_foreground_dice"; "num_empty": {"both", "prediction", "label"}: number of rows;
+        "num_cases"; "metrics": {metric: {"mean", "std", "median", "n"}}; "per_class": {class_name:
+        the same}; "mean_foreground_dice"; "num_empty": {"both", "prediction", "label"}: number of
+        rows;
         "empty_cases": {"case_id", "class_name", "empty"} of each row with exactly one mask empty.
 
     Raises:
@@ -65,8 +67,14 @@ def _per_metric(
 def _moments(values: Sequence[float]) -> dict[str, float | int | None]:
     finite = [value for value in values if not math.isnan(value)]
     if not finite:
-        return {"mean": None, "std": None, "n": 0}
-    return {"mean": float(np.mean(finite)), "std": float(np.std(finite)), "n": len(finite)}
+        return {"mean": None, "std": None, "median": None, "n": 0}
+    return {"mean": float(np.mean(finite)), "std": sample_deviation(finite),
+            "median": float(np.median(finite)), "n": len(finite)}
+
+
+def sample_deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation with ddof=1; None for fewer than two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _check_rows(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from metrics import METRICS_MM, METRICS_VOXELS, summarise
+from metrics.statistics import sample_deviation
 
 from .canvas import PALETTE, new_figure, save_png, write_at
 from .tables import summary_table
@@ -58,7 +59,7 @@ def summarise_folds(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         the summary over all cases; "folds": a list of {"fold", "num_cases",
-        "mean_foreground_dice", "metrics", "per_class"}; "between_folds": mean and population
+        "mean_foreground_dice", "metrics", "per_class"}; "between_folds": mean and sample
         standard deviation of the folds' mean foreground Dice.
 
     Raises:
@@ -73,7 +74,7 @@ def summarise_folds(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     dice = [fold["mean_foreground_dice"] for fold in folds
             if fold["mean_foreground_dice"] is not None]
     between = {"mean": float(np.mean(dice)) if dice else None,
-               "std": float(np.std(dice)) if dice else None, "n": len(dice)}
+               "std": sample_deviation(dice), "n": len(dice)}
     return summarise(rows, names) | {"folds": folds, "between_folds": between}
 
 
@@ -94,8 +95,9 @@ def fold_table(summary: Mapping[str, Any], experiments: Sequence[str] = (),
         lines.append(f"{fold['fold']:>4}  {fold['num_cases']:>5}  {dice}  {name}".rstrip())
     between = summary["between_folds"]
     if between["n"]:
-        lines.append(f"mean Dice of the {between['n']} folds: {between['mean']:.3f} +- "
-                     f"{between['std']:.3f} (standard deviation between folds)")
+        spread = "" if between["std"] is None else \
+            f" +- {between['std']:.3f} (sample standard deviation between folds)"
+        lines.append(f"mean Dice of the {between['n']} folds: {between['mean']:.3f}{spread}")
     if chosen:
         lines.append("The validation cases also chose each fold's best.model, so these numbers "
                      "flatter it a little.")

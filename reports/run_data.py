@@ -13,6 +13,7 @@ from configs import experiment_dir
 from configs.cross_validation import cross_validation_dir
 from configs.files import read_json
 from metrics import bootstrap_interval, compare, shared_metrics
+from metrics.repeats import Rows, compare_runs, judge
 
 from .folds import class_names_of, read_per_case
 from .views import FILE, MAX_VOXELS, CaseView, read_views, thinning
@@ -164,7 +165,8 @@ def page_data(experiments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for other in experiments[1:]:
         metrics = [m for m in metrics if m in shared_metrics(first["rows"], other["rows"])]
         comparisons.append({"a": first["name"], "b": other["name"],
-                            "results": compare(first["rows"], other["rows"])})
+                            "results": compare(first["rows"], other["rows"]),
+                            "verdicts": _verdicts(first["rows"], other["rows"], metrics)})
     return _finite({
         "metrics": metrics, "class_names": first["class_names"], "comparisons": comparisons,
         "experiments": [{
@@ -174,6 +176,31 @@ def page_data(experiments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                                                     *metrics) if key in row}
                      for row in one["rows"]],
             "runs": one["runs"]} for one in experiments]})
+
+
+def _verdicts(rows_a: Rows, rows_b: Rows, metrics: Sequence[str]) -> list[Row]:
+    """What B shows against A, per metric; the folds of two cross-validations are pairs of runs."""
+    folds_a, folds_b = _by_fold(rows_a), _by_fold(rows_b)
+    same_folds = {fold: _case_ids(rows) for fold, rows in folds_a.items()} == {
+        fold: _case_ids(rows) for fold, rows in folds_b.items()}
+    pairs = {(1, 0): (rows_a, rows_b)}
+    if same_folds:
+        pairs = {(fold, 0): (rows, folds_b[fold]) for fold, rows in folds_a.items()}
+    lines = compare_runs(pairs, metrics)
+    judge(lines)
+    return [{key: line[key] for key in ("metric", "mean_difference", "runs", "run_low",
+                                        "run_high", "verdict")} for line in lines]
+
+
+def _by_fold(rows: Rows) -> dict[int, list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.get("fold", 1), []).append(row)
+    return found
+
+
+def _case_ids(rows: Rows) -> set[str]:
+    return {row["case_id"] for row in rows}
 
 
 def shown_views(experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

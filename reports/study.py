@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from metrics.repeats import Rows, case_means, judge, mean_over_runs, overall_comparisons
+from metrics.repeats import Rows, case_means, compare_runs, judge, mean_over_runs
+from metrics.statistics import sample_deviation
 
 METRICS = ("dice", "hd95_mm", "msd_mm")
 
@@ -24,8 +25,9 @@ def arm_lines(arms: Mapping[Arm, Runs]) -> list[Row]:
     """A line per arm: of each metric its mean, and how far runs and cases lie apart.
 
     "METRIC_mean" is the mean over the runs (folds and seeds) of the run's mean over its cases,
-    "METRIC_std" the standard deviation between the runs (None for a single one),
-    "METRIC_case_std" that between cases, each the mean over its classes and runs; ddof = 0.
+    "METRIC_std" the sample standard deviation between the runs (None for a single one),
+    "METRIC_case_std" and "METRIC_case_median" those of the cases, each the mean over its classes
+    and runs.
     """
     lines = []
     for (dataset, network, method), runs in arms.items():
@@ -37,8 +39,9 @@ def arm_lines(arms: Mapping[Arm, Runs]) -> list[Row]:
             means = [float(np.nanmean(case_means(rows, metric))) for rows in runs.values()]
             cases = case_means(pooled, metric)
             line |= {"cases": cases.size, f"{metric}_mean": float(np.mean(means)),
-                     f"{metric}_std": float(np.std(means)) if len(means) > 1 else None,
-                     f"{metric}_case_std": float(np.nanstd(cases))}
+                     f"{metric}_std": sample_deviation(means),
+                     f"{metric}_case_std": sample_deviation(cases[~np.isnan(cases)]),
+                     f"{metric}_case_median": float(np.nanmedian(cases))}
         lines.append(line)
     return lines
 
@@ -65,23 +68,19 @@ def paired_arms(arms: Mapping[Arm, Runs], baseline: str) -> dict[Arm, tuple[list
 def gain_lines(arms: Mapping[Arm, Runs], baseline: str) -> list[Row]:
     """A line per metric and arm but the baseline's: the paired comparison with the baseline.
 
-    The keys of `metrics.compare` ("mean_a" the baseline's); "p_holm" and "verdict" of
-    `metrics.repeats.judge`, over all lines of a metric. "runs" counts the pairs of runs, "seeds"
-    their seeds; "gain_low" and "gain_high" are the extremes of the pairs' mean differences.
+    The keys of `metrics.compare` ("mean_a" the baseline's) and of `metrics.repeats.over_runs`;
+    "p_holm" and "verdict" of `metrics.repeats.judge`, over all lines of a metric. "runs" counts
+    the pairs of runs, "seeds" their seeds.
     """
     lines = []
-    for arm, (before, after) in paired_arms(arms, baseline).items():
-        dataset, network, method = arm
-        pairs = {key: (arms[dataset, network, baseline][key], rows)
-                 for key, rows in arms[arm].items() if key in arms[dataset, network, baseline]}
-        for found in overall_comparisons(before, after, METRICS):
-            metric = found["metric"]
-            of_runs = [float(np.nanmean(case_means(b, metric)) - np.nanmean(case_means(a, metric)))
-                       for a, b in pairs.values()]
-            lines.append({"dataset": dataset, "network": network, "method": method,
-                          "baseline": baseline, "runs": len(pairs),
-                          "seeds": len({seed for _, seed in pairs}),
-                          "gain_low": min(of_runs), "gain_high": max(of_runs)} | found)
+    for (dataset, network, method), runs in arms.items():
+        others = arms.get((dataset, network, baseline), {})
+        pairs = {key: (others[key], runs[key]) for key in sorted(runs) if key in others}
+        if method == baseline or not pairs:
+            continue
+        about = {"dataset": dataset, "network": network, "method": method, "baseline": baseline,
+                 "seeds": len({seed for _, seed in pairs})}
+        lines += [about | line for line in compare_runs(pairs, METRICS)]
     lines.sort(key=lambda line: METRICS.index(line["metric"]))  # stable: arms stay in order
     judge(lines)
     return lines

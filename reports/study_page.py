@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metrics.repeats import BETTER, LEVEL, NOT_SHOWN, WORSE
+from metrics.repeats import BETTER, EQUIVALENT, LEVEL, MARGINS, NOT_SHOWN, VERDICTS, WORSE
+from metrics.run_statistics import MIN_RUNS
 
 from .study import METRICS, average_gain
 
@@ -18,14 +19,21 @@ COMPLETE, PARTIAL, MISSING, UNSCORED = "complete", "partial", "missing", "not sc
 
 NOTE = f"""\
 Dice in %, distances in mm on the resampled grid, best.model of each run. A table entry is the mean
-over runs (folds and seeds) of the mean over cases and classes, +- the standard deviation between
-runs (of one run there is none). MSD is the mean distance from the predicted surface to that of the
-label. Differences are method - baseline of the same case, of the folds and seeds that both have:
-more Dice and less distance are gains. 95 % CI: percentile bootstrap over cases. p: Wilcoxon
-signed-rank over cases, two-sided; p Holm: corrected over all comparisons of a metric. "{BETTER}" or
-"{WORSE}" is said where p Holm is below {LEVEL} and the interval leaves out zero, otherwise
-"{NOT_SHOWN}". Cases are what is resampled: how much another seed changes is not in
-the intervals, and is seen from the range over pairs of runs alone."""
+over runs (folds and seeds) of the mean over cases and classes, +- the sample standard deviation between runs. MSD is the
+mean distance from the predicted surface to that of the label. Differences are method - baseline of
+the same case, fold and seed: more Dice and less distance are gains.
+
+- Over cases: percentile bootstrap over cases, for these trained networks. p: Wilcoxon signed-rank
+  over cases, two-sided; p Holm: corrected over all comparisons of a metric.
+- Over runs: Student's t interval over the pairs of runs, for the methods. Over runs and cases:
+  bootstrap over both; too narrow with few runs.
+- Without one case: the mean difference without the case that moves it most.
+- p level: two one-sided t tests over runs that the difference of Dice lies within
+  +-{100 * MARGINS["dice"]:g} points.
+
+A verdict needs at least {MIN_RUNS} pairs of runs. "{BETTER}" or "{WORSE}" needs p Holm below
+{LEVEL} and zero outside the intervals over cases and over runs; "{EQUIVALENT}" needs p level below
+{LEVEL}; otherwise "{NOT_SHOWN}", which does not mean that there is none."""
 
 
 def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Sequence[Line],
@@ -84,18 +92,34 @@ def _arm_table(arms: Sequence[Line], gains: Sequence[Line]) -> list[str]:
 def _gain_table(gains: Sequence[Line]) -> list[str]:
     if not gains:
         return ["No pair of runs is complete: nothing is compared."]
-    rows = [[_GAINS[one["metric"]], one["dataset"], one["network"],
-             f"{one['method']} - {one['baseline']}", _signed(one["metric"], one["mean_difference"]),
-             _interval(one["metric"], one["ci_low"], one["ci_high"]),
-             _interval(one["metric"], one["gain_low"], one["gain_high"]),
-             f"{one['wins']}/{one['ties']}/{one['losses']}", _p(one["p"]), _p(one["p_holm"]),
-             one["verdict"]] for one in gains]
-    return _table(["", "dataset", "network", "difference", "mean", "95 % CI", "over pairs of runs",
-                   "cases better/equal/worse", "p", "p Holm", "verdict"], rows)
+    rows, details = [], []
+    for one in gains:
+        metric = one["metric"]
+        who = [_GAINS[metric], one["dataset"], one["network"],
+               f"{one['method']} - {one['baseline']}"]
+        intervals = {unit: _interval(metric, one[f"{unit}_low"], one[f"{unit}_high"])
+                     for unit in ("ci", "run", "both", "gain")}
+        rows.append([*who, _signed(metric, one["mean_difference"]), intervals["ci"],
+                     intervals["run"], str(one["runs"]), one["verdict"]])
+        details.append([*who, _signed(metric, one["median_difference"]), _without_one_case(one),
+                        intervals["gain"], intervals["both"],
+                        f"{one['wins']}/{one['ties']}/{one['losses']}",
+                        *(_p(one[p]) for p in ("p", "p_holm", "p_level"))])
+    return [*_table(["", "dataset", "network", "difference", "mean", "95 % over cases",
+                     "95 % over runs", "pairs of runs", "verdict"], rows), "",
+            *_table(["", "dataset", "network", "difference", "median of cases",
+                     "mean without one case", "lowest to highest run", "95 % over runs and cases",
+                     "cases better/equal/worse", "p", "p Holm", "p level"], details)]
+
+
+def _without_one_case(one: Line) -> str:
+    if one["mean_without"] is None:
+        return "-"
+    return f"{_signed(one['metric'], one['mean_without'])} ({one['influential_case']})"
 
 
 def _conclusions(gains: Sequence[Line]) -> list[str]:
-    """What the tests say of each method, whatever it is."""
+    """The verdicts of each method, counted over data sets and networks."""
     lines = []
     for method, baseline in dict.fromkeys((one["method"], one["baseline"]) for one in gains):
         told = []
@@ -104,13 +128,13 @@ def _conclusions(gains: Sequence[Line]) -> list[str]:
                         if (one["method"], one["metric"]) == (method, metric)]
             if verdicts:
                 counts = ", ".join(f"{verdict} in {verdicts.count(verdict)}"
-                                   for verdict in (BETTER, WORSE, NOT_SHOWN)
-                                   if verdict in verdicts)
+                                   for verdict in VERDICTS if verdict in verdicts)
                 told.append(f"{_GAINS[metric].partition(' ')[0]} {counts} of {len(verdicts)}")
         lines.append(f"- {method} against {baseline}: {'; '.join(told)}.")
-    if gains and max(one["runs"] for one in gains) == 1:
-        lines += ["", "Of a single pair of runs each: the tests are about these trained networks, "
-                      "not about what the same methods give with another seed."]
+    if gains and max(one["runs"] for one in gains) < MIN_RUNS:
+        lines += ["", f"Fewer than {MIN_RUNS} pairs of runs each: intervals and tests are about "
+                      f"these trained networks, not about what the same methods give with another "
+                      f"seed."]
     return lines
 
 

@@ -156,25 +156,27 @@ function comparison() {
     const p = value => value === null ? "" : value < 0.0001 ? "<0.0001" : value.toFixed(4);
     const rows = one.results.map(result => {
       const {metric, mean_difference: gain} = result;
-      const better = isDice(metric) ? gain > 0 : gain < 0, p_value = result.p_holm ?? result.p;
-      const sure = p_value !== null && p_value < 0.05 && result.ci_low !== null
-        && (result.ci_low > 0 || result.ci_high < 0);
-      const cell = make("span", {className: !sure ? "" : better ? "better" : "worse"},
-        signed(gain, metric) + (!sure ? "" : better ? " better" : " worse"));
       return [`${titleOf(metric)}, ${result.class_name}`, show(result.mean_a, metric),
-        show(result.mean_b, metric), cell,
+        show(result.mean_b, metric), signed(gain, metric),
         result.ci_low === null ? "–"
           : `${signed(result.ci_low, metric)} to ${signed(result.ci_high, metric)}`,
         `${result.wins}/${result.ties}/${result.losses}`, p(result.p), p(result.p_holm)];
     });
+    byId("compared").append(make("p", {className: "verdict"},
+      one.verdicts.map(({metric, verdict, run_low, run_high}) => `${titleOf(metric)}: ${verdict}` +
+        (run_low === null ? ""
+          : ` (over runs ${signed(run_low, metric)} to ${signed(run_high, metric)})`)).join("; ")));
     byId("compared").append(make("div", {className: "scroll"}, table(
       ["", "A", letter, `${letter} − A`, "95 % interval", `${letter} wins/ties/losses`, "p",
         "p Holm"], rows)));
   });
   byId("compared").append(make("p", {className: "note"},
     "Paired by case. p: Wilcoxon signed-rank, two-sided; p Holm: corrected over the classes of " +
-    "a metric. Better or worse is said where that p (of overall: p) is below 0.05 and the interval " +
-    "leaves out 0; otherwise no difference is shown, which does not mean that there is none." +
+    "a metric. Intervals and tests over cases are about these trained networks. A verdict on the " +
+    "methods needs three pairs of runs or more, such as the folds of two cross-validations: better " +
+    "or worse where p of the overall row is below 0.05 and 0 lies outside both " +
+    "intervals, over cases and over runs; level where the 90 % interval over runs lies within " +
+    "0.3 points of Dice; otherwise no difference is shown, which does not mean that there is none." +
     (EXPERIMENTS.some(one => one.about.folds) ? " The folds' training sets overlap, so that cases " +
     "are not quite independent: read a p near 0.05 with care." : "")));
 }

@@ -5,11 +5,15 @@ import pytest
 
 from metrics.repeats import (
     BETTER,
+    EQUIVALENT,
     NOT_SHOWN,
+    TOO_FEW_RUNS,
     WORSE,
     case_means,
+    compare_runs,
     judge,
     mean_over_runs,
+    over_runs,
     overall_comparisons,
 )
 
@@ -53,8 +57,10 @@ def test_overall_comparison_has_the_sign_of_b_less_a():
     assert (dice["wins"], distance["wins"]) == (2, 2)
 
 
-def line(metric, p, mean, low, high):
-    return {"metric": metric, "p": p, "mean_difference": mean, "ci_low": low, "ci_high": high}
+def line(metric, p, mean, low, high, runs=3, run=None, p_level=None):
+    run_low, run_high = run or (low, high)
+    return {"metric": metric, "p": p, "mean_difference": mean, "ci_low": low, "ci_high": high,
+            "runs": runs, "run_low": run_low, "run_high": run_high, "p_level": p_level}
 
 
 def test_holm_is_over_a_metric_and_verdicts_need_both_p_and_interval():
@@ -66,9 +72,68 @@ def test_holm_is_over_a_metric_and_verdicts_need_both_p_and_interval():
     assert [one["verdict"] for one in lines] == [BETTER, WORSE, NOT_SHOWN, BETTER]
 
 
-@pytest.mark.parametrize("one", [line("dice", 0.05, 0.1, 0.05, 0.2),
-                                 line("dice", None, 0.1, 0.05, 0.2),
-                                 line("dice", 0.001, 0.1, None, None)])
+def test_a_verdict_rests_on_the_corrected_p():
+    """0.03 twice is 0.06 after Holm."""
+    lines = [line("dice", 0.03, 0.1, 0.05, 0.2), line("dice", 0.03, 0.1, 0.05, 0.2)]
+    judge(lines)
+    assert [one["verdict"] for one in lines] == [NOT_SHOWN, NOT_SHOWN]
+
+
+@pytest.mark.parametrize("one", [
+    line("dice", 0.05, 0.1, 0.05, 0.2),                    # at the level
+    line("dice", None, 0.1, 0.05, 0.2),
+    line("dice", 0.001, 0.1, None, None),
+    line("dice", 0.001, 0.1, 0.0, 0.2),                    # an end at zero
+    line("dice", 0.001, -0.1, -0.2, 0.0),
+    line("dice", 0.001, 0.1, 0.05, 0.2, run=(0.0, 0.2)),   # of the runs
+    line("dice", 0.001, -0.1, -0.2, -0.05, run=(-0.2, 0.0)),
+    line("dice", 0.001, 0.1, 0.05, 0.2, run=(-0.1, 0.3)),
+    line("dice", 0.5, 0.1, -0.1, 0.2, p_level=0.05)])
 def test_nothing_is_shown_at_the_level_or_without_a_test(one):
     judge([one])
     assert one["verdict"] == NOT_SHOWN
+
+
+def test_two_runs_are_too_few_for_any_verdict():
+    few = [line("dice", 0.001, 0.1, 0.05, 0.2, runs=2),
+           line("hd95_mm", 0.5, 0.0, -0.1, 0.1, runs=1, p_level=0.001)]
+    judge(few)
+    assert {one["verdict"] for one in few} == {TOO_FEW_RUNS}
+
+
+def test_level_needs_the_test_of_equivalence_and_no_shown_difference():
+    lines = [line("dice", 0.5, 0.001, -0.001, 0.002, p_level=0.01),
+             line("dice", 0.001, 0.001, 0.0005, 0.002, p_level=0.01)]
+    judge(lines)
+    assert [one["verdict"] for one in lines] == [EQUIVALENT, BETTER]
+
+
+def test_runs_are_the_unit():
+    """Three seeds: +0.1, +0.2 and +0.3 in the mean of two cases; the second case moves most."""
+    pairs = {(1, seed): (rows([0.5, 0.5]), rows([0.5, 0.5 + 2 * gain]))
+             for seed, gain in ((1, 0.1), (2, 0.2), (3, 0.3))}
+    found = over_runs(pairs, "dice")
+    half = 4.302653 * 0.1 / 3**0.5
+    assert (found["runs"], found["run_mean"]) == (3, pytest.approx(0.2))
+    assert (found["run_low"], found["run_high"]) == pytest.approx((0.2 - half, 0.2 + half))
+    assert (found["gain_low"], found["gain_high"]) == pytest.approx((0.1, 0.3))
+    assert found["influential_case"] in ("c0", "c1")  # both are as far from the mean
+    assert found["p_level"] > 0.5 and over_runs(pairs, "hd95_mm")["p_level"] is None
+    assert found["both_low"] == pytest.approx(0, abs=1e-9)  # both cases may be the first
+
+
+def test_the_case_that_carries_an_effect_is_named():
+    pairs = {(1, seed): (rows([0.5, 0.5, 0.5, 0.5]), rows([0.5, 0.9, 0.5, 0.5]))
+             for seed in (1, 2, 3)}
+    found = over_runs(pairs, "dice")
+    assert (found["influential_case"], found["mean_without"]) == ("c1", 0)
+    assert found["run_mean"] == pytest.approx(0.1)
+
+
+def test_folds_are_runs_of_other_cases():
+    pairs = {(fold, 100): (rows([0.5, 0.5], f"f{fold}"), rows([0.6, 0.6], f"f{fold}"))
+             for fold in (1, 2, 3)}
+    lines = compare_runs(pairs, ("dice", "hd95_mm"))
+    dice = lines[0]
+    assert (dice["metric"], dice["n"], dice["runs"]) == ("dice", 6, 3)
+    assert (dice["both_low"], dice["both_high"]) == pytest.approx((0.1, 0.1))

@@ -19,7 +19,7 @@ def row(case_id, class_name, dice, distance=1.0, empty="", names=METRICS_MM):
     return {"case_id": case_id, "class": index, "class_name": class_name, **values, "empty": empty}
 
 
-def test_hand_computed_means_and_population_spread():
+def test_hand_computed_means_medians_and_sample_spread():
     rows = [
         row("a", "left", 0.8, 2.0),
         row("a", "right", 0.4, 4.0),
@@ -29,12 +29,14 @@ def test_hand_computed_means_and_population_spread():
     summary = summarise(rows, NAMES)
     assert summary["num_cases"] == 2
     assert summary["metrics"]["dice"] == pytest.approx(
-        {"mean": 0.5, "std": math.sqrt((0.09 + 0.01 + 0.01 + 0.09) / 4), "n": 4}
+        {"mean": 0.5, "std": math.sqrt((0.09 + 0.01 + 0.01 + 0.09) / 3), "median": 0.5, "n": 4}
     )
-    assert summary["metrics"]["hd95_mm"] == pytest.approx({"mean": 5.0, "std": 5**0.5, "n": 4})
-    assert summary["per_class"]["left"]["dice"] == pytest.approx({"mean": 0.7, "std": 0.1, "n": 2})
+    assert summary["metrics"]["hd95_mm"] == pytest.approx(
+        {"mean": 5.0, "std": (20 / 3) ** 0.5, "median": 5.0, "n": 4})
+    assert summary["per_class"]["left"]["dice"] == pytest.approx(
+        {"mean": 0.7, "std": 0.02**0.5, "median": 0.7, "n": 2})
     assert summary["per_class"]["right"]["assd_mm"] == pytest.approx(
-        {"mean": 6.0, "std": 2.0, "n": 2}
+        {"mean": 6.0, "std": 8**0.5, "median": 6.0, "n": 2}
     )
     assert summary["mean_foreground_dice"] == pytest.approx(0.5)
     assert list(summary["metrics"]) == list(METRICS_MM)
@@ -53,13 +55,14 @@ def test_a_case_without_a_class_does_not_poison_the_mean():
     assert summary["mean_foreground_dice"] == pytest.approx((0.8 + 0.5) / 2)
     assert summary["metrics"]["dice"]["n"] == 3
     assert summary["metrics"]["dice"]["mean"] == pytest.approx(0.7)
-    assert summary["per_class"]["right"]["hd95_voxels"] == {"mean": 1.0, "std": 0.0, "n": 1}
+    assert summary["per_class"]["right"]["hd95_voxels"] == {
+        "mean": 1.0, "std": None, "median": 1.0, "n": 1}
 
 
 def test_a_class_without_any_value_is_none():
     rows = [row("a", "left", 0.5), row("a", "right", math.nan, math.nan, "both")]
     summary = summarise(rows, NAMES)
-    nothing = {"mean": None, "std": None, "n": 0}
+    nothing = {"mean": None, "std": None, "median": None, "n": 0}
     assert summary["per_class"]["right"] == dict.fromkeys(METRICS_MM, nothing)
     assert summary["mean_foreground_dice"] == 0.5
     all_nan = summarise(rows[1:], NAMES)
@@ -106,7 +109,11 @@ def test_equals_numpy_without_nans(values):
     assert entry["n"] == np.isfinite(values).sum()
     if entry["n"]:
         assert entry["mean"] == pytest.approx(np.nanmean(values))
-        assert entry["std"] == pytest.approx(np.nanstd(values), abs=1e-12)
+        assert entry["median"] == np.nanmedian(values)
+    if entry["n"] > 1:
+        assert entry["std"] == pytest.approx(np.nanstd(values, ddof=1), abs=1e-12)
+    else:
+        assert entry["std"] is None
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,28 @@ def test_a_comparison_pairs_the_cases(run):
     assert (result["metric"], result["class_name"]) == ("dice", "overall")
     assert result["mean_difference"] == pytest.approx(0.02) and result["wins"] == 3
     assert data["cases"][0]["of"] == ["A", "B"]
+    verdict = data["comparisons"][0]["verdicts"][0]
+    assert (verdict["runs"], verdict["verdict"]) == (1, "fewer than 3 paired runs")
+    assert verdict["run_low"] is None
+
+
+def test_the_folds_of_two_cross_validations_are_pairs_of_runs(tmp_path):
+    def rows(gain):
+        return [{"fold": fold, "case_id": f"case{fold}{at}", "class": 1, "class_name": "left",
+                 "dice": 0.5 + gain * (1 + 0.01 * fold), "hd95_mm": 3.0, "msd_mm": 1.0,
+                 "msd_label_to_pred_mm": 1.0, "assd_mm": 1.0, "empty": ""}
+                for fold in (1, 2, 3) for at in range(4)]
+
+    for name, gain in (("A", 0.0), ("B", 0.1)):
+        folder = tmp_path / f"{name}.cv"
+        folder.mkdir()
+        per_case_csv(folder / "per_case.csv", rows(gain))
+    data, _ = data_of(write_report([str(tmp_path / "A.cv"), str(tmp_path / "B.cv")]))
+    verdict = data["comparisons"][0]["verdicts"][0]
+    assert (verdict["metric"], verdict["runs"], verdict["verdict"]) == ("dice", 3, "better")
+    half = 4.302653 * 0.001 / 3**0.5  # gains 0.101, 0.102, 0.103
+    assert (verdict["run_low"], verdict["run_high"]) == pytest.approx(
+        (0.102 - half, 0.102 + half), abs=1e-6)
 
 
 def test_the_same_runs_give_the_same_bytes_and_nothing_is_loaded(run, hostile):

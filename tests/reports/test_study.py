@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.image import imread
 
-from metrics.repeats import BETTER, NOT_SHOWN, WORSE
+from metrics.repeats import BETTER, EQUIVALENT, NOT_SHOWN, TOO_FEW_RUNS, WORSE
 from reports.study import arm_lines, average_gain, gain_lines
 from reports.study_page import COMPLETE, MISSING, PARTIAL, study_page
 from reports.study_picture import gains_picture
@@ -29,20 +29,20 @@ def line_of(lines, metric):
 
 
 def test_an_arm_is_the_mean_over_runs_and_the_spread_between_them():
-    """Runs' means 0.6 and 0.8: mean 0.7, deviation 0.1. Cases' means 0.6 and 0.8 as well."""
+    """Runs' means 0.6 and 0.8: mean 0.7, deviation sqrt(0.02). Cases' means as well."""
     line, = arm_lines({("d", "n", "basic"): {(1, 100): rows([0.5, 0.7], [2, 4]),
                                              (1, 101): rows([0.7, 0.9], [4, 6])}})
     assert (line["runs"], line["seeds"], line["folds"], line["cases"]) == (2, 2, 1, 2)
     assert [line[f"dice_{what}"] for what in ("mean", "std", "case_std")] == pytest.approx(
-        [0.7, 0.1, 0.1])
-    assert [line[f"hd95_mm_{what}"] for what in ("mean", "std", "case_std")] == pytest.approx(
-        [4, 1, 1])
+        [0.7, 0.02**0.5, 0.02**0.5])
+    assert [line[f"hd95_mm_{what}"] for what in ("mean", "std", "case_median")] == pytest.approx(
+        [4, 2**0.5, 4])
     assert line["msd_mm_mean"] == pytest.approx(2)
 
 
 def test_a_single_run_has_no_spread_between_runs():
     line, = arm_lines({("d", "n", "basic"): {(1, 100): rows([0.5, 0.7], [2, 4])}})
-    assert line["dice_std"] is None and line["dice_case_std"] == pytest.approx(0.1)
+    assert line["dice_std"] is None and line["dice_case_std"] == pytest.approx(0.02**0.5)
 
 
 def test_folds_weigh_alike_and_their_cases_are_joined():
@@ -52,11 +52,13 @@ def test_folds_weigh_alike_and_their_cases_are_joined():
 
 
 def gains(dice=0.02, hd95=-1.0):
-    """Twelve cases, all of which change by the same sign and distinct sizes."""
-    return {("d", "n", "basic"): {(1, 100): rows(steps(0.5, 0.01), steps(5, 0.1))},
-            ("d", "n", "dsd"): {(1, 100): rows(
+    """Twelve cases, all of which change by the same sign and distinct sizes; three seeds."""
+    return {("d", "n", "basic"): {(1, seed): rows(steps(0.5, 0.01), steps(5, 0.1))
+                                  for seed in (100, 101, 102)},
+            ("d", "n", "dsd"): {(1, seed): rows(
                 [one + dice * (1 + at / 100) for at, one in enumerate(steps(0.5, 0.01))],
-                [one + hd95 * (1 + at / 100) for at, one in enumerate(steps(5, 0.1))])}}
+                [one + hd95 * (1 + at / 100) for at, one in enumerate(steps(5, 0.1))])
+                for seed in (100, 101, 102)}}
 
 
 def test_gains_have_the_sign_of_method_less_baseline_and_their_verdict():
@@ -79,11 +81,11 @@ def test_losses_are_said_too():
 def test_a_gain_that_is_not_there_is_not_shown():
     arms = gains()
     changed = [one + (0.01 if at % 2 else -0.01) for at, one in enumerate(steps(0.5, 0.01))]
-    arms["d", "n", "dsd"] = {(1, 100): rows(changed, steps(5, 0.1))}
+    arms["d", "n", "dsd"] = {(1, seed): rows(changed, steps(5, 0.1)) for seed in (100, 101, 102)}
     found = gain_lines(arms, "basic")
-    assert {line["verdict"] for line in found} == {NOT_SHOWN}
+    assert {line["verdict"] for line in found} == {NOT_SHOWN, EQUIVALENT}
     page = study_page("Title", [], arm_lines(arms), found, PUBLISHED, [], "testing")
-    assert "Dice no difference shown in 1 of 1; HD95 no difference shown in 1 of 1" in page
+    assert "Dice level in 1 of 1; HD95 no difference shown in 1 of 1" in page  # runs are alike
 
 
 def test_only_folds_and_seeds_that_both_have_are_compared():
@@ -107,12 +109,13 @@ def test_the_range_is_over_pairs_of_runs():
         [-0.3, 0.1, -0.1])
 
 
-def test_several_pairs_of_runs_need_no_such_caution():
-    arms = gains()
-    for runs in arms.values():
-        runs[1, 101] = runs[1, 100]
-    page = study_page("Title", [], arm_lines(arms), gain_lines(arms, "basic"), None, [], "testing")
-    assert "Of a single pair" not in page and "published" not in page
+def test_a_single_pair_of_runs_has_no_verdict_and_a_caution():
+    arms = {arm: {(1, 100): runs[1, 100]} for arm, runs in gains().items()}
+    found = gain_lines(arms, "basic")
+    assert {line["verdict"] for line in found} == {TOO_FEW_RUNS}
+    page = study_page("Title", [], arm_lines(arms), found, None, [], "testing")
+    assert "Fewer than 3 pairs of runs each: intervals and tests are about these" in page
+    assert "published" not in page
 
 
 def test_holm_is_over_all_arms_of_a_metric():
@@ -149,12 +152,18 @@ def test_the_page():
     assert "3 runs: 1 complete, 1 partial, 1 missing. What is not complete is in no table below." \
         in lines
     # basic: 0.5 + mean of 0 .. 0.11 = 0.555; dsd 0.0211 more; distances 5.55 and 1.055 less
-    assert "| d | n | basic | 55.50 | 5.55 | 2.77 |  |  |  | 1 | 12 |" in lines
+    assert "| d | n | basic | 55.50 +- 0.00 | 5.55 +- 0.00 | 2.77 +- 0.00 |  |  |  | 3 | 12 |" \
+        in lines
     gain = next(line for line in lines if line.startswith("| d | n | dsd"))
-    assert gain.startswith("| d | n | dsd | 57.61 | 4.50 | 2.25 | +2.1") and "| -1.05 |" in gain
+    assert gain.startswith("| d | n | dsd | 57.61 +- 0.00 | 4.50 +- 0.00 | 2.25 +- 0.00")
+    assert "| -1.05 |" in gain
     assert any(line.startswith("| Dice [points] | +1.30 | +2.1") for line in lines)
     assert "| HD95 [mm] | -0.76 | -1.05 | -1.05 to -1.05 | 1 |" in lines
-    assert "Of a single pair of runs each: the tests are about these trained networks" in page
+    assert any(line.startswith("| Dice [points] | d | n | dsd - basic | +2.11 | +2.07 to +2.15 | "
+                               "+2.11 to +2.11 | 3 | better |") for line in lines)
+    # without c0, whose gain of 0.02 is the smallest: 0.02 * (1 + mean of 1 .. 11 %)
+    assert any("| +2.12 (c0) |" in line for line in lines)
+    assert "Fewer than 3 pairs of runs each" not in page
     assert "- dsd against basic: Dice better in 1 of 1; HD95 better in 1 of 1; " in page
     assert "python train_basic.py 'my data' _" in lines
     assert any("torch 2; commit abc, files changed" in line for line in lines)

@@ -1,0 +1,117 @@
+"""What several paired runs show of two methods: here a run is the unit, not a case.
+
+Another seed changes a network's mean Dice by tenths of a point, which no interval over cases
+sees. So a statement about methods needs several pairs of runs, each pair with the same fold and
+seed. A difference is always B - A, A the baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MIN_RUNS = 3
+"""Pairs of runs below which nothing is said about two methods."""
+
+
+def t_interval(run_differences: Sequence[float],
+               level: float = 0.95) -> tuple[float | None, float | None]:
+    """Student's t interval of the mean over pairs of runs; None for fewer than two.
+
+    Args:
+        run_differences: of each pair, its mean difference over cases, in the metric's unit.
+    """
+    values = np.asarray(run_differences, dtype=np.float64)
+    if values.size < 2:
+        return None, None
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + level) / 2, values.size - 1) * _standard_error(values))
+    mean = float(values.mean())
+    return mean - half, mean + half
+
+
+def equivalence_p(run_differences: Sequence[float], margin: float) -> float | None:
+    """p of two one-sided t tests (TOST, Schuirmann 1987) that the mean lies within +-margin.
+
+    The larger p of the tests against -margin and +margin. Below 0.05 exactly where the 90 % t
+    interval lies inside the margin. None for fewer than two pairs of runs.
+
+    Args:
+        run_differences: as in `t_interval`.
+        margin: above 0, in the metric's unit.
+    """
+    values = np.asarray(run_differences, dtype=np.float64)
+    if values.size < 2:
+        return None
+    from scipy.stats import t
+
+    distance = margin - abs(float(values.mean()))
+    error = _standard_error(values)
+    if error == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(t.sf(distance / error, values.size - 1))
+
+
+def bootstrap_runs_and_cases(groups: Sequence[np.ndarray], num_resamples: int = 4000,
+                             seed: int = 0,
+                             level: float = 0.95) -> tuple[float | None, float | None]:
+    """Percentile bootstrap interval of the mean difference, resampling runs and cases.
+
+    A group are the pairs of runs that scored the same cases, such as the seeds of one fold. In a
+    group runs and cases are drawn independently of each other, since each run meets each case;
+    with several groups (folds), these are drawn too. Groups weigh alike. With few runs the
+    interval is too narrow: read it beside `t_interval`.
+
+    Args:
+        groups: each (pairs of runs, cases), differences; NaN where a case has no value.
+
+    Returns:
+        None where there are fewer than two pairs of runs, or fewer than two cases.
+    """
+    groups = [np.asarray(group, dtype=np.float64) for group in groups]
+    if sum(len(group) for group in groups) < 2 or max(group.shape[1] for group in groups) < 2:
+        return None, None
+    rng = np.random.default_rng(seed)
+    total = np.zeros(num_resamples)
+    for _ in groups:
+        drawn = rng.integers(len(groups), size=num_resamples)
+        for number, group in enumerate(groups):
+            here = drawn == number
+            total[here] += _resampled_means(group, int(here.sum()), rng)
+    low, high = np.nanquantile(total / len(groups), ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def most_influential_case(differences: np.ndarray) -> tuple[int | None, float | None]:
+    """The case whose removal moves the mean furthest, and the mean without it.
+
+    Args:
+        differences: (N,), NaN where a case has no value.
+
+    Returns:
+        The case's index and the mean of the others; None for fewer than two values.
+    """
+    known = np.flatnonzero(~np.isnan(differences))
+    if known.size < 2:
+        return None, None
+    values = differences[known]
+    furthest = int(np.abs(values - values.mean()).argmax())
+    return int(known[furthest]), float(np.delete(values, furthest).mean())
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / np.sqrt(values.size))
+
+
+def _resampled_means(group: np.ndarray, num_resamples: int,
+                     rng: np.random.Generator) -> np.ndarray:
+    """Means of group (runs, cases) with runs and cases drawn anew, (num_resamples,)."""
+    runs, cases = group.shape
+    known = ~np.isnan(group)
+    run_counts = rng.multinomial(runs, np.full(runs, 1 / runs), size=num_resamples)
+    case_counts = rng.multinomial(cases, np.full(cases, 1 / cases), size=num_resamples)
+    sums = (run_counts @ np.where(known, group, 0.0) * case_counts).sum(axis=1)
+    counts = (run_counts @ known.astype(np.float64) * case_counts).sum(axis=1)
+    return np.divide(sums, counts, out=np.full(num_resamples, np.nan), where=counts > 0)
