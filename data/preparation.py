@@ -18,8 +18,10 @@ import numpy as np
 
 from configs.cli import StatedError
 from configs.files import read_json, write_json, write_text
+from configs.nifti_names import is_nifti_name
 
-from .ct_volumes import find_nifti
+from .cases import Problem
+from .ct_volumes import find_nifti, volumes_passed_over
 from .deeplesion import IMAGES_DIR, INFO_FILE, SliceRun, find_runs
 from .parallel import for_each
 from .preparation_job import NIFTI, RESPACED, TILES, Job, Outcome, Source, prepare_volume
@@ -40,6 +42,8 @@ class Preparation:
         too_short: name and depth in slices of volumes that give no tile.
         failed: name -> reason.
         airless: names of volumes without air, which may not be CT in HU.
+        sheared: names of volumes whose axes are not at right angles, and are treated so.
+        passed_over: files of the input that are not taken.
         num_labels: label maps that were left out.
     """
 
@@ -50,6 +54,8 @@ class Preparation:
     too_short: list[tuple[str, int]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     airless: list[str] = field(default_factory=list)
+    sheared: list[str] = field(default_factory=list)
+    passed_over: list[Problem] = field(default_factory=list)
     num_labels: int = 0
 
     @property
@@ -69,6 +75,8 @@ class Preparation:
         self.tiles += outcome.tiles
         if not outcome.has_air:
             self.airless.append(outcome.name)
+        if outcome.is_sheared:
+            self.sheared.append(outcome.name)
 
 
 def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_workers: int = 1, *,
@@ -103,6 +111,8 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
     _record(output_dir, folders, settings, overwrite)
 
     result = Preparation([output_dir / folder for folder in folders], num_labels=num_labels)
+    if not isinstance((sources or [None])[0], SliceRun):
+        result.passed_over = volumes_passed_over(source_dir)
     result.failed |= failed
     jobs = [Job(source, output_dir, folders, step in ("respace", "all"), spacing_mm, rescale,
                 overwrite) for source in sources]
@@ -180,13 +190,14 @@ def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
 
 
 def _holds_volumes(folder: Path) -> bool:
-    return folder.is_dir() and any(path.name.endswith((".nii", ".nii.gz"))
-                                   and not path.name.startswith(".") for path in folder.iterdir())
+    return folder.is_dir() and any(is_nifti_name(path.name) and not path.name.startswith(".")
+                                   for path in folder.iterdir())
 
 
 def _write_lists(output_dir: Path, result: Preparation) -> None:
     """Sort the result and write the lists; a list of nothing is removed."""
-    for names in (result.made, result.there, result.tiles, result.too_short, result.airless):
+    for names in (result.made, result.there, result.tiles, result.too_short, result.airless,
+                  result.sheared):
         names.sort()
     lists = {FAILURES: [f"{name}: {reason}" for name, reason in sorted(result.failed.items())]}
     if result.cuts_tiles:

@@ -40,7 +40,9 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
     found, problems = dataset.find_cases(config.data_dir)
     cases = {case.case_id: case for case in found}
     folds = [] if problems else planned_folds(config, dataset, list(cases))
-    verify_cases(found, dataset, problems, progress)
+    verify_cases(found, dataset, problems, progress,
+                 passed_over=dataset.passed_over(config.data_dir),
+                 refuse_sheared=not config.resume)  # what was trained on them stays usable
     return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
 
 
@@ -92,5 +94,5 @@ def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
         raise DataError(f"{data_dir}: lacks {len(lacking)} of the {len(wanted)} cases: "
                         f"{', '.join(lacking[:10])}. Give the folder the run was trained on.")
     cases = {case_id: found[case_id] for case_id in wanted}
-    verify_cases(list(cases.values()), dataset)
+    verify_cases(list(cases.values()), dataset, refuse_sheared=False)
     return dataset, cases

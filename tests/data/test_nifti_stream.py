@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.nifti_stream import MAX_BYTES, READ_ERRORS, SLACK, read_nifti
+from data.nifti_stream import MAX_BYTES, SLACK, UnreadableError, read_nifti
 
 
 def nifti_bytes(shape=(6, 5, 4), claimed=None, dtype=np.int16):
@@ -32,7 +32,7 @@ def test_a_file_in_order_is_read_whole(tmp_path, suffix):
 
 def peak_of_refusal(path, words):
     tracemalloc.start()
-    with pytest.raises(READ_ERRORS, match=words):
+    with pytest.raises(UnreadableError, match=words):
         read_nifti(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -76,5 +76,5 @@ def test_no_header_gives_another_error(tmp_path_factory, changes, cut, packed):
     try:
         file, found = read_nifti(path)
         assert len(found) == len(content[:cut]) and file.shape
-    except READ_ERRORS as error:
+    except UnreadableError as error:
         assert str(error)

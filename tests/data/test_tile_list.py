@@ -69,8 +69,8 @@ def test_every_unusable_tile_is_in_one_error(tmp_path, save):
         "series.nii": "has shape (6, 5, 4, 2); expected (rows, cols, slices)",
         "complex.nii": "holds complex64 values",
         "empty.nii": "is empty", "empty.nii.gz": "is empty",
-        "text.nii": "is no NIfTI file", "text.nii.gz": "cannot be read",
-        "folder.nii": "cannot be read", "pair.img": "is no .nii.gz or .nii file",
+        "text.nii": "is no NIfTI file", "text.nii.gz": "is no NIfTI file",
+        "folder.nii": "is a folder", "pair.img": "is no .nii.gz or .nii file",
     }
     assert len(found) == 11
     for line, (name, words) in zip(found[1:], expected.items(), strict=True):
@@ -134,7 +134,8 @@ def test_folder_and_list_are_checked_first(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    (b"", "names no tile"), (b"\n \n\t\n", "names no tile"), (b"\xff\xfe\x00a", "is no UTF-8 text"),
+    (b"", "names no tile"), (b"\n \n\t\n", "names no tile"),
+    (b"\xe9t\xe9.nii", "is no UTF-8 or UTF-16 text"),
 ])
 def test_a_list_without_tiles_is_refused(tmp_path, content, words):
     (tmp_path / "list.txt").write_bytes(content)
