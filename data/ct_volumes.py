@@ -16,10 +16,8 @@ from configs.nifti_names import NIFTI_SUFFIXES, split_nifti_name
 from configs.text_files import printable
 
 from .case_names import name_fault
-from .cases import Problem
 from .file_kinds import foreign_hint
 from .nifti_stream import NiftiFile, UnreadableError, read_header, read_nifti
-from .passed_over import may_be_image, passed_over
 from .sheared_grids import is_sheared
 
 AXCODES = ("P", "L", "I")
@@ -149,13 +147,3 @@ def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
         raise ValueError(f"{root}: {len(unwritable)} volume(s) whose tiles could not be named; "
                          f"rename or move them:\n" + "\n".join(unwritable))
     return [NiftiVolume(name, (found[name],)) for name in sorted(found)], num_labels
-
-
-def volumes_passed_over(root: Path) -> list[Problem]:
-    """A finding for each kind of files in a folder and below that `find_nifti` does not take."""
-    left = []
-    for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        left += [Path(folder, name) for name in sorted(names)
-                 if split_nifti_name(name) is None and may_be_image(Path(name))]
-    return passed_over(root, left)

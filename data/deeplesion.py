@@ -224,8 +224,8 @@ def series_runs(folder: Path, spacings: dict[SeriesId, str]) -> list[SliceRun]:
     spacing_mm = spacing_of(spacings[key])
     files: dict[int, str] = {}
     for entry in os.scandir(folder):
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.lower() != ".png" or entry.name.startswith("."):
+        stem, _ = os.path.splitext(entry.name)
+        if not is_slice_name(entry.name) or entry.name.startswith("."):
             continue
         if re.fullmatch(r"\d+", stem, re.ASCII) is None:
             raise ValueError(f"holds {entry.name}, whose name is no slice number")
@@ -238,6 +238,11 @@ def series_runs(folder: Path, spacings: dict[SeriesId, str]) -> list[SliceRun]:
     return [SliceRun(f"{folder.name}_{run[0]:03d}-{run[-1]:03d}", folder,
                      tuple(files[number] for number in run), spacing_mm)
             for run in consecutive_runs(files)]
+
+
+def is_slice_name(name: str) -> bool:
+    """Whether a file's name ends as those of slices do, in any case."""
+    return name.lower().endswith(".png")
 
 
 def _whole_numbers(texts: Iterable[str | None]) -> SeriesId | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel
 
+from configs.nifti_names import is_nifti_name
 from configs.text_files import printable
 
 LOOKED_AT = 200     # files of a folder whose bytes are looked at
@@ -75,7 +76,7 @@ def foreign_kind(block: bytes) -> FileKind | None:
 
 
 def kind_of_file(path: Path) -> FileKind | None:
-    """What a file that is not named as NIfTI is; None where neither name nor bytes say it.
+    """What a file is that is none named as NIfTI; None where neither name nor bytes say it.
 
     Never waits: what is no regular file is not opened.
     """
@@ -95,6 +96,8 @@ def kind_of_file(path: Path) -> FileKind | None:
     if packed:
         block = _unpacked(block)
     if nifti_kind(block) is not None:
+        if is_nifti_name(path.name):
+            return None
         return FileKind("is NIfTI by its content",
                         f"rename it so that it ends in {'.nii.gz' if packed else '.nii'}")
     return foreign_kind(block)
@@ -108,17 +111,25 @@ def _unpacked(block: bytes) -> bytes:
         return b""
 
 
-def foreign_hint(folder: Path) -> str:
-    """A sentence on the first file in a folder or below whose kind is known; else empty."""
+def first_foreign(folder: Path) -> tuple[Path, FileKind] | None:
+    """The first file in a folder or below whose kind is known and is not read; or None."""
     looked_at = 0
     for inside, below, names in os.walk(folder):
         below.sort()
         for name in sorted(names):
             kind = None if name.startswith(".") else kind_of_file(Path(inside, name))
             if kind is not None:
-                where = printable(str(Path(inside, name).relative_to(folder)))
-                return f" {where} {kind.found}: {kind.remedy}."
+                return Path(inside, name), kind
             looked_at += 1
             if looked_at == LOOKED_AT:
-                return ""
-    return ""
+                return None
+    return None
+
+
+def foreign_hint(folder: Path) -> str:
+    """A sentence on `first_foreign`, with a blank before it; empty where there is none."""
+    found = first_foreign(folder)
+    if found is None:
+        return ""
+    path, kind = found
+    return f" {printable(str(path.relative_to(folder)))} {kind.found}: {kind.remedy}."

@@ -12,7 +12,7 @@ from configs.text_files import listed_path, read_text
 from .case_names import name_problems
 from .cases import ROLE_ENDINGS, Case, DataError, Problem, case_id_of
 from .datasets import Dataset
-from .file_kinds import foreign_hint, kind_of_file
+from .file_kinds import kind_of_file
 from .grouped_findings import grouped
 from .passed_over import passed_over, untaken
 from .verification import case_findings
@@ -74,9 +74,7 @@ def _files_of(path: Path, problems: list[Problem]) -> list[Path]:
             below = [each.name for each in sorted(path.iterdir())
                      if each.is_dir() and _nifti_files(each)]
             remedy = f"give {' or '.join(below)} below it" if below else "give another folder"
-            hint = "" if below else foreign_hint(path).removesuffix(".")
-            problems.append(Problem(path.name, path, "holds no NIfTI images", f"{remedy}.{hint}"
-                                    if hint else remedy))
+            problems.append(Problem(path.name, path, "holds no NIfTI images", remedy))
         return found
     if path.suffix.lower() == ".txt" and path.is_file():
         return [file for line in _lines_of(path, problems)
@@ -129,10 +127,12 @@ def _has_role(file: Path, role: str) -> bool:
     return without_role(stem, role) is not None
 
 
-def inputs_passed_over(inputs: Sequence[str | Path]) -> list[Problem]:
+def inputs_passed_over(inputs: Sequence[str | Path],
+                       labels: str | Path | None = None) -> list[Problem]:
     """A finding for each kind of files in the given folders that is not taken."""
+    given = [*inputs] if labels is None else [*inputs, labels]
     problems = []
-    for folder in map(Path, inputs):
+    for folder in dict.fromkeys(map(Path, given)):
         if folder.is_dir():
             problems += passed_over(folder, untaken(folder, _nifti_files(folder)))
     return problems

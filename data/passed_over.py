@@ -1,10 +1,11 @@
 """Files beside the images and labels that are not taken: counted and named, never in silence."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .cases import ROLE_ENDINGS, Layout, Problem, files_of_role, present_layout
-from .file_kinds import LOOKED_AT, kind_of_file
+from .file_kinds import LOOKED_AT, first_foreign, kind_of_file
 
 NAMED = 3
 # What people keep beside images and what cannot be one.
@@ -72,8 +73,26 @@ def passed_over(folder: Path, paths: Sequence[Path]) -> list[Problem]:
     return problems
 
 
+def passed_over_below(root: Path, is_taken: Callable[[str], bool]) -> list[Problem]:
+    """A finding for each kind of files in a folder and below that is not taken.
+
+    Args:
+        is_taken: whether a file of this name is.
+    """
+    left = []
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        left += [Path(folder, name) for name in sorted(names)
+                 if not is_taken(name) and may_be_image(Path(name))]
+    return passed_over(root, left)
+
+
 def _kind_and_remedy(path: Path) -> tuple[str, str]:
     if path.is_dir():
+        inside = first_foreign(path)
+        if inside is not None:
+            kind = inside[1]
+            return f"folder(s) with a file that {kind.found}", kind.remedy
         return "folder(s)", "move the files up, or give the folder that holds them"
     kind = kind_of_file(path)
     if kind is None:

@@ -21,9 +21,10 @@ from configs.files import read_json, write_json, write_text
 from configs.nifti_names import is_nifti_name
 
 from .cases import Problem
-from .ct_volumes import find_nifti, volumes_passed_over
-from .deeplesion import IMAGES_DIR, INFO_FILE, SliceRun, find_runs
+from .ct_volumes import find_nifti
+from .deeplesion import IMAGES_DIR, INFO_FILE, SliceRun, find_runs, is_slice_name
 from .parallel import for_each
+from .passed_over import passed_over_below
 from .preparation_job import NIFTI, RESPACED, TILES, Job, Outcome, Source, prepare_volume
 
 LIST, TOO_SHORT, FAILURES = "SSL_data_deeplesion.txt", "too_short.txt", "failures.txt"
@@ -111,8 +112,10 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
     _record(output_dir, folders, settings, overwrite)
 
     result = Preparation([output_dir / folder for folder in folders], num_labels=num_labels)
-    if not isinstance((sources or [None])[0], SliceRun):
-        result.passed_over = volumes_passed_over(source_dir)
+    if _reads_slices(step, source_dir):
+        result.passed_over = passed_over_below(source_dir / IMAGES_DIR, is_slice_name)
+    else:
+        result.passed_over = passed_over_below(source_dir, is_nifti_name)
     result.failed |= failed
     jobs = [Job(source, output_dir, folders, step in ("respace", "all"), spacing_mm, rescale,
                 overwrite) for source in sources]
@@ -148,14 +151,19 @@ def _check_arguments(source_dir: Path, output_dir: Path, num_workers: int, spaci
 def _sources(step: str, source_dir: Path,
              output_dir: Path) -> tuple[Sequence[Source], dict[str, str], int]:
     """Volumes, series that give none with the reason, number of label maps left out."""
-    of_deeplesion = any((source_dir / name).exists() for name in (IMAGES_DIR, INFO_FILE))
-    if step == "nifti" or (step == "all" and of_deeplesion):
+    if _reads_slices(step, source_dir):
         return *find_runs(source_dir), 0
     if output_dir.resolve().is_relative_to(source_dir.resolve()):
         raise ValueError(f"OUTPUT {output_dir}: lies in INPUT {source_dir}, where what is written "
                          f"would be found as input; choose another.")
     volumes, num_labels = find_nifti(source_dir)
     return volumes, {}, num_labels
+
+
+def _reads_slices(step: str, source_dir: Path) -> bool:
+    """Whether the input is a DeepLesion folder; else it is one of NIfTI volumes."""
+    of_deeplesion = any((source_dir / name).exists() for name in (IMAGES_DIR, INFO_FILE))
+    return step == "nifti" or (step == "all" and of_deeplesion)
 
 
 def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],

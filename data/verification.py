@@ -109,7 +109,7 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
             refused = refuse_sheared and dataset.spacing_mm is not None
             (errors if refused else doubtful).append(sheared)
     if case.label is not None:
-        del array
+        del image, array  # one file is held at a time
         label, array, _ = _read(case, case.label, errors)
         if label is not None:
             wrong = _label_problems(case, array, dataset.label_values)
@@ -168,7 +168,7 @@ def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
 
 
 def _image_warnings(case: Case, array: np.ndarray) -> list[Problem]:
-    if array.dtype.kind not in "biuf" or not array.size or not (array == array.flat[0]).all():
+    if array.dtype.kind not in "biuf" or not array.size or array.min() != array.max():
         return []
     return [Problem(case.case_id, case.image, f"every voxel is {array.flat[0]:g}",
                     "export it again or leave the case out")]

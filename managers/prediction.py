@@ -38,7 +38,7 @@ def cases_to_predict(config: PredictionConfig, dataset: Dataset,
     problems += output.clashes(cases)
     pending = cases if problems else output.pending(cases)
     verify_inputs(pending if config.labels is None else cases, dataset, problems,
-                  config.show_verbose, inputs_passed_over(config.inputs))
+                  config.show_verbose, inputs_passed_over(config.inputs, config.labels))
     if not cases:
         raise ValueError(f"--input {' '.join(config.inputs)}: lists no images.")
     return cases, pending
