@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 TOLERANCE = 1e-4    # from a whole number; what resaving with a scale or as float leaves
-CHUNK = 2**20       # voxels looked at at a time
+CHUNK = 2**18       # voxels looked at at a time
 MAX_DIFFERENT = 10_000
 
 
@@ -15,7 +15,8 @@ def whole_numbers(values: np.ndarray) -> np.ndarray:
         return values
     nearest = np.rint(values)
     # The relative part is for float32, in which 850.0001 is 2e-5 further away.
-    near = np.abs(values - nearest) <= TOLERANCE + 1e-7 * np.abs(nearest)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        near = np.abs(values - nearest) <= TOLERANCE + 1e-7 * np.abs(nearest)
     return np.where(near, nearest, values)
 
 
