@@ -20,6 +20,7 @@ from typing import Any
 
 from .files import read_json
 from .nifti_names import NIFTI_SUFFIXES, is_nifti_name, split_nifti_name, without_role
+from .text_files import is_control
 
 MAX_CLASSES = 256  # class indices are kept as uint8
 
@@ -51,6 +52,9 @@ def read_dataset_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(ending, str) or ending.lower() not in NIFTI_SUFFIXES:
         problems.append(f"file_ending {ending!r}: only {' and '.join(NIFTI_SUFFIXES)} are read; "
                         f"convert the files.")
+    texts = [definition["name"], *definition["channels"], *definition["labels"].values()]
+    problems += [f"{text!r}: has control characters or parts of characters, which cannot be "
+                 f"written to tables; rename it." for text in texts if any(map(is_control, text))]
     if problems:
         raise ValueError("\n".join([f"{path}: cannot be used:", *(f"  {p}" for p in problems)]))
     return definition

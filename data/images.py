@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.volumeutils import shape_zoom_affine
 
-from .nifti_stream import NiftiFile, read_nifti
+from .nifti_stream import NiftiFile, load_nifti
 
 
 def channel_axis(shape: Sequence[int], num_channels: int,
@@ -49,7 +49,7 @@ def read_volume(path: str | Path, num_channels: int,
     Raises:
         ValueError: the file cannot be read, or has not `num_channels` channels.
     """
-    file, _ = read_nifti(path)
+    file = load_nifti(path)
     axis = channel_axis(file.shape, num_channels, channel_first)
     array = file.dataobj
     array = array[None] if axis is None else np.moveaxis(array, axis, 0)

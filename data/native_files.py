@@ -15,7 +15,7 @@ from configs.files import write_with
 from .cases import Case
 from .images import channel_axis, spatial_grid
 from .label_values import whole_numbers
-from .nifti_stream import NiftiFile, read_header, read_nifti
+from .nifti_stream import NiftiFile, load_nifti, read_header
 
 LABEL_LEVEL, PROBABILITY_LEVEL = 3, 1  # of gzip: label maps shrink at any level, floats at none
 
@@ -63,7 +63,7 @@ def label_on_image_grid(case: Case, label_values: Mapping[int, int],
         ValueError: values that are no label values, or another shape than the image's.
     """
     grid = image_grid(case, num_channels)
-    file, _ = read_nifti(case.label)
+    file = load_nifti(case.label)
     shape, _ = spatial_grid(file, channel_axis(file.shape, 1, case.channel_first))
     if tuple(shape) != grid.shape:
         raise ValueError(f"{case.label}: shape {file.shape} differs from the image's {grid.shape}.")

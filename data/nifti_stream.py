@@ -95,15 +95,15 @@ def read_nifti(path: str | Path) -> tuple[NiftiFile, bytearray]:
         return NiftiFile(header, header.get_best_affine(), _voxels(header, content)), content
 
 
-def map_nifti(path: str | Path) -> NiftiFile:
-    """A NIfTI file that is not packed, its voxels mapped (copy on write) where they have no scale.
+def load_nifti(path: str | Path) -> NiftiFile:
+    """A NIfTI file; where it is neither packed nor scaled, its voxels are mapped (copy on write).
 
     Raises:
-        UnreadableError: no NIfTI file, damaged, truncated, or packed.
+        UnreadableError: no NIfTI file, damaged, truncated, or packed and larger than it may be.
     """
     with _opened(path) as (stream, size, packed):
         if packed:
-            raise UnreadableError("is packed, so it cannot be mapped")
+            return read_nifti(path)[0]
         header, claimed = _header_and_size(stream.read(FIRST_BYTES))
         if claimed > size:
             raise UnreadableError(f"truncated: {size} of {claimed} bytes", CUT)

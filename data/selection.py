@@ -94,5 +94,6 @@ def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
         raise DataError(f"{data_dir}: lacks {len(lacking)} of the {len(wanted)} cases: "
                         f"{', '.join(lacking[:10])}. Give the folder the run was trained on.")
     cases = {case_id: found[case_id] for case_id in wanted}
-    verify_cases(list(cases.values()), dataset, refuse_sheared=False)
+    # Only on their own grid can they not be scored.
+    verify_cases(list(cases.values()), dataset, refuse_sheared=config.native_space)
     return dataset, cases

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from configs.nifti_names import NIFTI_SUFFIXES, is_nifti_name
 from configs.text_files import listed_path, read_text
 
-from .nifti_stream import is_packed, map_nifti, read_nifti
+from .nifti_stream import is_packed, load_nifti
 
 NUM_THREADS = 16    # most of the time of a check is waiting for the disk
 PER_TASK = 64
@@ -84,8 +84,7 @@ def read_tile(path: str | Path) -> np.ndarray:
         RuntimeError: the file cannot be read; the message names it.
     """
     try:
-        image = read_nifti(path)[0] if is_packed(path) else map_nifti(path)
-        return image.dataobj.transpose(2, 0, 1)
+        return load_nifti(path).dataobj.transpose(2, 0, 1)
     except (OSError, ValueError) as error:
         raise RuntimeError(f"{path}: cannot be read ({error})") from error
 

@@ -69,3 +69,13 @@ def test_a_dataset_json_may_list_upper_case_endings(tmp_path):
     case, = read_dataset_json(tmp_path / "dataset.json")["cases"]
     assert case == {"case_id": "A", "image": "imagesTr/A_0000.NII.GZ",
                     "label": "labelsTr/A.NII.GZ"}
+
+
+@pytest.mark.parametrize("name", ["a\\nb", "\\ud800", "\\u001b[2J"])
+def test_names_that_no_table_can_hold_are_refused_at_once(tmp_path, name):
+    (tmp_path / "dataset.json").write_text(
+        f'{{"name": "{name}", "modality": {{"0": "{name}"}},'
+        f' "labels": {{"0": "background", "1": "{name}"}}}}')
+    with pytest.raises(ValueError, match="cannot be written to tables") as raised:
+        read_dataset_json(tmp_path / "dataset.json")
+    assert len(str(raised.value).splitlines()) == 4

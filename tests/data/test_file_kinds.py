@@ -9,7 +9,7 @@ import pytest
 
 from data.file_kinds import foreign_hint, kind_of_file
 from data.images import read_volume
-from data.nifti_stream import UnreadableError, map_nifti, read_header, read_nifti
+from data.nifti_stream import UnreadableError, load_nifti, read_header, read_nifti
 
 DICOM = bytes(128) + b"DICM" + bytes(200)
 BARE_DICOM = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(100)
@@ -51,7 +51,7 @@ def test_scale_and_byte_order_are_those_of_nibabel(tmp_path):
     image.header.set_slope_inter(0.1, -1024)
     (tmp_path / "a.nii").write_bytes(image.to_bytes())
     expected = np.asanyarray(nibabel.load(tmp_path / "a.nii").dataobj)
-    for file in (read_nifti(tmp_path / "a.nii")[0], map_nifti(tmp_path / "a.nii")):
+    for file in (read_nifti(tmp_path / "a.nii")[0], load_nifti(tmp_path / "a.nii")):
         assert file.dataobj.dtype == expected.dtype and np.array_equal(file.dataobj, expected)
 
 
@@ -83,7 +83,7 @@ def test_a_quaternion_that_rounding_made_too_long_is_read(tmp_path, excess):
     (tmp_path / "a.nii").write_bytes(data)
     expected = [[0, 3, 0], [2, 0, 0], [0, 0, -4]]
     for file in (read_nifti(tmp_path / "a.nii")[0], read_header(tmp_path / "a.nii"),
-                 map_nifti(tmp_path / "a.nii")):
+                 load_nifti(tmp_path / "a.nii")):
         np.testing.assert_allclose(file.affine[:3, :3], expected, atol=0.01)
 
 
@@ -95,7 +95,7 @@ def test_a_quaternion_that_is_not_used_may_be_anything(tmp_path):
 @pytest.mark.timeout(5)
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.nii.gz")
-    for read in (read_nifti, read_header, map_nifti):
+    for read in (read_nifti, read_header, load_nifti):
         with pytest.raises(UnreadableError, match="is a pipe, socket or device"):
             read(tmp_path / "a.nii.gz")
     assert kind_of_file(tmp_path / "a.nii.gz") is None

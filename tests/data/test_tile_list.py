@@ -1,6 +1,7 @@
 """Lists of tiles: every line is checked before training, and tiles are read as slices first."""
 
 import gzip
+import os
 import warnings
 
 import nibabel
@@ -211,3 +212,20 @@ def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path, save, monkeypatc
     monkeypatch.setattr(nifti_stream, "SLACK", len(content))
     with pytest.raises(RuntimeError, match="holds more than"):
         read_tile(path)
+
+
+def test_lists_and_tiles_as_windows_writes_them(tmp_path, save):
+    tile = save(tmp_path / "tiles" / "a.nii", voxels())
+    tile.rename(tile.with_name("A.NII"))
+    (tmp_path / "tiles" / "b.nii.gz").write_bytes((tmp_path / "tiles" / "A.NII").read_bytes())
+    (tmp_path / "list.txt").write_bytes("tiles\\A.NII\r\ntiles\\b.nii.gz\r\n".encode("utf-16"))
+    found = read_tile_list(tmp_path, tmp_path / "list.txt")
+    assert found == [tmp_path / "tiles" / "A.NII", tmp_path / "tiles" / "b.nii.gz"]
+    for path in found:  # the second is not packed, whatever its name says
+        assert np.array_equal(read_tile(path), voxels().transpose(2, 0, 1))
+
+
+@pytest.mark.timeout(5)
+def test_a_pipe_is_no_tile(tmp_path):
+    os.mkfifo(tmp_path / "a.nii")
+    assert tile_problem(tmp_path / "a.nii") == "is a pipe, socket or device, not a file"
