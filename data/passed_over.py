@@ -10,12 +10,16 @@ from .file_kinds import LOOKED_AT, first_foreign, kind_of_file
 NAMED = 3
 # What people keep beside images and what cannot be one.
 DOCUMENTS = (".txt", ".json", ".csv", ".tsv", ".md", ".pdf", ".xml", ".log", ".xlsx", ".docx",
-             ".py", ".sh", ".yaml", ".yml", ".bval", ".bvec", ".html", ".exp", ".cv")
+             ".py", ".sh", ".yaml", ".yml", ".bval", ".bvec", ".html", ".ini", ".db", ".md5", ".sha256",
+             ".exp", ".cv")
+DOCUMENT_NAMES = ("readme", "license", "changes")  # those without an ending
 
 
 def may_be_image(path: Path) -> bool:
     """Whether a file that is not taken may be an image: not hidden, no document."""
-    return not path.name.startswith(".") and path.suffix.lower() not in DOCUMENTS
+    if path.name.startswith(".") or path.name.lower() in DOCUMENT_NAMES:
+        return False
+    return path.suffix.lower() not in DOCUMENTS
 
 
 def holds_files(folder: Path) -> bool:

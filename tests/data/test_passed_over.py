@@ -58,7 +58,8 @@ def test_foreign_files_beside_the_cases_are_counted_and_named(files):
         "imagesTr/f.dcm": b"", "imagesTr/IM1": DICOM, "imagesTr/g.xyz": b"",
         "imagesTr/g.nii.gz.bak": gzip.compress(nibabel.Nifti1Image(
             np.zeros((2, 2, 2), np.uint8), np.eye(4)).to_bytes()),
-        "imagesTr/p1/IM1": DICOM, "imagesTr/notes.txt": b"", "imagesTr/._a.nii.gz": b""})
+        "imagesTr/p1/IM1": DICOM, "imagesTr/notes.txt": b"", "imagesTr/README": b"",
+        "imagesTr/._a.nii.gz": b""})
     assert told(HIPPOCAMPUS.passed_over(root)) == [
         f"2 file(s), each DICOM, passed over: IM1, f.dcm; {DICOM_REMEDY}",
         "2 file(s), each a MetaImage, passed over: b.mha, c.mha; export it as .nii.gz (3D Slicer, "
