@@ -10,8 +10,8 @@ from .file_kinds import LOOKED_AT, first_foreign, kind_of_file
 NAMED = 3
 # What people keep beside images and what cannot be one.
 DOCUMENTS = (".txt", ".json", ".csv", ".tsv", ".md", ".pdf", ".xml", ".log", ".xlsx", ".docx",
-             ".py", ".sh", ".yaml", ".yml", ".bval", ".bvec", ".html", ".ini", ".db", ".md5", ".sha256",
-             ".exp", ".cv")
+             ".py", ".sh", ".yaml", ".yml", ".bval", ".bvec", ".html", ".ini", ".db", ".md5",
+             ".sha256", ".exp", ".cv")
 DOCUMENT_NAMES = ("readme", "license", "changes")  # those without an ending
 
 
