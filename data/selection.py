@@ -39,9 +39,13 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
         _warn_of_mirror_images(dataset)
     found, problems = dataset.find_cases(config.data_dir)
     cases = {case.case_id: case for case in found}
-    folds = [] if problems else planned_folds(config, dataset, list(cases))
-    verify_cases(found, dataset, problems, progress,
-                 passed_over=dataset.passed_over(config.data_dir),
+    passed_over = dataset.passed_over(config.data_dir)
+    try:
+        folds = [] if problems else planned_folds(config, dataset, list(cases))
+    except ValueError as error:
+        # Cases that a split lacks may be among the files that are not taken.
+        raise ValueError("\n".join([str(error), *map(str, passed_over)])) from error
+    verify_cases(found, dataset, problems, progress, passed_over=passed_over,
                  refuse_sheared=not config.resume)  # what was trained on them stays usable
     return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
 

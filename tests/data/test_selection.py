@@ -199,3 +199,13 @@ def test_sheared_grids_are_refused_where_their_own_grid_is_needed(hearts, tmp_pa
                    lambda: cases_to_score(evaluation(), run_of(folder), SPLIT)):
         with pytest.warns(UserWarning, match="sheared"):
             assert warned()
+
+
+def test_a_split_that_lacks_cases_tells_what_was_passed_over(hearts, tmp_path):
+    folder = shutil.copytree(hearts, tmp_path / "hearts")
+    for case_id in IDS[1:]:
+        image = folder / "imagesTraining" / f"{case_id}_image.nii.gz"
+        image.rename(image.with_suffix(".bak"))
+        (folder / "labelsTraining" / f"{case_id}_label.nii.gz").unlink()
+    with pytest.raises(ValueError, match=r"4 file\(s\), each NIfTI by its content, passed over"):
+        select_cases(run_of(folder, "--training_split", 1))
