@@ -1,6 +1,9 @@
 """Grids that are not at right angles are found at the first look, wherever that is."""
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from data.geometry import grid_map
 from data.sheared_grids import is_sheared, shear_in_voxels
 from data.verification import case_findings
 
+ROOT = Path(__file__).resolve().parents[2]
 STRAIGHT = DATASETS["hippocampus"]
 RESAMPLED = dataclasses.replace(STRAIGHT, spacing_mm=(1.0, 1.0, 1.0))
 
@@ -76,3 +80,9 @@ def test_what_was_trained_on_sheared_grids_stays_usable(case):
 def test_an_image_alone_is_looked_at_too(case):
     found = case_findings(Case("alone", case.image, None), RESAMPLED)
     assert "sheared" in found.errors[0].found
+
+
+def test_verification_does_not_wait_for_torch():
+    code = ("import sys, data.verification, data.verify_report; "
+            "sys.exit('torch' in sys.modules or 'monai' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
