@@ -19,8 +19,9 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from .files import read_json
+from .nifti_names import NIFTI_SUFFIXES, is_nifti_name, split_nifti_name, without_role
+from .text_files import is_control
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MAX_CLASSES = 256  # class indices are kept as uint8
 
 
@@ -48,9 +49,12 @@ def read_dataset_json(path: str | Path) -> dict[str, Any]:
     elif symmetric:
         definition["symmetric"] = True
     ending = content.get("file_ending", NIFTI_SUFFIXES[0])
-    if ending not in NIFTI_SUFFIXES:
+    if not isinstance(ending, str) or ending.lower() not in NIFTI_SUFFIXES:
         problems.append(f"file_ending {ending!r}: only {' and '.join(NIFTI_SUFFIXES)} are read; "
                         f"convert the files.")
+    texts = [definition["name"], *definition["channels"], *definition["labels"].values()]
+    problems += [f"{text!r}: has control characters or parts of characters, which cannot be "
+                 f"written to tables; rename it." for text in texts if any(map(is_control, text))]
     if problems:
         raise ValueError("\n".join([f"{path}: cannot be used:", *(f"  {p}" for p in problems)]))
     return definition
@@ -158,7 +162,7 @@ def _file(path: Any, where: str, problems: list[str]) -> str | None:
         problems.append(f"{where}: is split over {len(path)} files; join its channels to one file "
                         f"with the channels on its fourth axis.")
         return None
-    if not isinstance(path, str) or not path.endswith(NIFTI_SUFFIXES):
+    if not isinstance(path, str) or not is_nifti_name(path):
         problems.append(f"{where}: {path!r} must be the path of a .nii.gz or .nii file.")
         return None
     parts = PureWindowsPath(path)  # knows both kinds of separators
@@ -171,8 +175,8 @@ def _file(path: Any, where: str, problems: list[str]) -> str | None:
 
 def _case_id(image: str, label: str) -> str:
     """The image's name less its suffix; less _0000 or _image where its label has none either."""
-    stems = []
-    for path in (image, label):
-        name = path.rsplit("/", 1)[-1]
-        stems.append(next(name.removesuffix(s) for s in NIFTI_SUFFIXES if name.endswith(s)))
-    return stems[1] if stems[0] == f"{stems[1]}_0000" else stems[0].removesuffix("_image")
+    stems = [split_nifti_name(path.rsplit("/", 1)[-1])[0] for path in (image, label)]
+    if stems[0] == f"{stems[1]}_0000":
+        return stems[1]
+    bare = without_role(stems[0], "_image")
+    return stems[0] if bare is None else bare

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .text_files import read_text
+
 
 def write_with(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
@@ -68,7 +70,7 @@ def read_json(path: str | os.PathLike) -> Any:
         ValueError: the file is absent, unreadable or not JSON; the message names it.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # the latter: brackets by the thousand

@@ -19,7 +19,8 @@ from .intensities import INTENSITIES
 
 FORMAT = 1  # of the entries
 PACKAGES = ("monai", "nibabel", "numpy", "torch")
-CODE = ("distances.py", "images.py", "intensities.py", "transforms.py", "volumes.py")
+CODE = ("distances.py", "images.py", "intensities.py", "nifti_stream.py", "transforms.py",
+        "volumes.py")
 
 
 def recipe_of(dataset: Dataset, img_size: tuple[int, int, int] | None,

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.dataset_json import NIFTI_SUFFIXES
+from configs.nifti_names import split_nifti_name, without_role
+from configs.text_files import printable
+
+from .file_kinds import foreign_hint
 
 ROLE_ENDINGS = ("_image", "_label")
 
@@ -61,8 +64,13 @@ class Problem:
     found: str
     remedy: str
 
+    @property
+    def shown_id(self) -> str:
+        """The case id as it can be printed."""
+        return printable(self.case_id)
+
     def __str__(self) -> str:
-        return f"  {self.case_id}: {self.path}: {self.found}; {self.remedy}."
+        return printable(f"  {self.case_id}: {self.path}: {self.found}; {self.remedy}.")
 
 
 class DataError(ValueError):
@@ -74,8 +82,9 @@ def find_cases(data_dir: str | Path,
     """Pair the images and labels of the first layout that `data_dir` has, sorted by case id.
 
     Files pair by case id: the file name less its suffix and less _image or _label, and less the
-    channel number _0000 that nnU-Net gives to the images. Hidden files (macOS leaves
-    "._name.nii.gz" in archives) are passed over.
+    channel number _0000 that nnU-Net gives to the images. These endings count in any case. Hidden
+    files (macOS leaves "._name.nii.gz" in archives) are passed over; what else is, tells
+    data.passed_over.
 
     Differs from the authors' code: theirs pairs two sorted lists by position, so one missing
     file shifts every later pair.
@@ -88,18 +97,18 @@ def find_cases(data_dir: str | Path,
         DataError: no such folder, no layout, no case, or cases of one file per channel.
     """
     root = _folder(data_dir, f"{layouts[0].images}/ and {layouts[0].labels}/")
-    layout = next((one for one in layouts if _present(root, one)), None)
+    layout = present_layout(root, layouts)
     if layout is None:
         tried = "\n".join(f"  {root / one.images} with {root / one.labels}" for one in layouts)
         inside = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-        raise DataError(f"{root}: holds none of the folders of this dataset (it holds {inside}). "
-                        f"Looked for:\n{tried}")
+        raise DataError(f"{root}: holds none of the folders of this dataset (it holds "
+                        f"{printable(inside)}).{foreign_hint(root)} Looked for:\n{tried}")
     problems: list[Problem] = []
     images = _by_case_id(root / layout.images, layout, "_image", problems)
     labels = _by_case_id(root / layout.labels, layout, "_label", problems)
     if not images and not labels:
-        raise DataError(f"{root / layout.images}: no cases "
-                        f"(files {layout.prefix}*.nii.gz or {layout.prefix}*.nii).")
+        raise DataError(f"{root / layout.images}: no cases (files {layout.prefix}*.nii.gz or "
+                        f"{layout.prefix}*.nii).{foreign_hint(root / layout.images)}")
     images = _without_channel_numbers(images, labels)
     for case_id in sorted(set(images) ^ set(labels)):
         has, lacks = ("an image", "label") if case_id in images else ("a label", "image")
@@ -155,34 +164,54 @@ def _folder(data_dir: str | Path, holds: str) -> Path:
     return root
 
 
+def present_layout(root: Path, layouts: Sequence[Layout]) -> Layout | None:
+    """The first layout that a folder has."""
+    return next((one for one in layouts if _present(root, one)), None)
+
+
 def _present(root: Path, layout: Layout) -> bool:
     images, labels = root / layout.images, root / layout.labels
     if not (images.is_dir() and labels.is_dir()):
         return False
-    return images != labels or any(images.glob(f"{layout.prefix}*_image.nii*"))
+    return images != labels or bool(files_of_role(images, layout, "_image"))
 
 
-def _suffix(path: Path) -> str | None:
-    return next((suffix for suffix in NIFTI_SUFFIXES if path.name.endswith(suffix)), None)
+def files_of_role(folder: Path, layout: Layout, ending: str) -> list[Path]:
+    """The NIfTI files of a layout's folder that are images ("_image") or labels ("_label")."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        name = split_nifti_name(path.name)
+        if name is None or path.name.startswith("."):
+            continue
+        if not path.name.lower().startswith(layout.prefix):
+            continue
+        if layout.images == layout.labels and without_role(name[0], ending) is None:
+            continue
+        found.append(path)
+    return found
 
 
 def _by_case_id(folder: Path, layout: Layout, ending: str,
                 problems: list[Problem]) -> dict[str, Path]:
     """Files of one role by case id."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = _suffix(path)
-        if suffix is None or path.name.startswith(".") or not path.name.startswith(layout.prefix):
-            continue
-        stem = path.name.removesuffix(suffix)
-        if layout.images == layout.labels and not stem.endswith(ending):
-            continue
-        case_id = next((stem.removesuffix(e) for e in ROLE_ENDINGS if stem.endswith(e)), stem)
+    for path in files_of_role(folder, layout, ending):
+        case_id = case_id_of(path.name)
         if case_id in found:
             problems.append(Problem(case_id, path, f"is this case, and so is "
                                     f"{found[case_id].name}", "remove one"))
         found[case_id] = path
     return found
+
+
+def case_id_of(name: str) -> str:
+    """The name of a NIfTI file less its suffix and less _image or _label."""
+    stem, _ = split_nifti_name(name)
+    for role in ROLE_ENDINGS:
+        bare = without_role(stem, role)
+        if bare is not None:
+            return bare
+    return stem
 
 
 def _without_channel_numbers(images: dict[str, Path], labels: dict[str, Path]) -> dict[str, Path]:
@@ -200,8 +229,8 @@ def _without_channel_numbers(images: dict[str, Path], labels: dict[str, Path]) -
 
 
 def _numbered(image: Path, channel: int) -> Path:
-    suffix = _suffix(image) or ""
-    return image.with_name(f"{image.name.removesuffix(suffix)}_{channel:04d}{suffix}")
+    stem, suffix = split_nifti_name(image.name)
+    return image.with_name(f"{stem}_{channel:04d}{suffix}")
 
 
 def _split_over_files(first: Path, other: Path) -> DataError:

@@ -12,12 +12,17 @@ import nibabel
 import numpy as np
 from nibabel import orientations
 
-from configs.dataset_json import NIFTI_SUFFIXES
+from configs.nifti_names import NIFTI_SUFFIXES, split_nifti_name
+from configs.text_files import printable
 
-from .nifti_stream import READ_ERRORS, read_nifti
+from .case_names import name_fault
+from .file_kinds import foreign_hint
+from .nifti_stream import NiftiFile, UnreadableError, read_header, read_nifti
+from .sheared_grids import is_sheared
 
 AXCODES = ("P", "L", "I")
 # Label maps are no images to learn from; so they are named by MSD, MM-WHS, BraTS, LiTS and KiTS.
+MAX_NAME_BYTES = 255 - len("._dep1234.nii.12345678")  # less what a tile's temporary name adds
 LABEL_FOLDERS, LABEL_ENDINGS, LABEL_WORD = "labels", ("_label", "_seg"), "segmentation"
 
 
@@ -42,6 +47,15 @@ class NiftiVolume:
         shape, affine, _ = _layout(_header(self.files[0]), self.files[0])
         return shape, tuple(nibabel.affines.voxel_sizes(affine).tolist())
 
+    def is_sheared(self) -> bool:
+        """Whether its axes are not at right angles, as with a gantry tilt; from the header.
+
+        Raises:
+            ValueError: the file is damaged or no volume.
+        """
+        shape, affine, _ = _layout(_header(self.files[0]), self.files[0])
+        return is_sheared(affine, shape)
+
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Values (rows, cols, slices) as the file scales them, and affine (4, 4) in mm.
 
@@ -51,9 +65,9 @@ class NiftiVolume:
         path = self.files[0]
         try:
             file, _ = read_nifti(path)
-            values = np.asanyarray(file.dataobj)
-        except READ_ERRORS as error:
-            raise _damaged(path, error) from error
+        except UnreadableError as error:
+            raise _unreadable(path, error) from error
+        values = file.dataobj
         _, affine, turn = _layout(file, path)
         if values.dtype.kind not in "biuf":
             raise ValueError(f"{path}: holds {values.dtype} values, not one real number per voxel")
@@ -63,19 +77,18 @@ class NiftiVolume:
         return orientations.apply_orientation(values.reshape(values.shape[:3]), turn), affine
 
 
-def _header(path: Path) -> nibabel.Nifti1Image:
+def _header(path: Path) -> NiftiFile:
     try:
-        return nibabel.load(path)
-    except READ_ERRORS as error:
-        raise _damaged(path, error) from error
+        return read_header(path)
+    except UnreadableError as error:
+        raise _unreadable(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
-    what = " ".join(str(error).split())[:200] or type(error).__name__
-    return ValueError(f"{path}: cannot be read ({what})")
+def _unreadable(path: Path, error: UnreadableError) -> ValueError:
+    return ValueError(f"{path}: cannot be read ({error}); {error.remedy}")
 
 
-def _layout(file: nibabel.Nifti1Image,
+def _layout(file: NiftiFile,
             path: Path) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
     """Shape (3,), affine (4, 4) and turn of a file in AXCODES."""
     shape = file.shape
@@ -99,7 +112,7 @@ def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
     _seg or have "segmentation" in them.
 
     Raises:
-        ValueError: no volume, or two of one name.
+        ValueError: no volume, two of one name, or a name that cannot be written.
     """
     found: dict[str, Path] = {}
     clashes: list[str] = []
@@ -109,11 +122,11 @@ def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
         inside = Path(folder).relative_to(root)
         of_labels = any(part.lower().startswith(LABEL_FOLDERS) for part in inside.parts)
         for file in sorted(names):
-            suffix = next((end for end in NIFTI_SUFFIXES if file.endswith(end)), None)
-            if suffix is None or file.startswith("."):
+            parts = split_nifti_name(file)
+            if parts is None or file.startswith("."):
                 continue
-            stem = file.removesuffix(suffix)
-            if of_labels or stem.endswith(LABEL_ENDINGS) or LABEL_WORD in stem:
+            stem = parts[0]
+            if of_labels or stem.lower().endswith(LABEL_ENDINGS) or LABEL_WORD in stem.lower():
                 num_labels += 1
                 continue
             name = "_".join((inside / stem).as_posix().replace("/", " ").split())
@@ -127,5 +140,10 @@ def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
     if not found:
         labels = f" but {num_labels} label map(s)" if num_labels else ""
         raise ValueError(f"{root}: holds no NIfTI volumes ({' or '.join(NIFTI_SUFFIXES)})"
-                         f"{labels}.")
+                         f"{labels}.{foreign_hint(root)}")
+    unwritable = [f"  {printable(str(path))}: {fault}" for name, path in found.items()
+                  if (fault := name_fault(name, MAX_NAME_BYTES)) is not None]
+    if unwritable:
+        raise ValueError(f"{root}: {len(unwritable)} volume(s) whose tiles could not be named; "
+                         f"rename or move them:\n" + "\n".join(unwritable))
     return [NiftiVolume(name, (found[name],)) for name in sorted(found)], num_labels

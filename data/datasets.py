@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from .augmentations import Augmentation
+from .case_names import name_problems
 from .cases import Case, Layout, Listed, Problem, find_cases, find_listed
 from .intensities import WINDOW
+from .passed_over import passed_over_cases
 from .splits import Split, folds_alone, folds_with_test_set
 
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
@@ -63,13 +65,20 @@ class Dataset:
     def find_cases(self, data_dir: str | Path) -> tuple[list[Case], list[Problem]]:
         """The dataset's cases below `data_dir` and what is wrong there; see data.find_cases."""
         if self.listed is not None:
-            return find_listed(data_dir, self.listed)
+            cases, problems = find_listed(data_dir, self.listed)
+            return cases, problems + name_problems(cases)
         cases, problems = find_cases(data_dir, self.layouts)
+        problems += name_problems(cases)
         problems += [Problem(case.case_id, case.image, f"is not of {self.name}",
                              "give the folder or the --dataset that it belongs to")
                      for case in cases
-                     if self.foreign_prefix and case.case_id.startswith(self.foreign_prefix)]
+                     if self.foreign_prefix
+                     and case.case_id.lower().startswith(self.foreign_prefix)]
         return cases, problems
+
+    def passed_over(self, data_dir: str | Path) -> list[Problem]:
+        """What lies beside the cases and is not taken; nothing where the cases are listed."""
+        return [] if self.listed is not None else passed_over_cases(data_dir, self.layouts)
 
 
 def _mmwhs(modality: str) -> Dataset:

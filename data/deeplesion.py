@@ -7,6 +7,7 @@ the feet. (Yan et al., DeepLesion, Journal of Medical Imaging 2018.)
 """
 
 import csv
+import io
 import math
 import os
 import re
@@ -17,6 +18,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from configs.text_files import read_text
+
+from .file_kinds import foreign_hint
 
 IMAGES_DIR, INFO_FILE = "Images_png", "DL_info.csv"
 ID_COLUMNS = ("Patient_index", "Study_index", "Series_ID")
@@ -57,6 +62,10 @@ class SliceRun:
             cols, rows = image.size
         return (rows, cols, len(self.slices)), self.spacing_mm
 
+    def is_sheared(self) -> bool:
+        """Never: slices lie behind each other, as far as the release says."""
+        return False
+
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """HU (rows, cols, slices), int16, and affine (4, 4) in mm.
 
@@ -92,6 +101,8 @@ def opened_slice(path: Path) -> Iterator[Image.Image]:
     Raises:
         ValueError: the file is damaged or not 16-bit grey; also where its pixels are read.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is no regular file")
     try:
         with Image.open(path) as image:
             if not image.mode.startswith("I;16"):
@@ -132,7 +143,7 @@ def read_spacings(path: Path) -> dict[SeriesId, str]:
         ValueError: the file cannot be read, or columns are missing.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             columns = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
@@ -213,8 +224,8 @@ def series_runs(folder: Path, spacings: dict[SeriesId, str]) -> list[SliceRun]:
     spacing_mm = spacing_of(spacings[key])
     files: dict[int, str] = {}
     for entry in os.scandir(folder):
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.lower() != ".png" or entry.name.startswith("."):
+        stem, _ = os.path.splitext(entry.name)
+        if not is_slice_name(entry.name) or entry.name.startswith("."):
             continue
         if re.fullmatch(r"\d+", stem, re.ASCII) is None:
             raise ValueError(f"holds {entry.name}, whose name is no slice number")
@@ -223,10 +234,15 @@ def series_runs(folder: Path, spacings: dict[SeriesId, str]) -> list[SliceRun]:
                              f"{files[int(stem)]}")
         files[int(stem)] = entry.name
     if not files:
-        raise ValueError("holds no slices (NNN.png)")
+        raise ValueError(f"holds no slices (NNN.png).{foreign_hint(folder)}")
     return [SliceRun(f"{folder.name}_{run[0]:03d}-{run[-1]:03d}", folder,
                      tuple(files[number] for number in run), spacing_mm)
             for run in consecutive_runs(files)]
+
+
+def is_slice_name(name: str) -> bool:
+    """Whether a file's name ends as those of slices do, in any case."""
+    return name.lower().endswith(".png")
 
 
 def _whole_numbers(texts: Iterable[str | None]) -> SeriesId | None:

@@ -7,11 +7,16 @@ straight line per axis: model index = scale * native index + offset.
 Axes: native arrays are (X, Y, Z) as in the file, model arrays (H, W, D) in RAS order.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_OFF_AXIS = 0.1   # model voxels, over the whole volume
 SNAP = 1e-3          # model voxels; nearer than this to a voxel is on it
@@ -98,6 +103,8 @@ def native_planes(slabs: Iterable[tuple[int, torch.Tensor]],
     Yields:
         Plane indices (n,) and logits (K, X, Y, n); every plane once, in either direction.
     """
+    import torch  # takes seconds, which the verification of a dataset need not wait
+
     along = grid.axes[2]
     dim = 1 + along.model_axis
     order = [0, *(1 + axis.model_axis for axis in grid.axes)]
@@ -129,6 +136,8 @@ def native_planes(slabs: Iterable[tuple[int, torch.Tensor]],
 def _along_axis(values: torch.Tensor, dim: int,
                 neighbours: tuple[np.ndarray, np.ndarray, np.ndarray]) -> torch.Tensor:
     """Linear interpolation along one axis."""
+    import torch
+
     lower, upper, weight = (torch.from_numpy(each).to(values.device) for each in neighbours)
     below = values.index_select(dim, lower)
     if not weight.any():

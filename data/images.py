@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from nibabel.volumeutils import shape_zoom_affine
+
+from .nifti_stream import NiftiFile, load_nifti
 
 
 def channel_axis(shape: Sequence[int], num_channels: int,
@@ -26,7 +27,7 @@ def channel_axis(shape: Sequence[int], num_channels: int,
     return ends[0 if channel_first else -1]
 
 
-def spatial_grid(file: nibabel.Nifti1Image, axis: int | None) -> tuple[tuple[int, ...], np.ndarray]:
+def spatial_grid(file: NiftiFile, axis: int | None) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape (3,) and affine (4, 4), float64 in mm, of a file whose channels lie on `axis`.
 
     The affine is the header's, which speaks of the spatial axes wherever the channels are; the
@@ -46,10 +47,10 @@ def read_volume(path: str | Path, num_channels: int,
     """Voxels (C, X, Y, Z), float32, and affine (4, 4), float64 in mm.
 
     Raises:
-        ValueError: the file has not `num_channels` channels.
+        ValueError: the file cannot be read, or has not `num_channels` channels.
     """
-    file = nibabel.load(path)
+    file = load_nifti(path)
     axis = channel_axis(file.shape, num_channels, channel_first)
-    array = np.asanyarray(file.dataobj)
+    array = file.dataobj
     array = array[None] if axis is None else np.moveaxis(array, axis, 0)
-    return np.ascontiguousarray(array, np.float32), spatial_grid(file, axis)[1]
+    return np.array(array, np.float32, order="C"), spatial_grid(file, axis)[1]

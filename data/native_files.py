@@ -14,6 +14,8 @@ from configs.files import write_with
 
 from .cases import Case
 from .images import channel_axis, spatial_grid
+from .label_values import whole_numbers
+from .nifti_stream import NiftiFile, load_nifti, read_header
 
 LABEL_LEVEL, PROBABILITY_LEVEL = 3, 1  # of gzip: label maps shrink at any level, floats at none
 
@@ -47,22 +49,25 @@ def plain_grid(shape: tuple[int, int, int], affine: np.ndarray) -> NativeGrid:
 
 def image_grid(case: Case, num_channels: int) -> NativeGrid:
     """The spatial grid of a case's image, wherever its channels are."""
-    file = nibabel.load(case.image)
+    file = read_header(case.image)
     return _grid(file, channel_axis(file.shape, num_channels, case.channel_first))
 
 
-def label_on_its_grid(case: Case,
-                      label_values: Mapping[int, int]) -> tuple[np.ndarray, NativeGrid]:
-    """Classes (X, Y, Z) uint8 of a case's label file, and its grid.
+def label_on_image_grid(case: Case, label_values: Mapping[int, int],
+                        num_channels: int) -> tuple[np.ndarray, NativeGrid]:
+    """Classes (X, Y, Z) uint8 of a case's label file, and the grid of its image.
+
+    The two grids are one, which is verified; rounding in the label's header counts for nothing.
 
     Raises:
-        ValueError: values that are no label values.
+        ValueError: values that are no label values, or another shape than the image's.
     """
-    file = nibabel.load(case.label)
-    axis = channel_axis(file.shape, 1, case.channel_first)
-    grid = _grid(file, axis)
-    values = np.asanyarray(file.dataobj).reshape(grid.shape)
-    return classes_of(values, label_values, case.label), grid
+    grid = image_grid(case, num_channels)
+    file = load_nifti(case.label)
+    shape, _ = spatial_grid(file, channel_axis(file.shape, 1, case.channel_first))
+    if tuple(shape) != grid.shape:
+        raise ValueError(f"{case.label}: shape {file.shape} differs from the image's {grid.shape}.")
+    return classes_of(file.dataobj.reshape(grid.shape), label_values, case.label), grid
 
 
 def in_ras_order(volumes: Sequence[np.ndarray],
@@ -74,7 +79,7 @@ def in_ras_order(volumes: Sequence[np.ndarray],
             nibabel.affines.voxel_sizes(turned[0].affine))
 
 
-def _grid(file: nibabel.Nifti1Image, axis: int | None) -> NativeGrid:
+def _grid(file: NiftiFile, axis: int | None) -> NativeGrid:
     """The spatial grid of a file whose channels are on `axis`.
 
     Of the header, affines, their codes, voxel sizes and units stay; scaling, display range and
@@ -98,6 +103,7 @@ def classes_of(values: np.ndarray, label_values: Mapping[int, int], path: Path) 
     Raises:
         ValueError: values that are no label values.
     """
+    values = whole_numbers(values)
     classes = np.zeros(values.shape, np.uint8)
     num_known = 0
     for value, index in label_values.items():

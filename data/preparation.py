@@ -18,10 +18,13 @@ import numpy as np
 
 from configs.cli import StatedError
 from configs.files import read_json, write_json, write_text
+from configs.nifti_names import is_nifti_name
 
+from .cases import Problem
 from .ct_volumes import find_nifti
-from .deeplesion import IMAGES_DIR, INFO_FILE, SliceRun, find_runs
+from .deeplesion import IMAGES_DIR, INFO_FILE, SliceRun, find_runs, is_slice_name
 from .parallel import for_each
+from .passed_over import passed_over_below
 from .preparation_job import NIFTI, RESPACED, TILES, Job, Outcome, Source, prepare_volume
 
 LIST, TOO_SHORT, FAILURES = "SSL_data_deeplesion.txt", "too_short.txt", "failures.txt"
@@ -40,6 +43,8 @@ class Preparation:
         too_short: name and depth in slices of volumes that give no tile.
         failed: name -> reason.
         airless: names of volumes without air, which may not be CT in HU.
+        sheared: names of volumes whose axes are not at right angles, and are treated so.
+        passed_over: files of the input that are not taken.
         num_labels: label maps that were left out.
     """
 
@@ -50,6 +55,8 @@ class Preparation:
     too_short: list[tuple[str, int]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     airless: list[str] = field(default_factory=list)
+    sheared: list[str] = field(default_factory=list)
+    passed_over: list[Problem] = field(default_factory=list)
     num_labels: int = 0
 
     @property
@@ -69,6 +76,8 @@ class Preparation:
         self.tiles += outcome.tiles
         if not outcome.has_air:
             self.airless.append(outcome.name)
+        if outcome.is_sheared:
+            self.sheared.append(outcome.name)
 
 
 def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_workers: int = 1, *,
@@ -103,6 +112,10 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
     _record(output_dir, folders, settings, overwrite)
 
     result = Preparation([output_dir / folder for folder in folders], num_labels=num_labels)
+    if _reads_slices(step, source_dir):
+        result.passed_over = passed_over_below(source_dir / IMAGES_DIR, is_slice_name)
+    else:
+        result.passed_over = passed_over_below(source_dir, is_nifti_name)
     result.failed |= failed
     jobs = [Job(source, output_dir, folders, step in ("respace", "all"), spacing_mm, rescale,
                 overwrite) for source in sources]
@@ -138,14 +151,19 @@ def _check_arguments(source_dir: Path, output_dir: Path, num_workers: int, spaci
 def _sources(step: str, source_dir: Path,
              output_dir: Path) -> tuple[Sequence[Source], dict[str, str], int]:
     """Volumes, series that give none with the reason, number of label maps left out."""
-    of_deeplesion = any((source_dir / name).exists() for name in (IMAGES_DIR, INFO_FILE))
-    if step == "nifti" or (step == "all" and of_deeplesion):
+    if _reads_slices(step, source_dir):
         return *find_runs(source_dir), 0
     if output_dir.resolve().is_relative_to(source_dir.resolve()):
         raise ValueError(f"OUTPUT {output_dir}: lies in INPUT {source_dir}, where what is written "
                          f"would be found as input; choose another.")
     volumes, num_labels = find_nifti(source_dir)
     return volumes, {}, num_labels
+
+
+def _reads_slices(step: str, source_dir: Path) -> bool:
+    """Whether the input is a DeepLesion folder; else it is one of NIfTI volumes."""
+    of_deeplesion = any((source_dir / name).exists() for name in (IMAGES_DIR, INFO_FILE))
+    return step == "nifti" or (step == "all" and of_deeplesion)
 
 
 def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
@@ -180,13 +198,14 @@ def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
 
 
 def _holds_volumes(folder: Path) -> bool:
-    return folder.is_dir() and any(path.name.endswith((".nii", ".nii.gz"))
-                                   and not path.name.startswith(".") for path in folder.iterdir())
+    return folder.is_dir() and any(is_nifti_name(path.name) and not path.name.startswith(".")
+                                   for path in folder.iterdir())
 
 
 def _write_lists(output_dir: Path, result: Preparation) -> None:
     """Sort the result and write the lists; a list of nothing is removed."""
-    for names in (result.made, result.there, result.tiles, result.too_short, result.airless):
+    for names in (result.made, result.there, result.tiles, result.too_short, result.airless,
+                  result.sheared):
         names.sort()
     lists = {FAILURES: [f"{name}: {reason}" for name, reason in sorted(result.failed.items())]}
     if result.cuts_tiles:

@@ -42,6 +42,7 @@ class Outcome:
     depth: int = 0         # slices when cut into tiles
     tiles: tuple[str, ...] = ()
     has_air: bool = True   # for CT; where it was read
+    is_sheared: bool = False
     disk_full: bool = False
 
 
@@ -58,6 +59,7 @@ def prepare_volume(job: Job) -> Outcome:
 def _prepared(job: Job) -> Outcome:
     name = job.source.name
     shape, spacing_mm = job.source.grid()
+    sheared = job.source.is_sheared()
     settings = {"voxels": spacing_mm}
     if job.respace:
         shape = respaced_shape(shape, spacing_mm, job.spacing_mm)
@@ -72,7 +74,7 @@ def _prepared(job: Job) -> Outcome:
     tile_paths = [job.output / TILES / tile for tile in names]
     paths = [*volumes.values(), *tile_paths]
     if not job.overwrite and all(is_whole(path, mark) for path in paths):
-        return Outcome(name, "there", depth=shape[2], tiles=names)
+        return Outcome(name, "there", depth=shape[2], tiles=names, is_sheared=sheared)
 
     volume, affine = job.source.read()
     has_air = job.rescale is not None or bool(volume.min() < AIR_HU)
@@ -91,7 +93,8 @@ def _prepared(job: Job) -> Outcome:
         for path, (tile, of_tile) in zip(tile_paths, tiles(volume, affine), strict=True):
             write_volume(path, tile, of_tile, mark)
         _remove_later_tiles(job.output / TILES, name, len(names))
-    return Outcome(name, "made", depth=shape[2], tiles=names, has_air=has_air)
+    return Outcome(name, "made", depth=shape[2], tiles=names, has_air=has_air,
+                   is_sheared=sheared)
 
 
 def _as_respaced(volume: np.ndarray) -> np.ndarray:

@@ -39,8 +39,14 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
         _warn_of_mirror_images(dataset)
     found, problems = dataset.find_cases(config.data_dir)
     cases = {case.case_id: case for case in found}
-    folds = [] if problems else planned_folds(config, dataset, list(cases))
-    verify_cases(found, dataset, problems, progress)
+    passed_over = dataset.passed_over(config.data_dir)
+    try:
+        folds = [] if problems else planned_folds(config, dataset, list(cases))
+    except ValueError as error:
+        # Cases that a split lacks may be among the files that are not taken.
+        raise ValueError("\n".join([str(error), *map(str, passed_over)])) from error
+    verify_cases(found, dataset, problems, progress, passed_over=passed_over,
+                 refuse_sheared=not config.resume)  # what was trained on them stays usable
     return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
 
 
@@ -92,5 +98,6 @@ def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
         raise DataError(f"{data_dir}: lacks {len(lacking)} of the {len(wanted)} cases: "
                         f"{', '.join(lacking[:10])}. Give the folder the run was trained on.")
     cases = {case_id: found[case_id] for case_id in wanted}
-    verify_cases(list(cases.values()), dataset)
+    # Only on their own grid can they not be scored.
+    verify_cases(list(cases.values()), dataset, refuse_sheared=config.native_space)
     return dataset, cases

@@ -15,17 +15,16 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from tqdm import tqdm
 
-from configs.dataset_json import NIFTI_SUFFIXES
+from configs.nifti_names import NIFTI_SUFFIXES, is_nifti_name
+from configs.text_files import listed_path, read_text
 
-from .nifti_stream import read_nifti
+from .nifti_stream import is_packed, load_nifti
 
 NUM_THREADS = 16    # most of the time of a check is waiting for the disk
 PER_TASK = 64
 SHOWN = 10
 HU_LIMIT = 1024
 LOOKED_AT = 8
-READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, HeaderDataError,
-               nibabel.filebasedimages.ImageFileError)
 
 
 def read_tile_list(data_dir: str | Path, list_path: str | Path,
@@ -51,15 +50,15 @@ def read_tile_list(data_dir: str | Path, list_path: str | Path,
     problems = [] if data_dir.is_dir() else [f"{data_dir}: is no folder; give the folder that the "
                                              f"list's paths start from."]
     try:
-        lines = list_path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(list_path).splitlines()
     except OSError as error:
         problems.append(f"{list_path}: cannot be read ({error.strerror}); give the text file with "
                         f"a tile's path per line.")
-    except UnicodeDecodeError:
-        problems.append(f"{list_path}: is no UTF-8 text; give the list of the tiles, with a path "
-                        f"per line.")
+    except ValueError as error:
+        problems.append(f"{list_path}: {error}; give the list of the tiles, with a path per line.")
     else:
-        paths = [data_dir / line.split(maxsplit=1)[0] for line in lines if line.strip()]
+        paths = [listed_path(line.split(maxsplit=1)[0], data_dir) for line in lines
+                 if line.strip()]
         if not paths:
             problems.append(f"{list_path}: names no tile; make the tiles again, or give another "
                             f"list.")
@@ -85,23 +84,19 @@ def read_tile(path: str | Path) -> np.ndarray:
         RuntimeError: the file cannot be read; the message names it.
     """
     try:
-        image = nibabel.load(path)
-        if Path(path).suffix == ".gz":
-            # To the stream's very end, where its checksum is: nibabel alone stops before that.
-            image, _ = read_nifti(Path(path))
-        return np.asanyarray(image.dataobj).transpose(2, 0, 1)
-    except READ_ERRORS as error:
-        raise RuntimeError(f"{path}: cannot be read ({type(error).__name__}: "
-                           f"{error})") from error
+        return load_nifti(path).dataobj.transpose(2, 0, 1)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"{path}: cannot be read ({error})") from error
 
 
 def tile_problem(path: Path) -> str | None:
     """What keeps a file from being a tile, by its header and its size; None: nothing does."""
-    if not path.name.endswith(NIFTI_SUFFIXES):
+    if not is_nifti_name(path.name):
         return f"is no {' or '.join(NIFTI_SUFFIXES)} file"
     try:
+        packed = is_packed(path)
         with path.open("rb") as file:
-            if path.suffix == ".gz":
+            if packed:
                 size, expected = _packed_sizes(file)
             else:
                 size, expected = os.fstat(file.fileno()).st_size, _size_by_header(file)

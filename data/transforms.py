@@ -63,10 +63,13 @@ class ReadVolumesd(mt.Transform):
     """Paths to volumes (C, X, Y, Z) float32 with their affine.
 
     Differs from MONAI's LoadImaged: the channels of a file may lie first, and the affine is
-    always the header's, which MONAI changes where its voxel sizes say something else.
+    always the header's, which MONAI changes where its voxel sizes say something else. That of the
+    image counts for its label, too: they lie on one grid, which is verified up to rounding, and
+    rounding may otherwise turn a label another way. Label values are rounded to whole numbers,
+    which they are verified to be near.
 
     Args:
-        num_channels: by key.
+        num_channels: by key, the image's first.
     """
 
     def __init__(self, num_channels: Mapping[str, int]):
@@ -76,9 +79,14 @@ class ReadVolumesd(mt.Transform):
         """Replace the paths; take "channel_first" out."""
         data = dict(data)
         channel_first = data.pop("channel_first", False)
+        affine = None
         for key, number in self.num_channels.items():
-            array, affine = read_volume(data[key], number, channel_first)
-            data[key] = MetaTensor(array, affine=torch.from_numpy(affine))
+            array, its_own = read_volume(data[key], number, channel_first)
+            if key == "label":
+                np.rint(array, out=array)
+            if affine is None:
+                affine = its_own
+            data[key] = MetaTensor(array, affine=torch.from_numpy(affine.copy()))
         return data
 
 

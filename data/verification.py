@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -18,8 +19,11 @@ from tqdm import tqdm
 
 from .cases import Case, DataError, Problem
 from .datasets import Dataset
+from .grouped_findings import grouped
 from .images import channel_axis, spatial_grid
-from .nifti_stream import READ_ERRORS, read_nifti
+from .label_values import farthest_off, text_of, value_counts
+from .nifti_stream import NiftiFile, UnreadableError, read_nifti
+from .sheared_grids import shear_problem
 
 Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
 NUM_THREADS = 4
@@ -43,13 +47,16 @@ class Findings:
 
 
 def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Problem] = (),
-                 progress: bool = False) -> None:
+                 progress: bool = False, *, passed_over: Sequence[Problem] = (),
+                 refuse_sheared: bool = True) -> None:
     """Read every image and label and refuse the set if any cannot be trusted.
 
     Warns of what should be looked at, all in one warning; see `case_findings`.
 
     Args:
         known: problems found before, told in the same message.
+        passed_over: warnings found before, told in the same warning.
+        refuse_sheared: see `case_findings`.
 
     Raises:
         DataError: unreadable or damaged files, shapes or affines that differ between image and
@@ -57,16 +64,18 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
             values or without any foreground. One message with every problem.
     """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        found = list(tqdm(pool.map(lambda case: case_findings(case, dataset), cases),
-                          total=len(cases), desc="verifying", unit="case", disable=not progress))
+        look = partial(case_findings, dataset=dataset, refuse_sheared=refuse_sheared)
+        found = list(tqdm(pool.map(look, cases), total=len(cases), desc="verifying", unit="case",
+                          disable=not progress))
     problems = [*known, *(problem for one in found for problem in one.errors)]
     if problems:
         raise DataError(f"{len(problems)} problem(s) in {len(cases)} cases of {dataset.name}:\n"
-                        + "\n".join(map(str, problems)))
-    doubtful = [*(problem for one in found for problem in one.warnings), *twin_problems(found)]
+                        + "\n".join(map(str, [*problems, *passed_over])))
+    doubtful = [*passed_over, *(problem for one in found for problem in one.warnings),
+                *twin_problems(found)]
     if doubtful:
         warnings.warn(f"{len(doubtful)} doubtful finding(s) in {len(cases)} cases of "
-                      f"{dataset.name}:\n" + "\n".join(map(str, doubtful)), stacklevel=2)
+                      f"{dataset.name}:\n" + "\n".join(grouped(doubtful)), stacklevel=2)
 
 
 def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
@@ -74,15 +83,16 @@ def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
     return case_findings(case, dataset).errors
 
 
-def case_findings(case: Case, dataset: Dataset,
-                  crop: tuple[int, int, int] | None = None) -> Findings:
+def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | None = None,
+                  refuse_sheared: bool = True) -> Findings:
     """Read one case, whole.
 
-    Warnings are: a constant image, implausible voxel sizes, labels stored as floating point, and
-    a volume smaller than the crop.
+    Warnings are: a constant image, implausible voxel sizes, labels stored as floating point, a
+    volume smaller than the crop, and a sheared grid that is not resampled.
 
     Args:
         crop: (X, Y, Z) voxels that training cuts out, after resampling; None to leave it open.
+        refuse_sheared: whether a sheared grid that is resampled is an error; else a warning.
     """
     errors: list[Problem] = []
     doubtful: list[Problem] = []
@@ -94,14 +104,19 @@ def case_findings(case: Case, dataset: Dataset,
         doubtful += _image_warnings(case, array)
     if grid is not None:
         doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
+        sheared = shear_problem(case, grid[1], grid[0], dataset.spacing_mm)
+        if sheared is not None:
+            refused = refuse_sheared and dataset.spacing_mm is not None
+            (errors if refused else doubtful).append(sheared)
     if case.label is not None:
-        del array
+        del image, array  # one file is held at a time
         label, array, _ = _read(case, case.label, errors)
         if label is not None:
             wrong = _label_problems(case, array, dataset.label_values)
             errors += wrong
             if array.dtype.kind == "f" and not wrong:
-                doubtful.append(Problem(case.case_id, case.label, f"labels are {array.dtype}",
+                doubtful.append(Problem(case.case_id, case.label, f"labels are {array.dtype}"
+                                        f"{_off(array)}",
                                         "store them as integers, without a scale"))
         if label is not None and grid is not None:
             errors += _geometry_problems(case, grid, label)
@@ -124,7 +139,7 @@ def twins(found: Iterable[Findings]) -> list[list[Case]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _checked_image(case: Case, dataset: Dataset, image: nibabel.Nifti1Image,
+def _checked_image(case: Case, dataset: Dataset, image: NiftiFile,
                    array: np.ndarray) -> tuple[list[Problem], Grid | None]:
     """The image's errors, and its grid if that can be trusted."""
     problems: list[Problem] = []
@@ -153,7 +168,7 @@ def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
 
 
 def _image_warnings(case: Case, array: np.ndarray) -> list[Problem]:
-    if array.dtype.kind not in "biuf" or not array.size or not (array == array.flat[0]).all():
+    if array.dtype.kind not in "biuf" or not array.size or array.min() != array.max():
         return []
     return [Problem(case.case_id, case.image, f"every voxel is {array.flat[0]:g}",
                     "export it again or leave the case out")]
@@ -184,25 +199,19 @@ def _read(case: Case, path: Path, problems: list[Problem]):
     """Header, voxels and digest of the unpacked file, or three times None with a problem."""
     try:
         file, content = read_nifti(path)
-        array = np.asanyarray(file.dataobj)
-        return file, array, hashlib.blake2b(content, digest_size=16).hexdigest()
-    except READ_ERRORS as error:
-        problems.append(Problem(case.case_id, path, f"cannot be read ({_one_line(error)})",
-                                "the file is damaged or not NIfTI; copy or download it again"))
+    except UnreadableError as error:
+        problems.append(Problem(case.case_id, path, f"cannot be read ({error})", error.remedy))
         return None, None, None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return file, file.dataobj, hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _label_problems(case, array, label_values):
     if array.dtype.kind not in "biuf":
         return [_no_real_numbers(case, case.label, array)]
-    values, counts = np.unique(array, return_counts=True)
-    wrong = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True)
+    counts = value_counts(array)
+    wrong = [f"{text_of(value)} ({count} voxels)" for value, count in counts.items()
              if value not in label_values]
-    if not wrong and not any(label_values[value] for value in values):
+    if not wrong and not any(label_values[value] for value in counts):
         return [Problem(case.case_id, case.label, "has no foreground voxel",
                         "label the case or leave it out")]
     if not wrong:
@@ -212,6 +221,11 @@ def _label_problems(case, array, label_values):
     return [Problem(case.case_id, case.label, f"unexpected label values {', '.join(wrong[:8])}"
                     f"{more}", f"this dataset has {known}; correct the label file, or choose "
                     f"the dataset it belongs to")]
+
+
+def _off(array: np.ndarray) -> str:
+    off = farthest_off(array)
+    return f", up to {off:.2g} off whole numbers, as which they are taken" if off > 0 else ""
 
 
 def _geometry_problems(case, image_grid, label):

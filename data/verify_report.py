@@ -11,6 +11,7 @@ from typing import Any
 
 from .cases import Case, Problem
 from .datasets import Dataset
+from .grouped_findings import grouped
 from .parallel import for_each, num_cores
 from .split_files import read_splits
 from .splits import Split
@@ -29,11 +30,11 @@ class Report:
 
     @property
     def text(self) -> str:
-        """One line for each problem, errors first, below a headline."""
+        """A headline, one line for each error, and the warnings, those of a kind together."""
         lines = [f"{self.data_dir}: {self.num_cases} cases of {self.dataset}, "
                  f"{len(self.errors)} error(s), {len(self.warnings)} warning(s)"]
         lines += [f"error: {problem}" for problem in self.errors]
-        lines += [f"warning: {problem}" for problem in self.warnings]
+        lines += [f"warning: {line}" for line in grouped(self.warnings)]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +72,8 @@ def verify_dataset(data_dir: str | Path, dataset: Dataset, crop: tuple[int, int,
     found = sorted(for_each(check, cases, workers, "verifying", "case", progress),
                    key=lambda one: one.case.case_id)
     errors = [*errors, *(problem for one in found for problem in one.errors)]
-    doubtful = [*(problem for one in found for problem in one.warnings), *twin_problems(found)]
+    doubtful = [*dataset.passed_over(data_dir),
+                *(problem for one in found for problem in one.warnings), *twin_problems(found)]
     return Report(dataset.name, str(data_dir), len(cases),
                   [*errors, *leak_problems(twins(found), folds)], doubtful)
 

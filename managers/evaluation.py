@@ -14,15 +14,16 @@ from configs.files import write_json, write_text
 from data import Case, Dataset, read_volume
 from data.native_files import (
     in_ras_order,
-    label_on_its_grid,
+    label_on_image_grid,
     plain_grid,
     values_of_classes,
     write_label_map,
 )
-from metrics import case_metrics, summarise
+from metrics import summarise
 from reports import CaseView, case_picture, case_view, per_case_csv, summary_table, write_views
 from reports.views import FILE as VIEWS
 
+from .case_scores import case_scores
 from .inference import native_label_map
 from .segmentation import SegmentationManager
 
@@ -47,7 +48,7 @@ class Scores:
 def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_volumes: int,
           class_names: Sequence[str], device: torch.device, paper_metrics: bool = False,
           predictions_dir: Path | None = None, progress: bool = False) -> Scores:
-    """Predict and score volumes one after another (see metrics.case_metrics).
+    """Predict and score volumes one after another (see `case_scores`).
 
     Several processes score their shares, and each returns the scores of all.
 
@@ -61,8 +62,9 @@ def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_v
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         label_map = manager.label_map(volume["image"], device)
-        found = case_metrics(label_map.numpy(), volume["label"][0].numpy(),
-                             volume["spacing_mm"].tolist(), class_names, paper_metrics)
+        found = case_scores(label_map.numpy(), volume["label"][0].numpy(),
+                            volume["affine"].numpy(), volume["spacing_mm"].tolist(), class_names,
+                            paper_metrics)
         scored.append(([{"case_id": volume["case_id"]} | row for row in found], case_view(
             volume["case_id"], volume["image"][0].numpy(), volume["label"][0].numpy(),
             label_map.numpy(), volume["spacing_mm"].tolist(), num_of_all)))
@@ -95,12 +97,13 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         case_id = volume["case_id"]
-        label, grid = label_on_its_grid(cases[case_id], dataset.label_values)
+        label, grid = label_on_image_grid(cases[case_id], dataset.label_values,
+                                          len(dataset.channels))
         try:
             label_map = native_label_map(volume, grid, window)
         except ValueError as error:
             raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
-        found = case_metrics(label_map, label, grid.spacing_mm, dataset.class_names)
+        found = case_scores(label_map, label, grid.affine, grid.spacing_mm, dataset.class_names)
         image = read_volume(cases[case_id].image, len(dataset.channels),
                             cases[case_id].channel_first)[0][0]
         turned, spacing_mm = in_ras_order((image, label, label_map), grid)

@@ -8,19 +8,20 @@ import numpy as np
 
 from configs.prediction import PredictionConfig
 from data import Case, Dataset, case_files, preprocessing, read_volume
-from data.inputs import find_inputs, verify_inputs
+from data.inputs import find_inputs, inputs_passed_over, verify_inputs
 from data.native_files import (
     NativeGrid,
     ProbabilityFile,
     image_grid,
     in_ras_order,
-    label_on_its_grid,
+    label_on_image_grid,
     values_of_classes,
     write_label_map,
 )
-from metrics import case_metrics, summarise
+from metrics import summarise
 from reports import case_picture
 
+from .case_scores import case_scores
 from .evaluation import Scores
 from .inference import SlidingWindow, native_label_map
 from .prediction_folder import PredictionFolder
@@ -37,7 +38,7 @@ def cases_to_predict(config: PredictionConfig, dataset: Dataset,
     problems += output.clashes(cases)
     pending = cases if problems else output.pending(cases)
     verify_inputs(pending if config.labels is None else cases, dataset, problems,
-                  config.show_verbose)
+                  config.show_verbose, inputs_passed_over(config.inputs, config.labels))
     if not cases:
         raise ValueError(f"--input {' '.join(config.inputs)}: lists no images.")
     return cases, pending
@@ -72,7 +73,7 @@ def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: N
     """Outlines of the prediction, beside those of the label or else the bare image."""
     image = read_volume(case.image, len(dataset.channels), case.channel_first)[0][0]
     label = (np.zeros_like(classes) if case.label is None
-             else label_on_its_grid(case, dataset.label_values)[0])
+             else label_on_image_grid(case, dataset.label_values, len(dataset.channels))[0])
     volumes, spacing_mm = in_ras_order((image, label, classes), grid)
     case_picture(path, *volumes, spacing_mm, dataset.class_names,
                  title=case.case_id,
@@ -83,9 +84,9 @@ def score_files(cases: Sequence[Case], dataset: Dataset, output: PredictionFolde
     """Score the written label maps against the label files, on their own grid, in mm."""
     rows = []
     for case in cases:
-        label, grid = label_on_its_grid(case, dataset.label_values)
+        label, grid = label_on_image_grid(case, dataset.label_values, len(dataset.channels))
         written = Case(case.case_id, case.image, output.label_map(case))
-        found = case_metrics(label_on_its_grid(written, dataset.label_values)[0], label,
-                             grid.spacing_mm, dataset.class_names)
+        label_map, _ = label_on_image_grid(written, dataset.label_values, len(dataset.channels))
+        found = case_scores(label_map, label, grid.affine, grid.spacing_mm, dataset.class_names)
         rows += [{"case_id": case.case_id} | row for row in found]
     return Scores(rows, summarise(rows, dataset.class_names))

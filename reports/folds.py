@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.text_files import read_text
 from metrics import METRICS_MM, METRICS_VOXELS, summarise
 from metrics.statistics import sample_deviation
 
@@ -31,9 +33,9 @@ def read_per_case(path: str | Path) -> list[Row]:
             cut; the message names it.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read ({error}).") from error
     if not rows or not {"case_id", "class", "class_name", "dice", "empty"} <= set(rows[0]):
         raise ValueError(f"{path}: is not a table of cases and classes; evaluate the run again.")

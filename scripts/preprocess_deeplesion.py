@@ -84,6 +84,13 @@ def main() -> None:
     if result.num_labels:
         print(f"{result.num_labels} label map(s) left out (folders labels*, names *_label, "
               f"*_seg, *segmentation*)")
+    for problem in result.passed_over:
+        print(f"warning: {str(problem).strip()}")
+    if result.sheared:
+        more = ", ..." if len(result.sheared) > NUM_NAMED else ""
+        print(f"warning: {len(result.sheared)} volume(s) have sheared axes (a gantry tilt) and are "
+              f"treated as straight; dcm2niix corrects a tilt: "
+              f"{', '.join(result.sheared[:NUM_NAMED])}{more}")
     if result.airless:
         print(f"warning: {len(result.airless)} volume(s) without air, {result.airless[0]} first: "
               f"are the values HU? For MR and others use --rescale, such as --rescale 0.5 99.5")

@@ -1,7 +1,9 @@
 """predict.py, and eval.py in native space, on phantoms and a run that was trained on them."""
 
 import csv
+import gzip
 import json
+import os
 
 import nibabel
 import numpy as np
@@ -67,6 +69,30 @@ def test_predict_skip_and_score(data, predict, tmp_path):
     with open(tmp_path / "per_case.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 5 * 7
     assert json.loads((tmp_path / "summary.json").read_text())["space"] == "native"
+
+
+def test_what_lies_in_the_input_folder_is_taken_or_told(data, predict, tmp_path):
+    source, folder = data / "imagesTraining", tmp_path / "in"
+    folder.mkdir()
+    content = (source / "ct_train_1004_image.nii.gz").read_bytes()
+    (folder / "PACKED.NII.GZ").write_bytes(content)
+    (folder / "plain.nii.gz").write_bytes(gzip.decompress(content))
+    (folder / "other.mha").write_bytes(b"ObjectType = Image\n")
+    (folder / "IM0001").write_bytes(bytes(128) + b"DICM")
+    done = predict("--experiment", NAME, "--input", folder, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "PACKED.nii.gz", "plain.nii.gz", "prediction.json"}
+    assert "1 file(s), each a MetaImage, passed over: other.mha" in done.stderr
+    assert "IM0001; convert its series to NIfTI with dcm2niix" in done.stderr
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_among_the_inputs_is_not_waited_for(predict, tmp_path):
+    os.mkfifo(tmp_path / "a.nii.gz")
+    done = predict("--experiment", NAME, "--input", tmp_path, "--output", tmp_path / "out")
+    assert done.returncode == 2 and "a.nii.gz: cannot be read (is a pipe" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_folds_flips_and_probabilities(trained, data, predict, tmp_path):

@@ -188,3 +188,18 @@ def test_help_imports_nothing_heavy(tmp_path):
                           text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "--keep_intermediate" in done.stdout
+
+
+def test_tilted_volumes_and_files_passed_over_are_named(run_script, tmp_path):
+    tilted = np.diag([1.0, 1, 1, 1])
+    tilted[1, 2] = 0.3
+    volume = np.full((16, 16, 24), -1000, np.int16)
+    volume[4:12, 4:12] = 40
+    (tmp_path / "ct").mkdir()
+    nibabel.save(nibabel.Nifti1Image(volume, tilted), tmp_path / "ct" / "TILTED.NII.GZ")
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "ct" / "straight.nii")
+    (tmp_path / "ct" / "IM0001").write_bytes(bytes(128) + b"DICM")
+    done = run_script(SCRIPT, "all", "ct", "out", "--workers", 1)
+    assert done.returncode == 0 and "2 volume(s) prepared" in done.stdout, done.stderr
+    assert "1 volume(s) have sheared axes" in done.stdout and ": TILTED\n" in done.stdout
+    assert "1 file(s), each DICOM, passed over: IM0001; convert its series" in done.stdout

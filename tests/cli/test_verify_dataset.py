@@ -49,6 +49,18 @@ def test_errors_give_status_2_and_all_of_them_a_line_and_an_entry(data, run_scri
             assert line.startswith(f"{kind[:-1]}: ")
 
 
+def test_files_of_other_formats_are_told_and_upper_case_endings_taken(data, run_script):
+    first, second, *_ = images_of(data)
+    label = second.parents[1] / "labelsTr" / second.name
+    for path in (second, label):
+        path.rename(path.with_name(path.name.upper()))
+    (first.parent / "scan.nrrd").write_bytes(b"NRRD0004")
+    done = run_script(SCRIPT, data, "--dataset", "hippocampus", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert "4 cases of hippocampus, 0 error(s), 1 warning(s)" in done.stdout
+    assert "1 file(s), each an NRRD file, passed over: scan.nrrd" in done.stdout
+
+
 def test_one_image_in_two_groups_of_a_fold_is_an_error(data, run_script, tmp_path):
     images = images_of(data)
     shutil.copy(images[0], images[1])

@@ -82,7 +82,7 @@ def test_a_label_study_with_any_value(folder, data, value):
         assert "--labels" in study_config([str(path), "--data", "DATA"]).arguments
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "", "\ufeff[]", "[1,]",
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "", "[1,]",
                                      "9" * 5000])
 def test_json_that_is_none_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "a.json"

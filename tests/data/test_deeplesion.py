@@ -165,3 +165,19 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
     (tmp_path / "DL_info.csv").write_text(f"{HEADER}\n")
     with pytest.raises(ValueError, match="holds no series"):
         find_runs(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_table_may_be_saved_on_windows(tmp_path, encoding):
+    path = tmp_path / "DL_info.csv"
+    row = "a.png,1,2,3,10,\"1, 2, 3\""
+    header = "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Spacing_mm_px_"
+    path.write_bytes(f"{header}\r\n{row}\r\n".encode(encoding))
+    assert read_spacings(path) == {(1, 2, 3): "1, 2, 3"}
+
+
+def test_a_series_of_dicom_files_names_dcm2niix(tmp_path):
+    (tmp_path / "000001_02_03").mkdir()
+    (tmp_path / "000001_02_03" / "IM1").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ValueError, match="holds no slices.*IM1 is DICOM: .*dcm2niix"):
+        series_runs(tmp_path / "000001_02_03", {KEY: "1, 1, 1"})

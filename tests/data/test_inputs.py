@@ -51,10 +51,11 @@ def problem_of(*inputs, labels=None):
 
 
 def test_what_cannot_be_taken_is_said(touch):
-    folder = touch("scan.dcm", "data/imagesTr/a.nii.gz", "data/labelsTr/a.nii.gz",
+    folder = touch("scan.raw", "scan.dcm", "data/imagesTr/a.nii.gz", "data/labelsTr/a.nii.gz",
                    "labels/a_label.nii.gz")
     assert "no such file or folder" in problem_of(folder / "absent.nii.gz")
-    assert "is neither NIfTI nor a .txt list" in problem_of(folder / "scan.dcm")
+    assert "is neither NIfTI nor a .txt list" in problem_of(folder / "scan.raw")
+    assert "is DICOM; convert its series to NIfTI with dcm2niix" in problem_of(folder / "scan.dcm")
     assert "give imagesTr or labelsTr below it" in problem_of(folder / "data")
     assert "holds no NIfTI images" in problem_of(folder / "labels")
 
@@ -74,7 +75,7 @@ def test_nothing_is_passed_over_in_silence(touch):
     folder = touch("lists/one.txt", "images/a.nii.gz")
     (folder / "lists" / "two.txt").write_text(f"{folder / 'lists' / 'one.txt'}\n")
     assert "lists/one.txt; list the images themselves" in problem_of(folder / "lists" / "two.txt")
-    (folder / "lists" / "two.txt").write_bytes(b"\xff\xfe")
+    (folder / "lists" / "two.txt").write_bytes(b"scans/\xe9t\xe9.nii")
     assert "two.txt: cannot be read" in problem_of(folder / "lists" / "two.txt")
     (folder / "images" / "gone.nii.gz").symlink_to(folder / "nowhere")
     assert list(found(folder / "images")) == ["a", "gone"]  # which cannot be read, and that is said
@@ -129,4 +130,5 @@ def test_shear_matters_only_where_volumes_are_resampled(save, tmp_path):
     shear[1, 2] = 0.5
     save(tmp_path / "a.nii", np.ones((9, 9, 9), np.int16), shear)
     cases, _ = find_inputs([Path(tmp_path)])
-    verify_inputs(cases, DATASETS["hippocampus"])
+    with pytest.warns(UserWarning, match="a.nii: the axes of its affine are sheared, by up to 4 v"):
+        verify_inputs(cases, DATASETS["hippocampus"])

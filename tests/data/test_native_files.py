@@ -12,7 +12,7 @@ from data.native_files import (
     ProbabilityFile,
     classes_of,
     image_grid,
-    label_on_its_grid,
+    label_on_image_grid,
     plain_grid,
     values_of_classes,
     write_label_map,
@@ -128,11 +128,25 @@ def test_an_unknown_value_is_an_error():
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 3), (5, 4, 3, 1)])
-def test_a_label_on_its_own_grid(tmp_path, shape):
-    nibabel.save(nibabel.Nifti1Image(np.full(shape, 850, np.int16), QFORM), tmp_path / "l.nii.gz")
-    classes, grid = label_on_its_grid(Case("case", tmp_path, tmp_path / "l.nii.gz"), MMWHS)
+def test_a_label_is_on_the_grid_of_its_image(tmp_path, shape):
+    """Once the two are accepted as one grid, rounding in the label's header counts for nothing."""
+    rounded = QFORM.copy()
+    rounded[0, 0] = 0.02
+    nibabel.save(nibabel.Nifti1Image(np.full(shape, 850, np.int16), rounded), tmp_path / "l.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.ones((5, 4, 3), np.int16), QFORM), tmp_path / "i.nii.gz")
+    case = Case("case", tmp_path / "i.nii.gz", tmp_path / "l.nii.gz")
+    classes, grid = label_on_image_grid(case, MMWHS, 1)
     assert classes.shape == grid.shape == (5, 4, 3) and (classes == 7).all()
+    np.testing.assert_allclose(grid.affine, QFORM, atol=1e-6)
     assert grid.spacing_mm == pytest.approx((0.8, 0.7, 2.5))
+
+
+def test_a_label_of_another_shape_is_refused(tmp_path):
+    for name, shape in (("i", (5, 4, 3)), ("l", (3, 4, 5))):
+        image = nibabel.Nifti1Image(np.zeros(shape, np.int16), QFORM)
+        nibabel.save(image, tmp_path / f"{name}.nii")
+    with pytest.raises(ValueError, match="differs from the image's"):
+        label_on_image_grid(Case("case", tmp_path / "i.nii", tmp_path / "l.nii"), MMWHS, 1)
 
 
 def test_a_map_on_a_grid_of_no_file(tmp_path):

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.nifti_stream import MAX_BYTES, READ_ERRORS, SLACK, read_nifti
+from data import DATASETS, Case
+from data.nifti_stream import MAX_BYTES, SLACK, UnreadableError, read_nifti
+from data.verification import case_findings
 
 
 def nifti_bytes(shape=(6, 5, 4), claimed=None, dtype=np.int16):
@@ -32,7 +34,7 @@ def test_a_file_in_order_is_read_whole(tmp_path, suffix):
 
 def peak_of_refusal(path, words):
     tracemalloc.start()
-    with pytest.raises(READ_ERRORS, match=words):
+    with pytest.raises(UnreadableError, match=words):
         read_nifti(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -76,5 +78,23 @@ def test_no_header_gives_another_error(tmp_path_factory, changes, cut, packed):
     try:
         file, found = read_nifti(path)
         assert len(found) == len(content[:cut]) and file.shape
-    except READ_ERRORS as error:
+    except UnreadableError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_a_small_file_of_a_large_volume_costs_little_more_than_that(tmp_path, kind):
+    """Image and label of 32 MiB in 33 kB each, which are in order; they are held one at a time."""
+    size = 32 * 2**20
+    header = nibabel.Nifti1Image(np.zeros((1, 1, 1), kind), np.eye(4)).header
+    header.set_data_shape((256, 256, size // 256**2 // np.dtype(kind).itemsize))
+    header.set_data_offset(352)
+    packed = gzip.compress(header.binaryblock + bytes(4 + size), 6)
+    assert len(packed) < size / 900
+    for name in ("i.nii.gz", "l.nii.gz"):
+        (tmp_path / name).write_bytes(packed)
+    tracemalloc.start()
+    case_findings(Case("a", tmp_path / "i.nii.gz", tmp_path / "l.nii.gz"), DATASETS["hippocampus"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.4 * size

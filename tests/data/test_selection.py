@@ -6,10 +6,12 @@ import shutil
 import warnings
 from types import SimpleNamespace
 
+import nibabel
+import numpy as np
 import pytest
 
 from configs import training_config
-from data import Split, cases_to_score, select_cases
+from data import DataError, Split, cases_to_score, select_cases
 
 SIZE = (20, 18, 16)
 IDS = [f"ct_train_{n}" for n in range(1001, 1006)]
@@ -29,7 +31,8 @@ def run_of(folder, *flags, dataset="mmwhs-ct"):
 
 def evaluation(**changes):
     """What cases_to_score reads of the settings of an evaluation."""
-    values = dict(data=None, mode="validation", cases=(), include_training_cases=False)
+    values = dict(data=None, mode="validation", cases=(), include_training_cases=False,
+                  native_space=False)
     return SimpleNamespace(**values | changes)
 
 
@@ -178,3 +181,31 @@ def test_sides_and_mirror_images_do_not_go_together(phantoms, tmp_path, symmetri
     told = [str(warning.message) for warning in told if "flipped" in str(warning.message)]
     assert len(told) == (said is not None)
     assert all(re.search(said, text) for text in told)
+
+
+def test_sheared_grids_are_refused_where_their_own_grid_is_needed(hearts, tmp_path):
+    """Runs that were trained on them are resumed, and scored on the resampled grid."""
+    folder = shutil.copytree(hearts, tmp_path / "sheared")
+    for path in [*folder.glob("*Training/*")]:
+        file = nibabel.load(path)
+        affine = file.affine.copy()
+        affine[1, 2] += 0.5
+        nibabel.save(nibabel.Nifti1Image(np.asanyarray(file.dataobj), affine), path)
+    for refused in (lambda: select_cases(run_of(folder, "--training_split", 1)),
+                    lambda: cases_to_score(evaluation(native_space=True), run_of(folder), SPLIT)):
+        with pytest.raises(DataError, match="sheared"):
+            refused()
+    for warned in (lambda: select_cases(run_of(folder, "--training_split", 1, "--resume")),
+                   lambda: cases_to_score(evaluation(), run_of(folder), SPLIT)):
+        with pytest.warns(UserWarning, match="sheared"):
+            assert warned()
+
+
+def test_a_split_that_lacks_cases_tells_what_was_passed_over(hearts, tmp_path):
+    folder = shutil.copytree(hearts, tmp_path / "hearts")
+    for case_id in IDS[1:]:
+        image = folder / "imagesTraining" / f"{case_id}_image.nii.gz"
+        image.rename(image.with_suffix(".bak"))
+        (folder / "labelsTraining" / f"{case_id}_label.nii.gz").unlink()
+    with pytest.raises(ValueError, match=r"4 file\(s\), each NIfTI by its content, passed over"):
+        select_cases(run_of(folder, "--training_split", 1))

@@ -1,6 +1,7 @@
 """Lists of tiles: every line is checked before training, and tiles are read as slices first."""
 
 import gzip
+import os
 import warnings
 
 import nibabel
@@ -69,8 +70,8 @@ def test_every_unusable_tile_is_in_one_error(tmp_path, save):
         "series.nii": "has shape (6, 5, 4, 2); expected (rows, cols, slices)",
         "complex.nii": "holds complex64 values",
         "empty.nii": "is empty", "empty.nii.gz": "is empty",
-        "text.nii": "is no NIfTI file", "text.nii.gz": "cannot be read",
-        "folder.nii": "cannot be read", "pair.img": "is no .nii.gz or .nii file",
+        "text.nii": "is no NIfTI file", "text.nii.gz": "is no NIfTI file",
+        "folder.nii": "is a folder", "pair.img": "is no .nii.gz or .nii file",
     }
     assert len(found) == 11
     for line, (name, words) in zip(found[1:], expected.items(), strict=True):
@@ -134,7 +135,8 @@ def test_folder_and_list_are_checked_first(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    (b"", "names no tile"), (b"\n \n\t\n", "names no tile"), (b"\xff\xfe\x00a", "is no UTF-8 text"),
+    (b"", "names no tile"), (b"\n \n\t\n", "names no tile"),
+    (b"\xe9t\xe9.nii", "is no UTF-8 or UTF-16 text"),
 ])
 def test_a_list_without_tiles_is_refused(tmp_path, content, words):
     (tmp_path / "list.txt").write_bytes(content)
@@ -210,3 +212,20 @@ def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path, save, monkeypatc
     monkeypatch.setattr(nifti_stream, "SLACK", len(content))
     with pytest.raises(RuntimeError, match="holds more than"):
         read_tile(path)
+
+
+def test_lists_and_tiles_as_windows_writes_them(tmp_path, save):
+    tile = save(tmp_path / "tiles" / "a.nii", voxels())
+    tile.rename(tile.with_name("A.NII"))
+    (tmp_path / "tiles" / "b.nii.gz").write_bytes((tmp_path / "tiles" / "A.NII").read_bytes())
+    (tmp_path / "list.txt").write_bytes("tiles\\A.NII\r\ntiles\\b.nii.gz\r\n".encode("utf-16"))
+    found = read_tile_list(tmp_path, tmp_path / "list.txt")
+    assert found == [tmp_path / "tiles" / "A.NII", tmp_path / "tiles" / "b.nii.gz"]
+    for path in found:  # the second is not packed, whatever its name says
+        assert np.array_equal(read_tile(path), voxels().transpose(2, 0, 1))
+
+
+@pytest.mark.timeout(5)
+def test_a_pipe_is_no_tile(tmp_path):
+    os.mkfifo(tmp_path / "a.nii")
+    assert tile_problem(tmp_path / "a.nii") == "is a pipe, socket or device, not a file"

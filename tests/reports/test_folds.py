@@ -84,3 +84,12 @@ def test_equal_content_gives_equal_bytes(tmp_path):
     for name in ("a.png", "b.png"):
         folds_picture(tmp_path / name, ROWS, "Try")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_table_that_excel_has_saved_is_read(tmp_path, encoding):
+    per_case_csv(tmp_path / "rows.csv", ROWS)
+    text = (tmp_path / "rows.csv").read_text(encoding="utf-8").replace("\n", "\r\n")
+    expected = read_per_case(tmp_path / "rows.csv")
+    (tmp_path / "rows.csv").write_bytes(text.encode(encoding))
+    assert read_per_case(tmp_path / "rows.csv") == expected
