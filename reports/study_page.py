@@ -19,9 +19,9 @@ COMPLETE, PARTIAL, MISSING, UNSCORED = "complete", "partial", "missing", "not sc
 
 NOTE = f"""\
 Dice in %, distances in mm on the resampled grid, best.model of each run. A table entry is the mean
-over runs (folds and seeds) of the mean over cases and classes, +- the sample standard deviation between runs. MSD is the
-mean distance from the predicted surface to that of the label. Differences are method - baseline of
-the same case, fold and seed: more Dice and less distance are gains.
+over runs (folds and seeds) of the mean over cases and classes, +- the sample standard deviation
+between runs. MSD is the mean distance from the predicted surface to that of the label. Differences
+are method - baseline of the same case, fold and seed: more Dice and less distance are gains.
 
 - Over cases: percentile bootstrap over cases, for these trained networks. p: Wilcoxon signed-rank
   over cases, two-sided; p Holm: corrected over all comparisons of a metric.
