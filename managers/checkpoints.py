@@ -9,7 +9,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 from torchmanager.callbacks import Callback
 
-from configs.files import write_bytes, write_with
+from configs.files import archive_problem, write_bytes, write_with
 
 from .random_states import random_states, restore_random_states
 
@@ -39,12 +39,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a .model file onto the CPU.
 
     Raises:
-        ValueError: it is absent, truncated, not one of ours, or holds more than data.
+        ValueError: it is absent, truncated, damaged in any byte, not one of ours, or holds more
+            than data.
     """
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.model"))
         raise ValueError(f"{path}: no such checkpoint; beside it: {', '.join(beside) or 'none'}. "
                          f"They appear at the end of an epoch.")
+    damage = archive_problem(path)
+    if damage is not None:
+        raise ValueError(f"{path}: cannot be read as a checkpoint, since it is damaged ({damage}). "
+                         f"Put a copy of it back, or train again.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything

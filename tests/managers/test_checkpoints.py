@@ -1,6 +1,7 @@
 """Files of weights: written whole, loaded without running code, chosen by validation Dice."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,6 +104,27 @@ def test_truncated_files(saved):
         saved.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="last.model: cannot be read"):
             load_checkpoint(saved)
+
+
+def test_one_wrong_bit_is_refused_wherever_it_is(saved):
+    """But where nothing is kept: torch pads its archives, and their headers hold a date."""
+    whole = saved.read_bytes()
+    with zipfile.ZipFile(saved) as archive:
+        end = archive.start_dir
+        members = [(one.filename, one.header_offset) for one in archive.infolist()]
+    weight = next(at for name, at in members if name.endswith("data/0"))
+    pickled = next(at for name, at in members if name.endswith("data.pkl"))
+    content = torch.load(saved, weights_only=True)["network"]["0.weight"].numpy().tobytes()
+    for place in (whole.index(content), whole.index(content) + len(content) - 1,
+                  whole.index(b"optimizer"), weight, pickled, end):
+        for bit in (1, 128):
+            damaged = bytearray(whole)
+            damaged[place] ^= bit
+            saved.write_bytes(damaged)
+            with pytest.raises(ValueError, match="last.model: cannot be read"):
+                load_checkpoint(saved)
+    saved.write_bytes(whole)
+    assert load_checkpoint(saved)["history"] == HISTORY
 
 
 @pytest.mark.parametrize("content", [b"hello, this is text\n", b"a\n", b"\x80\x02J\x00.",
