@@ -19,7 +19,8 @@ FORMAT = 1
 def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
                     history: list[dict[str, Any]], config: dict[str, Any],
                     scaler: torch.amp.GradScaler | None = None,
-                    position: dict[str, Any] | None = None) -> None:
+                    position: dict[str, Any] | None = None,
+                    preprocessing: dict[str, Any] | None = None) -> None:
     """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
 
     The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so that the file also
@@ -27,11 +28,13 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
 
     Args:
         position: in the next epoch (see Trainer.position); None at the end of one.
+        preprocessing: of trained_with.preprocessing_of, which the weights are for.
     """
     state = {"format": FORMAT, "network": network.state_dict(),
              "optimizer": optimizer.state_dict(), **random_states(),
              "scaler": {} if scaler is None else scaler.state_dict(),
-             "history": history, "config": config, "position": position}
+             "history": history, "config": config, "position": position,
+             "preprocessing": preprocessing}
     write_with(path, lambda file: torch.save(state, file))
 
 
@@ -105,11 +108,12 @@ class SaveCheckpoints(Callback):
     """
 
     def __init__(self, folder: Path, manager: Any, history: list[dict[str, Any]],
-                 config: dict[str, Any]):
+                 config: dict[str, Any], preprocessing: dict[str, Any] | None = None):
         self.folder = folder
         self.manager = manager
         self.history = history
         self.config = config
+        self.preprocessing = preprocessing
         self.best_dice = max((line["val_dice"] for line in history if "val_dice" in line),
                              default=-1.0)
 
@@ -133,4 +137,4 @@ class SaveCheckpoints(Callback):
     def _save(self, name: str, position: dict[str, Any] | None = None) -> None:
         save_checkpoint(self.folder / name, self.manager.raw_model,
                         self.manager.compiled_optimizer, self.history, self.config,
-                        self.manager.scaler, position)
+                        self.manager.scaler, position, self.preprocessing)

@@ -17,6 +17,13 @@ from .checkpoints import load_checkpoint
 from .distributed import Processes
 from .run_folders import open_folder, refuse_to_replace, where_it_goes_on
 from .segmentation import SegmentationManager
+from .trained_with import (
+    FLAGS,
+    changes_between,
+    definition_changes,
+    preprocessing_changes,
+    refuse_other_preprocessing,
+)
 
 
 def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
@@ -39,10 +46,12 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
         _compare(before, config, folder)
         scored = _is_newer(folder / "summary.json", folder / "last.model")
         # Not `before`: an attempt that came to nothing may have changed it since.
-        return where_it_goes_on(
+        checkpoint = where_it_goes_on(
             folder, config.epochs, complete=scored,
             same_steps=lambda saved: all(saved["config"][name] == getattr(config, name)
                                          for name in ("batch_size", "seed")))
+        _compare_weights(folder, checkpoint, config)
+        return checkpoint
     refuse_to_replace(folder, config.overwrite)
     return None
 
@@ -78,7 +87,9 @@ def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, s
                if old[name] != new[name] and name not in INDIFFERENT
                and not (name == "amp" and now.amp is None)}  # --fast: the device chooses it
     if "dataset_definition" in changed:  # too long to be shown
-        changed["dataset_definition"] = "the content of dataset.json"
+        changed["dataset_definition"] = (
+            f"the content of dataset.json ("
+            f"{definition_changes(before.dataset_definition, now.dataset_definition)})")
     return changed
 
 
@@ -87,14 +98,37 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     changed = changed_settings(before, now)
     switched = {"hint_weight"} if 0 in (before.hint_weight, now.hint_weight) else set()
     breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
+    if {"dataset", "dataset_definition"} & changed.keys():
+        breaking += [changed[name] for name in FLAGS if name in changed]
+    else:
+        breaking += changes_between(before, now)
     if breaking:
-        raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
-                         f"{'; '.join(breaking)}. Repeat the flags of the first command "
-                         f"(config.json has the values), or give another --experiment.")
+        raise _not_resumable(folder, "its checkpoint is", breaking)
     for name, text in changed.items():
         effect = ("its weights were taken when the run began, so that this has no effect"
                   if name in ("init_from", "init_part") else "the run goes on with the new value")
         warnings.warn(f"--resume: {text}; {effect}.", stacklevel=2)
+
+
+def _compare_weights(folder: Path, checkpoint: dict[str, Any] | None,
+                     config: TrainingConfig) -> None:
+    """Refuse to go on from weights, or to leave a best.model, of other preprocessing.
+
+    config.json may have been changed since they were saved; they know what they were trained with.
+    """
+    best = folder / "best.model"
+    weights = {"its checkpoint is": checkpoint,
+               "best.model is": load_checkpoint(best) if best.is_file() else None}
+    for whose, saved in weights.items():
+        changes = [] if saved is None else preprocessing_changes(saved, config)
+        if changes:
+            raise _not_resumable(folder, whose, changes)
+
+
+def _not_resumable(folder: Path, whose: str, changes: list[str]) -> ValueError:
+    return ValueError(f"{folder}: cannot be resumed, {whose} for other settings: "
+                      f"{'; '.join(changes)}. Repeat the flags of the first command (config.json "
+                      f"has the values), or give another --experiment.")
 
 
 def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
@@ -183,10 +217,12 @@ def load_network(folder: Path, config: TrainingConfig,
     """The run's network with its "best" or "last" weights, and the checkpoint they are from.
 
     Raises:
-        ValueError: the checkpoint is absent, damaged, or of another network.
+        ValueError: the checkpoint is absent, damaged, of another network, or was trained with
+            other preprocessing than `config` has.
     """
     path = folder / f"{saved_model}.model"
     checkpoint, network = load_checkpoint(path), network_of(config)
+    refuse_other_preprocessing(path, checkpoint, config)
     try:
         network.load_state_dict(checkpoint["network"])
     except RuntimeError as error:

@@ -23,6 +23,7 @@ from .evaluation import draw_cases, score, write_scores
 from .finite import FailureFile
 from .schedules import LR_SCHEDULES
 from .segmentation import SegmentationManager
+from .trained_with import preprocessing_of
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -75,7 +76,8 @@ def training_callbacks(folder: Path, config: TrainingConfig, manager: Segmentati
         callbacks.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
     if not manager.processes.is_main:
         return callbacks
-    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict())
+    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict(),
+                                  preprocessing_of(config))
     manager.save_position = checkpoints.save_position
     callbacks += [Record(folder, optimizer, config.epochs, history), checkpoints]
     return callbacks + ([Progress(manager, len(loader))] if config.show_verbose else [])
