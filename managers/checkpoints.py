@@ -1,5 +1,6 @@
 """Checkpoints: state dicts and plain values, written whole, loaded without running code."""
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 from torchmanager.callbacks import Callback
 
-from configs.files import archive_problem, write_bytes, write_with
+from configs.files import archive_problem, sha256_of, write_bytes, write_with
 
 from .random_states import random_states, restore_random_states
 
@@ -64,6 +65,30 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path}: is not a checkpoint of this project (format {FORMAT}).")
     return state
+
+
+def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a .model file, and the SHA-256 of the very file that was read.
+
+    A training that goes on may put another in its place meanwhile.
+
+    Raises:
+        ValueError: see `load_checkpoint`.
+    """
+    while True:
+        before = path.stat().st_ino if path.exists() else None
+        state, sha256 = load_checkpoint(path), sha256_of(path)
+        if path.stat().st_ino == before:
+            return state, sha256
+
+
+def weights_sha256(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a network's weights: the same in any file that holds them."""
+    digest = hashlib.sha256()
+    for name, value in state.items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def restore(checkpoint: dict[str, Any] | None, network: nn.Module,

@@ -45,14 +45,41 @@ def claim_run(folder: Path) -> None:
     Raises:
         ValueError: another process trains it.
     """
+    _claim(folder / ".lock", f"{folder}: another process trains this run now. Wait for it or stop "
+                             f"it, or choose another name.")
+
+
+def claim_scores(folder: Path, wait: bool = False) -> None:
+    """Keep other processes from writing scores of this run as long as this one lives.
+
+    Args:
+        wait: for another process to end, rather than to refuse.
+
+    Raises:
+        ValueError: another process scores it.
+    """
+    _claim(folder / ".scores.lock", f"{folder}: another process scores this run now. Wait for it "
+                                    f"or stop it.", wait)
+
+
+def claim_output(folder: Path) -> None:
+    """Keep other calls of predict.py from this folder as long as this process lives.
+
+    Raises:
+        ValueError: another one writes there.
+    """
+    _claim(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait for it "
+                             f"or stop it, or give another folder.")
+
+
+def _claim(path: Path, refusal: str, wait: bool = False) -> None:
     # Never closed: the end of the process does that, and gives the claim up.
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno in TAKEN:
-            raise ValueError(f"{folder}: another process trains this run now. Wait for it or stop "
-                             f"it, or choose another name.") from error
+            raise ValueError(refusal) from error
 
 
 def _got(file: int, mode: int) -> bool:

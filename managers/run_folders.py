@@ -23,7 +23,7 @@ from configs.files import read_json, write_json
 from configs.pretraining import PretrainingConfig
 
 from .checkpoints import load_checkpoint
-from .locks import claim_run, locked
+from .locks import claim_run, claim_scores, locked
 
 PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
 
@@ -116,12 +116,13 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
 
     Raises:
         ValueError: another run of that name has begun since `refuse_to_replace`, or another
-            process trains it now.
+            process trains it now, or scores what is to be replaced.
     """
     if not resumed:
         refuse_to_replace(folder, config.overwrite or config.resume)
         if folder.exists():
             claim_run(folder)
+            claim_scores(folder)
         _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     claim_run(folder)

@@ -13,7 +13,7 @@ from configs.files import read_json
 from data import Split, choose_fold, dataset_of, write_splits
 from networks import TransferReport, build_network, start_from
 
-from .checkpoints import load_checkpoint
+from .checkpoints import load_checkpoint, load_with_digest, weights_sha256
 from .distributed import Processes
 from .run_folders import open_folder, refuse_to_replace, where_it_goes_on
 from .segmentation import SegmentationManager
@@ -204,9 +204,14 @@ def load_manager(folder: Path, config: TrainingConfig, saved_model: str,
     """The run's network with its "best" or "last" weights, ready to predict.
 
     Raises:
-        ValueError: the checkpoint is absent, damaged, or of another network.
+        ValueError: see `load_network`.
     """
-    network, _ = load_network(folder, config, saved_model)
+    return predicting(load_network(folder, config, saved_model)[0], config, processes)
+
+
+def predicting(network: nn.Module, config: TrainingConfig,
+               processes: Processes | None = None) -> SegmentationManager:
+    """A manager of a trained network, ready to predict."""
     return SegmentationManager(network, None, None, dataset_of(config).class_names,
                                config.img_size, config.overlap, config.window_batch,
                                processes=processes)
@@ -214,17 +219,23 @@ def load_manager(folder: Path, config: TrainingConfig, saved_model: str,
 
 def load_network(folder: Path, config: TrainingConfig,
                  saved_model: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The run's network with its "best" or "last" weights, and the checkpoint they are from.
+    """The run's network with its "best" or "last" weights, and what these are.
+
+    Returns:
+        the network; "sha256" of the file, "weights_sha256" and "epoch" of its content.
 
     Raises:
         ValueError: the checkpoint is absent, damaged, of another network, or was trained with
             other preprocessing than `config` has.
     """
     path = folder / f"{saved_model}.model"
-    checkpoint, network = load_checkpoint(path), network_of(config)
+    checkpoint, sha256 = load_with_digest(path)
+    network = network_of(config)
     refuse_other_preprocessing(path, checkpoint, config)
     try:
         network.load_state_dict(checkpoint["network"])
     except RuntimeError as error:
         raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
-    return network, checkpoint
+    history = checkpoint["history"]
+    return network, {"sha256": sha256, "weights_sha256": weights_sha256(checkpoint["network"]),
+                     "epoch": history[-1]["epoch"] if history else 0}

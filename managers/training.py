@@ -17,10 +17,11 @@ from losses import RunningLoss
 from reports import write_report
 
 from .callbacks import BoundaryWeight, EpochOrder, LearningRate, Progress, Record
-from .checkpoints import SaveCheckpoints, load_checkpoint
+from .checkpoints import SaveCheckpoints, load_checkpoint, weights_sha256
 from .distributed import Processes
-from .evaluation import draw_cases, score, write_scores
+from .evaluation import draw_cases, retract_scores, score, write_scores
 from .finite import FailureFile
+from .locks import claim_scores
 from .schedules import LR_SCHEDULES
 from .segmentation import SegmentationManager
 from .trained_with import preprocessing_of
@@ -98,6 +99,8 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
                    progress=config.show_verbose)
     if not manager.processes.is_main:
         return
+    claim_scores(folder, wait=True)  # eval.py may be at work on an earlier best.model
+    retract_scores(folder, "validation")
     order = list(dict.fromkeys(row["case_id"] for row in scores.rows))  # that of the volumes
     pictures = draw_cases(folder, manager, scores,
                           lambda case_id: volumes[order.index(case_id)], class_names,
@@ -105,6 +108,7 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     # Last, since it says that the run is complete.
     write_scores(folder, scores, {"group": "validation", "saved_model": "best",
                                   "space": "resampled",
+                                  "weights_sha256": weights_sha256(best["network"]),
                                   "epoch": best["history"][-1]["epoch"]})
     chosen = "; they also chose it" if config.val_every < config.epochs else ""
     log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation "

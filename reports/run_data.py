@@ -15,6 +15,7 @@ from configs.files import read_json
 from metrics import bootstrap_interval, compare, shared_metrics
 
 from .folds import class_names_of, read_per_case
+from .scores import are_of_one_evaluation
 from .views import FILE, MAX_VOXELS, CaseView, read_views, thinning
 
 Row = dict[str, Any]
@@ -40,7 +41,13 @@ def read_experiment(name: str) -> dict[str, Any]:
                          f"{folder.parent}: {', '.join(beside) or 'none'}.")
     if not (folder / "per_case.csv").is_file():
         raise ValueError(f"{folder}: has no scores yet; run: python eval.py --experiment {folder}")
+    if not (folder / "summary.json").is_file():
+        raise ValueError(f"{folder}: its evaluation was stopped before its end; run again: "
+                         f"python eval.py --experiment {folder}")
     summary = _read_object(folder / "summary.json")
+    if not are_of_one_evaluation(folder, summary):
+        raise ValueError(f"{folder}: per_case.csv is not that of summary.json; run again: "
+                         f"python eval.py --experiment {folder}")
     rows = _read_rows(folder / "per_case.csv")
     scored = {row["case_id"] for row in rows}
     return {"name": folder.stem, "folder": folder, "rows": rows,
