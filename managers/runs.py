@@ -10,6 +10,7 @@ from torch import nn
 
 from configs import TrainingConfig, experiment_dir, read_config
 from configs.files import read_json
+from configs.run_folder import is_of_a_run
 from data import Split, choose_fold, dataset_of, write_splits
 from networks import TransferReport, build_network, start_from
 
@@ -66,6 +67,9 @@ def _check_output(path: Path) -> None:
     """Refuse a place for the final weights that would fail after the last epoch."""
     if path.is_dir():
         raise ValueError(f"OUTPUT {path}: is a directory; give a file, or _ for none.")
+    if is_of_a_run(path):
+        raise ValueError(f"OUTPUT {path}: lies in the folder of a run and might replace a file of "
+                         f"it; give another place, or _ for none.")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")

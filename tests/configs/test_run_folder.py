@@ -7,6 +7,7 @@ import pytest
 
 from configs import TrainingConfig, cache_dir, experiment_dir, read_config, training_config
 from configs.files import write_json
+from configs.run_folder import is_of_a_run, kind_of_folder
 
 
 def settings_of(network="unetr", *flags):
@@ -97,3 +98,27 @@ def test_a_setting_of_the_wrong_kind_is_an_error_with_the_file(tmp_path):
     write_json(tmp_path / "A.exp" / "config.json", settings_of().to_dict() | {"img_size": 32})
     with pytest.raises(ValueError, match=r"A\.exp.*config\.json"):
         read_config(tmp_path / "A.exp")
+
+
+@pytest.mark.parametrize(("folder", "files", "kind"), [
+    ("A.exp", (), "a run"), ("A.cv", (), "a cross-validation"), ("A.study", (), "a study"),
+    ("renamed", ("config.json", "splits.json"), "a run"),
+    ("renamed", ("config.json", "environment.json"), "a pre-training run"),
+    ("renamed", ("cv.json",), "a cross-validation"), ("renamed", ("study.log",), "a study"),
+    ("A.exp/predictions", (), "a part of a run"), ("A.exp/pictures/", (), "a part of a run"),
+    ("A.exp/external", (), None), ("predictions", (), None), ("out", ("config.json",), None),
+    ("A.exp.out", (), None), ("out", ("prediction.json", "summary.json"), None)])
+def test_what_a_folder_is(tmp_path, folder, files, kind):
+    for name in files:
+        write_json(tmp_path / folder / name, {})
+    assert kind_of_folder(tmp_path / folder) == kind
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "link").symlink_to(tmp_path / folder)
+    assert kind_of_folder(tmp_path / "link") == kind
+
+
+@pytest.mark.parametrize(("path", "own"), [
+    ("A.exp/best.model", True), ("A.exp/final.model", True), ("A.exp/summary.json", True),
+    ("A.exp/weights.pt", False), ("A.exp/weights.safetensors", False), ("final.model", False)])
+def test_which_files_are_a_runs_own(tmp_path, path, own):
+    assert is_of_a_run(tmp_path / path) == own
