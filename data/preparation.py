@@ -160,6 +160,11 @@ def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
     if not isinstance(record, dict):
         raise ValueError(f"{path}: is not the record of a preparation; choose another OUTPUT, or "
                          f"remove it and use --overwrite.")
+    if not path.exists():
+        foreign = [name for name in (LIST, TOO_SHORT, FAILURES) if (output_dir / name).exists()]
+        if foreign:
+            raise ValueError(f"{output_dir}: holds {foreign[0]} but no {RECORD}, so this script "
+                             f"did not write it; choose another OUTPUT.")
     problems = []
     for folder in () if overwrite else folders:
         if not _holds_volumes(output_dir / folder):

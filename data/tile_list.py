@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from configs.dataset_json import NIFTI_SUFFIXES
 
+from .marked_files import HEADER_BYTES, is_intact
 from .nifti_stream import read_nifti
 
 NUM_THREADS = 16    # most of the time of a check is waiting for the disk
@@ -30,7 +31,7 @@ READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, HeaderDataError,
 
 def read_tile_list(data_dir: str | Path, list_path: str | Path,
                    progress: bool = False) -> list[Path]:
-    """The tiles that a list names, each checked by its header and its size.
+    """The tiles that a list names, each checked by header, size and, where it has one, checksum.
 
     A line holds a path below `data_dir` (an absolute path stands for itself); what follows the
     first white space is not read, and blank lines are passed over. A tile is a .nii file with
@@ -96,7 +97,10 @@ def read_tile(path: str | Path) -> np.ndarray:
 
 
 def tile_problem(path: Path) -> str | None:
-    """What keeps a file from being a tile, by its header and its size; None: nothing does."""
+    """What keeps a file from being a tile, by its header and its size; None: nothing does.
+
+    Of a .nii file that says its checksum, as those of a preparation do, every byte is read.
+    """
     if not path.name.endswith(NIFTI_SUFFIXES):
         return f"is no {' or '.join(NIFTI_SUFFIXES)} file"
     try:
@@ -105,6 +109,9 @@ def tile_problem(path: Path) -> str | None:
                 size, expected = _packed_sizes(file)
             else:
                 size, expected = os.fstat(file.fileno()).st_size, _size_by_header(file)
+                file.seek(0)
+                if size >= expected and is_intact(file.read(HEADER_BYTES), file) is False:
+                    return "is damaged: its checksum is not that of its content"
     except FileNotFoundError:
         return "does not exist"
     except EOFError:
