@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from .experiment_name import refuse_control_characters
 from .files import read_json
 from .pretraining import METHOD, PretrainingConfig
 from .training import TrainingConfig
@@ -12,7 +13,11 @@ def experiment_dir(experiment: str) -> Path:
     """The folder of an experiment: a bare name lives below experiments/, a path is itself.
 
     NAME and NAME.exp are the same experiment.
+
+    Raises:
+        ValueError: the name has control characters.
     """
+    refuse_control_characters("--experiment", experiment)
     path = Path(experiment)
     if path.suffix != ".exp":
         path = path.with_name(f"{path.name}.exp")

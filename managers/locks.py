@@ -49,6 +49,16 @@ def claim_run(folder: Path) -> None:
                              f"it, or choose another name.")
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether another process trains the run in a folder."""
+    try:
+        with open(folder / ".lock", "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in TAKEN
+    return False
+
+
 def claim_scores(folder: Path, wait: bool = False) -> None:
     """Keep other processes from writing scores of this run as long as this one lives.
 

@@ -12,7 +12,7 @@ from reports import read_per_case
 from reports.scores import are_of_one_evaluation
 
 from .checkpoints import load_checkpoint, weights_sha256
-from .run_folders import epochs_done, refuse_to_lose
+from .run_folders import epochs_done, is_absent, refuse_to_lose
 from .runs import changed_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +33,7 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
             checkpoints.
     """
     folder = experiment_dir(wanted.experiment)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if is_absent(folder):
         return ABSENT
     run = read_config(folder)
     changed = changed_settings(run, wanted)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs import TrainingConfig, cache_dir, experiment_dir, read_config, training_config
+from configs.cross_validation import cross_validation_dir
 from configs.files import write_json
 from configs.run_folder import is_of_a_run, kind_of_folder
 
@@ -25,6 +26,19 @@ def settings_of(network="unetr", *flags):
 ])
 def test_where_an_experiment_lives(experiment, folder):
     assert experiment_dir(experiment) == Path(folder)
+
+
+CONTROL = ["A\n#SBATCH --wrap=x", "A\r", "A\x1b[2J", "A\x00", "A\u2028B", "A\x85", "A\t1"]
+
+
+@pytest.mark.parametrize("name", CONTROL)
+def test_names_with_control_characters_are_refused(name):
+    for where in (experiment_dir, cross_validation_dir):
+        with pytest.raises(ValueError, match="--experiment 'A.*has the control character"):
+            where(name)
+    with pytest.raises(ValueError, match="These settings cannot be used:\n  --experiment 'A"):
+        settings_of("unetr", "--experiment", name)
+    assert experiment_dir("Leber \u00fc 2.exp").name == "Leber \u00fc 2.exp"
 
 
 @pytest.mark.parametrize(("flags", "folder"), [
