@@ -50,7 +50,7 @@ def main() -> None:
         if processes.is_main:
             claim_scores(folder)
             if predictions_dir is not None:
-                retract_predictions(predictions_dir, cases)
+                retract_predictions(folder, cases)
 
     mine = processes.share(list(cases.values()))
     progress = config.show_verbose and processes.is_main
@@ -69,7 +69,7 @@ def main() -> None:
              "weights_sha256": weights["weights_sha256"],
              "space": "native" if config.native_space else "resampled"}
     if predictions_dir is not None:
-        note_predictions(predictions_dir, cases, about)
+        note_predictions(folder, cases, about)
     retract_scores(folder, group)
     write_scores(folder, scores, about | {"paper_metrics": config.paper_metrics})
     pictures = draw_cases(folder, manager, scores,

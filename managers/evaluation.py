@@ -187,7 +187,7 @@ def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
     write_json(folder / "summary.json", summary)
 
 
-PREDICTIONS = "predictions.json"  # beside the label maps of --save_predictions: what each is of
+PREDICTIONS = "predictions.json"  # of a run: what each label map of --save_predictions is of
 
 
 def retract_predictions(folder: Path, case_ids: Iterable[str]) -> None:

@@ -219,7 +219,7 @@ def test_scores_are_taken_back_with_what_shows_them(tmp_path):
 
 
 def test_label_maps_say_what_they_are_of(tmp_path):
-    path = tmp_path / "predictions" / "predictions.json"
+    path = tmp_path / "predictions.json"
     note_predictions(path.parent, ["a", "b"], {"saved_model": "best"})
     retract_predictions(path.parent, ["b", "c"])
     assert json.loads(path.read_text()) == {"a": {"saved_model": "best"}}
