@@ -1,14 +1,11 @@
 """Locks of folders and files, which end with the process that holds them, however that ends."""
 
-import errno
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-# What a lock that another process holds answers; anything else is a file system without locks.
-TAKEN = (errno.EACCES, errno.EAGAIN)
+from configs.locks import TAKEN, claim
 
 
 @contextmanager
@@ -45,8 +42,8 @@ def claim_run(folder: Path) -> None:
     Raises:
         ValueError: another process trains it.
     """
-    _claim(folder / ".lock", f"{folder}: another process trains this run now. Wait for it or stop "
-                             f"it, or choose another name.")
+    claim(folder / ".lock", f"{folder}: another process trains this run now. Wait for it or stop "
+                            f"it, or choose another name.")
 
 
 def is_claimed(folder: Path) -> bool:
@@ -68,8 +65,8 @@ def claim_scores(folder: Path, wait: bool = False) -> None:
     Raises:
         ValueError: another process scores it.
     """
-    _claim(folder / ".scores.lock", f"{folder}: another process scores this run now. Wait for it "
-                                    f"or stop it.", wait)
+    claim(folder / ".scores.lock", f"{folder}: another process scores this run now. Wait for it "
+                                   f"or stop it.", wait)
 
 
 def claim_output(folder: Path) -> None:
@@ -78,18 +75,8 @@ def claim_output(folder: Path) -> None:
     Raises:
         ValueError: another one writes there.
     """
-    _claim(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait for it "
-                             f"or stop it, or give another folder.")
-
-
-def _claim(path: Path, refusal: str, wait: bool = False) -> None:
-    # Never closed: the end of the process does that, and gives the claim up.
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if error.errno in TAKEN:
-            raise ValueError(refusal) from error
+    claim(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait for it "
+                            f"or stop it, or give another folder.")
 
 
 def _got(file: int, mode: int) -> bool:

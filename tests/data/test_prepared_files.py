@@ -1,8 +1,11 @@
 """What a preparation finds in its output folder: damage is mended, other files are left alone."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 
+from configs.locks import claim
 from data import read_tile_list
 from data.preparation import prepare
 
@@ -54,3 +57,25 @@ def test_tiles_of_another_origin_are_not_removed(volumes):
     run(volumes, overwrite=True)
     assert not (tiles / "a_dep2.nii").exists()
     assert (tiles / "a_dep3.nii").read_bytes() == b"theirs"
+
+
+def test_two_at_once_in_one_folder_are_refused(volumes):
+    output = volumes.with_name("out")
+    output.mkdir()
+    context = multiprocessing.get_context("fork")
+    held, end = context.Event(), context.Event()
+
+    def hold():
+        claim(output / ".lock", "")
+        held.set()
+        end.wait(60)
+
+    other = context.Process(target=hold)
+    other.start()
+    assert held.wait(60)
+    with pytest.raises(ValueError, match="OUTPUT .*out: another preprocess_deeplesion.py writes"):
+        run(volumes)
+    assert [path.name for path in output.iterdir()] == [".lock"]
+    end.set()
+    other.join(60)
+    assert run(volumes).made == ["a"]
