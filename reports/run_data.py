@@ -114,6 +114,9 @@ def _read_cross_validation(folder: Path) -> dict[str, Any]:
     if not (folder / "per_case.csv").is_file():
         raise ValueError(f"{folder}: has no scores of all its folds yet; run cross_validate.py for "
                          f"it again.")
+    about = folder / "cv.json"
+    if about.is_file() and not _read_object(about).get("complete", True):
+        raise ValueError(f"{folder}: is not finished; run cross_validate.py for it again.")
     rows = _read_rows(folder / "per_case.csv")
     runs, views = {}, []
     for fold in sorted({row["fold"] for row in rows}):

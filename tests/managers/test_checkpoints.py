@@ -12,6 +12,7 @@ from torch import nn
 
 from managers import export_weights, load_checkpoint, save_checkpoint
 from managers.checkpoints import SaveCheckpoints
+from networks.weight_files import read_weights
 
 HISTORY = [{"epoch": 1, "lr": 0.1, "loss": 2.5, "val_dice": 0.25}, {"epoch": 2, "loss": 2.0}]
 
@@ -123,7 +124,10 @@ def test_one_wrong_bit_is_refused_wherever_it_is(saved):
             saved.write_bytes(damaged)
             with pytest.raises(ValueError, match="last.model: cannot be read"):
                 load_checkpoint(saved)
+            with pytest.raises(ValueError, match="last.model: cannot be read"):
+                read_weights(saved)  # for --init_from
     saved.write_bytes(whole)
+    assert "0.weight" in read_weights(saved)
     assert load_checkpoint(saved)["history"] == HISTORY
 
 
