@@ -19,6 +19,7 @@ from configs.dataset_json import NIFTI_SUFFIXES
 
 from .marked_files import HEADER_BYTES, is_intact
 from .nifti_stream import read_nifti
+from .once import compares_checksums
 
 NUM_THREADS = 16    # most of the time of a check is waiting for the disk
 PER_TASK = 64
@@ -99,7 +100,8 @@ def read_tile(path: str | Path) -> np.ndarray:
 def tile_problem(path: Path) -> str | None:
     """What keeps a file from being a tile, by its header and its size; None: nothing does.
 
-    Of a .nii file that says its checksum, as those of a preparation do, every byte is read.
+    Of a .nii file that says its checksum, as those of a preparation do, every byte is read, in one
+    process on a machine.
     """
     if not path.name.endswith(NIFTI_SUFFIXES):
         return f"is no {' or '.join(NIFTI_SUFFIXES)} file"
@@ -110,7 +112,8 @@ def tile_problem(path: Path) -> str | None:
             else:
                 size, expected = os.fstat(file.fileno()).st_size, _size_by_header(file)
                 file.seek(0)
-                if size >= expected and is_intact(file.read(HEADER_BYTES), file) is False:
+                if (size >= expected and compares_checksums()
+                        and is_intact(file.read(HEADER_BYTES), file) is False):
                     return "is damaged: its checksum is not that of its content"
     except FileNotFoundError:
         return "does not exist"

@@ -74,7 +74,8 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
     keys = _in_threads(partial(volume_key, recipe=recipe), cases, len(cases), "checking the cache",
                        progress)
     volumes = DiskVolumes(Path(folder), cases, keys, prepare)
-    absent = [index for index in range(len(cases)) if not volumes.has(index)]
+    there = _in_threads(volumes.has, range(len(cases)), len(cases), "reading the cache", progress)
+    absent = [index for index, is_there in enumerate(there) if not is_there]
     _in_threads(volumes.make, absent, len(absent), "loading", progress and bool(absent))
     return volumes
 

@@ -126,6 +126,15 @@ def test_one_wrong_bit_is_found_by_the_next_run(disk, expected, damage):
     assert all(map(same, again(disk), expected)) and is_intact(entry)
 
 
+def test_one_process_on_a_machine_compares_checksums(disk, monkeypatch):
+    flip(disk.entries[0] / "image.npy", -5)
+    cut(disk.entries[1])
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [disk.has(index) for index in range(3)] == [True, False, True]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert [disk.has(index) for index in range(3)] == [False, False, True]
+
+
 def test_whole_entries_are_left_alone(disk):
     before = [os.stat(entry / "entry.json").st_ino for entry in disk.entries]
     again(disk)
