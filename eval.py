@@ -28,15 +28,15 @@ def main() -> None:
     config = evaluation_config(SETTINGS)
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
-    from managers import (
-        draw_cases,
-        join_processes,
-        load_manager,
-        read_run,
-        score,
-        write_scores,
+    from managers import draw_cases, join_processes, read_run, score, write_scores
+    from managers.evaluation import (
+        note_predictions,
+        retract_predictions,
+        retract_scores,
+        score_native,
     )
-    from managers.evaluation import score_native
+    from managers.locks import claim_scores
+    from managers.runs import load_network, predicting
     from reports import write_report
 
     log = log_to_console()
@@ -44,12 +44,17 @@ def main() -> None:
     with processes.main_first():
         folder, run, split = read_run(config.experiment)
         dataset, cases = cases_to_score(config, run, split)
-        manager = load_manager(folder, run, config.saved_model, processes)
+        network, weights = load_network(folder, run, config.saved_model)
+        manager = predicting(network, run, processes)
+        predictions_dir = folder / "predictions" if config.save_predictions else None
+        if processes.is_main:
+            claim_scores(folder)
+            if predictions_dir is not None:
+                retract_predictions(folder, cases)
 
     mine = processes.share(list(cases.values()))
     progress = config.show_verbose and processes.is_main
     volumes = stream_volumes(mine, dataset)
-    predictions_dir = folder / "predictions" if config.save_predictions else None
     if config.native_space:
         scores = score_native(manager, volumes, len(mine), cases, dataset, device,
                               predictions_dir, progress)
@@ -60,9 +65,13 @@ def main() -> None:
     if not processes.is_main:
         return
     group = "chosen" if config.cases else config.mode
-    write_scores(folder, scores, {"group": group, "saved_model": config.saved_model,
-                                  "space": "native" if config.native_space else "resampled",
-                                  "paper_metrics": config.paper_metrics})
+    about = {"group": group, "saved_model": config.saved_model, "epoch": weights["epoch"],
+             "weights_sha256": weights["weights_sha256"],
+             "space": "native" if config.native_space else "resampled"}
+    if predictions_dir is not None:
+        note_predictions(folder, cases, about)
+    retract_scores(folder, group)
+    write_scores(folder, scores, about | {"paper_metrics": config.paper_metrics})
     pictures = draw_cases(folder, manager, scores,
                           lambda case_id: next(stream_volumes([cases[case_id]], dataset)),
                           dataset.class_names, group, device)

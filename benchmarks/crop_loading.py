@@ -25,6 +25,7 @@ from benchmarks.measure import peak_growth_mib
 from benchmarks.rows import Row
 from data import DATASETS, load_volumes, training_loader
 from data.cache import DiskVolumes
+from data.cache_entries import FOLDER
 from data.cases import Case
 from data.phantoms import make_phantoms
 from losses import DSDLoss
@@ -147,7 +148,7 @@ def waiting_row(folder: Path, crop: Sequence[int], cases: int, device: str) -> R
 def link_cases(folder: Path, entry: Path, count: int) -> None:
     """One entry of a cache under many names."""
     for index in range(count):
-        linked = folder / f"{index:03d}"
+        linked = folder / FOLDER / f"{index:03d}"
         linked.mkdir(parents=True)
         for path in entry.iterdir():
             os.link(path, linked / path.name)

@@ -12,6 +12,7 @@ from configs.files import read_json
 from configs.signals import is_interruption
 from managers.checkpoints import load_checkpoint
 from managers.executors import Outcome, run_logged
+from reports.scores import are_of_one_evaluation
 
 log = logging.getLogger(LOGGER_NAME)
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,5 +121,7 @@ def scored(folder: Path, num_cases: int) -> bool:
     if not path.is_file():
         return False
     summary = read_json(path)
+    if not are_of_one_evaluation(folder, summary):
+        return False
     return (summary["group"], summary["saved_model"], summary["space"],
             summary["num_cases"]) == ("testing", "best", "native", num_cases)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .experiment_name import read_experiment_name
+from .experiment_name import read_experiment_name, refuse_control_characters
 from .settings import training_config
 from .training import TrainingConfig
 
@@ -42,7 +42,11 @@ def cross_validation_dir(name: str) -> Path:
     """The folder of a cross-validation: NAME.cv below experiments/; a path is itself.
 
     NAME and NAME.cv are the same cross-validation.
+
+    Raises:
+        ValueError: the name has control characters.
     """
+    refuse_control_characters("--experiment", name)
     path = Path(name)
     if path.suffix != ".cv":
         path = path.with_name(f"{path.name}.cv")
@@ -135,6 +139,10 @@ def _problems(args: argparse.Namespace) -> list[str]:
         problems.append("  --fold: is given to each training run by --folds.")
     if args.resume:
         problems.append("  --resume: leave it out; what is not finished is continued anyway.")
+    try:
+        refuse_control_characters("--experiment", args.experiment or "")
+    except ValueError as error:
+        problems.append(f"  {error}")
     said = read_experiment_name(Path(args.experiment or "").name).fold
     if said:
         problems.append(f"  --experiment {args.experiment}: leave Fold{said[0]} out of the name; "
@@ -185,6 +193,11 @@ def job_options(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         key = key.removeprefix("slurm_")
         if not (key and equals):
             problems.append(f"  --slurm {pair}: must be KEY=VALUE.")
+            continue
+        try:
+            refuse_control_characters("--slurm", pair)
+        except ValueError as error:
+            problems.append(f"  {error}")
             continue
         value = _plain(text)
         kind = SHARED_OPTIONS.get(key)

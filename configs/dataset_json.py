@@ -18,6 +18,7 @@ import re
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from .experiment_name import refuse_control_characters
 from .files import read_json
 from .nifti_names import NIFTI_SUFFIXES, is_nifti_name, split_nifti_name, without_role
 from .text_files import is_control
@@ -98,6 +99,11 @@ def _labels(labels: Any, problems: list[str]) -> dict[str, str]:
              for (value, name), (number, _) in zip(pairs, numbered, strict=True) if number is None]
     found += [f"labels {value!r}: its name {name!r} must be a text that is not empty."
               for value, name in numbered if not isinstance(name, str) or not name.strip()]
+    for _, name in numbered:
+        try:
+            refuse_control_characters("labels: the name", str(name))
+        except ValueError as error:
+            found.append(str(error))
     if any(name == "ignore" for _, name in numbered):
         found.append("labels: regions to ignore are not supported; relabel them or leave the "
                      "cases out.")

@@ -1,6 +1,7 @@
 """What an experiment's name says, so that the published commands run as they stand."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from .recipes import RESNET_UNETS
@@ -26,6 +27,24 @@ VARIANT_TOKENS = {
     r"dist[_-]?maps?(?![a-z])|shape[_-]?priors?": {"shape_priors": True},
 }
 FOLD_TOKEN = r"fold[_-]?(\d{1,9})"
+
+
+UNFIT = ("Cc", "Zl", "Zp")  # control characters, ends of lines and paragraphs
+
+
+def refuse_control_characters(what: str, text: str) -> None:
+    """Refuse a text that would begin a new line in a job script, a log or a terminal.
+
+    Args:
+        what: the text is: a flag.
+
+    Raises:
+        ValueError: names the character.
+    """
+    for character in text:
+        if unicodedata.category(character) in UNFIT:
+            raise ValueError(f"{what} {ascii(text)}: has the control character "
+                             f"{ascii(character)}; leave it out.")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
-"""Writing files whole or not at all: temporary file, fsync, rename."""
+"""Writing files whole or not at all: temporary file, fsync, rename; and digests of files."""
 
+import hashlib
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,3 +78,36 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # the latter: brackets by the thousand
         raise ValueError(f"{path}: is not valid JSON ({error}).") from error
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's content, in hexadecimal: two files with one are the same."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def crc32_of(file: BinaryIO, value: int = 0) -> int:
+    """The CRC-32 of an open file's bytes from where it is to its end; tells damage, not forgery.
+
+    Args:
+        value: CRC-32 of what comes before.
+    """
+    while part := file.read(2**20):
+        value = zlib.crc32(part, value)
+    return value
+
+
+def archive_problem(path: str | os.PathLike) -> str | None:
+    """What is damaged in a ZIP archive, which is what torch.save writes; None: nothing.
+
+    torch.load compares no checksum, so a flipped bit would be loaded as a weight. A file of
+    another kind has no problem here.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # a damaged archive may raise anything
+        return f"its archive is damaged: {error}"
+    return None if damaged is None else f"the checksum of {damaged} in it is wrong"

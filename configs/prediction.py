@@ -7,7 +7,7 @@ from pathlib import Path
 from .cross_validation import cross_validation_dir
 from .evaluation import SAVED_MODELS
 from .files import read_json
-from .run_folder import experiment_dir
+from .run_folder import experiment_dir, kind_of_folder
 
 PATIENT_AXES = ("R", "A", "S")  # left-right, back-front, foot-head: the array axes 0, 1, 2
 
@@ -80,6 +80,10 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
         problems.append(f"  --overlap {args.overlap}: must be at least 0 and below 1.")
     if args.window_batch is not None and args.window_batch < 1:
         problems.append(f"  --window_batch {args.window_batch}: must be at least 1.")
+    kind = kind_of_folder(args.output)
+    if kind is not None:
+        problems.append(f"  --output {args.output}: is {kind}, whose scores would be overwritten; "
+                        f"give a folder of its own.")
     experiments: list[str] = []
     for name in args.experiment:
         try:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from .experiment_name import refuse_control_characters
 from .files import read_json
 from .pretraining import METHOD, PretrainingConfig
 from .training import TrainingConfig
@@ -12,11 +13,46 @@ def experiment_dir(experiment: str) -> Path:
     """The folder of an experiment: a bare name lives below experiments/, a path is itself.
 
     NAME and NAME.exp are the same experiment.
+
+    Raises:
+        ValueError: the name has control characters.
     """
+    refuse_control_characters("--experiment", experiment)
     path = Path(experiment)
     if path.suffix != ".exp":
         path = path.with_name(f"{path.name}.exp")
     return path if path.parent != Path(".") else Path("experiments") / path
+
+
+# What is written by a run, a cross-validation or a study, and by nothing else.
+KINDS = {".exp": "a run", ".cv": "a cross-validation", ".study": "a study"}
+MARKS = {"a run": ("config.json", "splits.json"),
+         "a pre-training run": ("config.json", "environment.json"),
+         "a cross-validation": ("cv.json",), "a study": ("study.log",)}
+WITHIN_A_RUN = ("predictions", "pictures", "data")  # folders of a run that scripts write to
+
+
+def kind_of_folder(path: str | Path) -> str | None:
+    """What a folder is, by its ending or its content: "a run", ...; None: none of these.
+
+    Also of the folders of a run that scripts write to.
+    """
+    path = Path(path).resolve()
+    if path.suffix in KINDS:
+        return KINDS[path.suffix]
+    for kind, names in MARKS.items():
+        if all((path / name).is_file() for name in names):
+            return kind
+    inside = path.name in WITHIN_A_RUN and kind_of_folder(path.parent) == "a run"
+    return "a part of a run" if inside else None
+
+
+def is_of_a_run(path: str | Path) -> bool:
+    """Whether a file is one that a run keeps for itself in its folder, there already or not."""
+    path = Path(path)
+    return (kind_of_folder(path.parent) in ("a run", "a pre-training run")
+            and (path.suffix in (".model", ".jsonl", ".json", ".log", ".csv", ".html", ".npz")
+                 or path.name == "progress.png"))
 
 
 def cache_dir(config: TrainingConfig) -> Path:

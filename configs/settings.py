@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .dataset_json import read_dataset_json
-from .experiment_name import NameHints, read_experiment_name
+from .experiment_name import NameHints, read_experiment_name, refuse_control_characters
 from .recipes import DATASETS, NETWORKS, Recipe, recipe_of
 from .training import DEFAULTS, TrainingConfig
 from .training_parser import training_parser
@@ -54,6 +54,10 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     flags = dict(flags)
     hints = read_experiment_name(Path(flags.get("experiment", "")).name)
     problems: list[str] = []
+    try:
+        refuse_control_characters("--experiment", flags.get("experiment", ""))
+    except ValueError as error:
+        problems.append(f"  {error}")
     chosen = {kind: _choose(kind, flags, hints, choices, problems)
               for kind, choices in (("dataset", DATASETS), ("network", NETWORKS), ("fold", None))}
     _warn_of_method(method, flags, hints)

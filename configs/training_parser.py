@@ -245,8 +245,8 @@ def _machine(group):
                             "later runs too; in memory; or off, prepared anew for each use "
                             "(default disk)")
     group.add_argument("--cache_dir", metavar="FOLDER",
-                       help="of --cache disk (default: cache beside the run folder); it may be "
-                            "deleted at any time")
+                       help="of --cache disk (default: cache beside the run folder); the folder "
+                            "prepared_volumes in it may be deleted at any time")
     group.add_argument("--num_workers", type=int,
                        help="loader processes; the crops do not depend on it (default 0)")
     group.add_argument("--seed", type=int, help="default 100, as published")

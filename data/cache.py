@@ -12,12 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .cache_entries import Volume, is_whole, read_entry, write_entry
+from .cache_entries import FOLDER, Volume, is_intact, open_cache, read_entry, write_entry
 from .cases import Case
 from .datasets import Dataset
 from .intensities import INTENSITIES
+from .once import compares_checksums
 
-FORMAT = 1  # of the entries
+FORMAT = 2  # of the entries
 PACKAGES = ("monai", "nibabel", "numpy", "torch")
 CODE = ("distances.py", "images.py", "intensities.py", "nifti_stream.py", "transforms.py",
         "volumes.py")
@@ -60,7 +61,7 @@ class DiskVolumes(Sequence):
     memory for many cases than for few. An entry that is gone or torn is made again.
 
     Args:
-        folder: of the cache.
+        folder: of the cache; the entries lie in a folder of their own in it.
         keys: of the cases; see `volume_key`.
         prepare: makes a case's volume.
     """
@@ -68,7 +69,7 @@ class DiskVolumes(Sequence):
     def __init__(self, folder: Path, cases: Sequence[Case], keys: Sequence[str],
                  prepare: Callable[[Case], Volume]):
         self.cases, self.prepare = list(cases), prepare
-        self.entries = [folder / key for key in keys]
+        self.entries = [folder / FOLDER / key for key in keys]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -81,22 +82,31 @@ class DiskVolumes(Sequence):
         return volume | {"case_id": self.cases[index].case_id}
 
     def has(self, index: int) -> bool:
-        """Whether a volume's entry is there and whole."""
-        return is_whole(self.entries[index])
+        """Whether a volume's entry is there, with every byte as it was written.
+
+        Reads it all in one process on a machine; another one looks at the length of its files.
+        """
+        if compares_checksums():
+            return is_intact(self.entries[index])
+        try:
+            read_entry(self.entries[index])
+        except (OSError, ValueError):
+            return False
+        return True
 
     def make(self, index: int) -> None:
-        """Write the entry of a volume, unless another process has done so meanwhile.
+        """Write the entry of a volume.
 
         Raises:
-            ValueError: the folder cannot be written.
+            ValueError: the folder cannot be written, or is not of a cache.
         """
-        if not self.has(index):
-            self._made(index)
+        self._made(index)
 
     def _made(self, index: int) -> Volume:
         """The volume in memory, of which the entry is written."""
         entry, volume = self.entries[index], self.prepare(self.cases[index])
         try:
+            open_cache(entry.parent)
             write_entry(entry, volume)
         except OSError as error:
             raise ValueError(f"--cache disk: {entry.parent} cannot be written ({error.strerror}). "

@@ -18,6 +18,7 @@ import numpy as np
 
 from configs.cli import StatedError
 from configs.files import read_json, write_json, write_text
+from configs.locks import claim
 from configs.nifti_names import is_nifti_name
 
 from .cases import Problem
@@ -109,7 +110,12 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
     settings = {"input": str(source_dir.resolve())}
     if step in ("respace", "all"):
         settings |= {"spacing_mm": spacing_mm, "rescale": rescale and list(rescale)}
-    _record(output_dir, folders, settings, overwrite)
+    _check_record(output_dir, folders, settings, overwrite)  # before anything is written there
+    output_dir.mkdir(parents=True, exist_ok=True)
+    claim(output_dir / ".lock", f"OUTPUT {output_dir}: another preprocess_deeplesion.py writes "
+                                f"there now. Wait for it or stop it, or give another folder.")
+    record = _check_record(output_dir, folders, settings, overwrite)
+    write_json(output_dir / RECORD, record | dict.fromkeys(folders, settings))
 
     result = Preparation([output_dir / folder for folder in folders], num_labels=num_labels)
     if _reads_slices(step, source_dir):
@@ -166,9 +172,9 @@ def _reads_slices(step: str, source_dir: Path) -> bool:
     return step == "nifti" or (step == "all" and of_deeplesion)
 
 
-def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
-            overwrite: bool) -> None:
-    """Note what is being made, or refuse folders that were made otherwise.
+def _check_record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
+                  overwrite: bool) -> dict[str, Any]:
+    """What was noted of the output so far; folders that were made otherwise are refused.
 
     Raises:
         ValueError: a folder holds volumes of other settings or of unknown origin.
@@ -178,6 +184,11 @@ def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
     if not isinstance(record, dict):
         raise ValueError(f"{path}: is not the record of a preparation; choose another OUTPUT, or "
                          f"remove it and use --overwrite.")
+    if not path.exists():
+        foreign = [name for name in (LIST, TOO_SHORT, FAILURES) if (output_dir / name).exists()]
+        if foreign:
+            raise ValueError(f"{output_dir}: holds {foreign[0]} but no {RECORD}, so this script "
+                             f"did not write it; choose another OUTPUT.")
     problems = []
     for folder in () if overwrite else folders:
         if not _holds_volumes(output_dir / folder):
@@ -194,7 +205,7 @@ def _record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
             f"{output_dir} is not an output of the same command:\n" + "\n".join(problems)
             + f"\nChoose another OUTPUT, or make everything again with --overwrite. If only the "
               f"place of the input has changed, correct it in {path}.")
-    write_json(path, record | dict.fromkeys(folders, settings))
+    return record
 
 
 def _holds_volumes(folder: Path) -> bool:

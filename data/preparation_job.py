@@ -8,7 +8,7 @@ import numpy as np
 
 from .ct_volumes import NiftiVolume
 from .deeplesion import SliceRun
-from .marked_files import is_whole, mark_of, write_volume
+from .marked_files import is_marked, is_whole, mark_of, write_volume
 from .respacing import HU_RANGE, percentiles_to_hu, respaced, respaced_affine, respaced_shape
 from .tiles import tile_names, tiles
 
@@ -108,6 +108,6 @@ def _as_respaced(volume: np.ndarray) -> np.ndarray:
 
 def _remove_later_tiles(folder: Path, name: str, count: int) -> None:
     """Remove tiles that the volume had when it was made deeper, with other settings."""
-    while (path := folder / f"{name}_dep{count}.nii").exists():
+    while (path := folder / f"{name}_dep{count}.nii").is_file() and is_marked(path):
         path.unlink()
         count += 1

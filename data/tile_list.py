@@ -18,7 +18,9 @@ from tqdm import tqdm
 from configs.nifti_names import NIFTI_SUFFIXES, is_nifti_name
 from configs.text_files import listed_path, read_text
 
+from .marked_files import HEADER_BYTES, is_intact
 from .nifti_stream import is_packed, load_nifti
+from .once import compares_checksums
 
 NUM_THREADS = 16    # most of the time of a check is waiting for the disk
 PER_TASK = 64
@@ -29,7 +31,7 @@ LOOKED_AT = 8
 
 def read_tile_list(data_dir: str | Path, list_path: str | Path,
                    progress: bool = False) -> list[Path]:
-    """The tiles that a list names, each checked by its header and its size.
+    """The tiles that a list names, each checked by header, size and, where it has one, checksum.
 
     A line holds a path below `data_dir` (an absolute path stands for itself); what follows the
     first white space is not read, and blank lines are passed over. A tile is a .nii file with
@@ -90,7 +92,11 @@ def read_tile(path: str | Path) -> np.ndarray:
 
 
 def tile_problem(path: Path) -> str | None:
-    """What keeps a file from being a tile, by its header and its size; None: nothing does."""
+    """What keeps a file from being a tile, by its header and its size; None: nothing does.
+
+    Of a .nii file that says its checksum, as those of a preparation do, every byte is read, in one
+    process on a machine.
+    """
     if not is_nifti_name(path.name):
         return f"is no {' or '.join(NIFTI_SUFFIXES)} file"
     try:
@@ -100,6 +106,10 @@ def tile_problem(path: Path) -> str | None:
                 size, expected = _packed_sizes(file)
             else:
                 size, expected = os.fstat(file.fileno()).st_size, _size_by_header(file)
+                file.seek(0)
+                if (size >= expected and compares_checksums()
+                        and is_intact(file.read(HEADER_BYTES), file) is False):
+                    return "is damaged: its checksum is not that of its content"
     except FileNotFoundError:
         return "does not exist"
     except EOFError:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from configs import TrainingConfig, cache_dir
 
 from .cache import DiskVolumes, recipe_of, volume_key
-from .cache_entries import Volume, remove_abandoned
+from .cache_entries import FOLDER, Volume, remove_abandoned
 from .cases import Case
 from .datasets import Dataset
 from .distances import distance_maps
@@ -54,7 +54,8 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
         cache: "memory"; "disk", where this process holds no more for many cases than for few;
             or "off", which makes a volume anew whenever it is asked for. The volumes are the
             same to the bit.
-        folder: of the cache on disk.
+        folder: of the cache on disk. Every byte in it is compared with its checksum here, once;
+            what is damaged is made again.
 
     Raises:
         RuntimeError: a case cannot be read or transformed; the message names it.
@@ -68,12 +69,13 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
     if cache == "memory":
         return _in_threads(prepare, cases, len(cases), "loading", progress)
     assert folder is not None
-    remove_abandoned(Path(folder))
+    remove_abandoned(Path(folder) / FOLDER)
     recipe = recipe_of(dataset, img_size, distance_unit)
     keys = _in_threads(partial(volume_key, recipe=recipe), cases, len(cases), "checking the cache",
                        progress)
     volumes = DiskVolumes(Path(folder), cases, keys, prepare)
-    absent = [index for index in range(len(cases)) if not volumes.has(index)]
+    there = _in_threads(volumes.has, range(len(cases)), len(cases), "reading the cache", progress)
+    absent = [index for index, is_there in enumerate(there) if not is_there]
     _in_threads(volumes.make, absent, len(absent), "loading", progress and bool(absent))
     return volumes
 

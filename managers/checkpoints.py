@@ -1,5 +1,6 @@
 """Checkpoints: state dicts and plain values, written whole, loaded without running code."""
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 from torchmanager.callbacks import Callback
 
-from configs.files import write_bytes, write_with
+from configs.files import archive_problem, sha256_of, write_bytes, write_with
 
 from .mean_teacher import MeanTeacher
 from .random_states import random_states, restore_random_states
@@ -21,6 +22,7 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
                     history: list[dict[str, Any]], config: dict[str, Any],
                     scaler: torch.amp.GradScaler | None = None,
                     position: dict[str, Any] | None = None,
+                    preprocessing: dict[str, Any] | None = None,
                     mean_teacher: MeanTeacher | None = None) -> None:
     """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
 
@@ -29,11 +31,13 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
 
     Args:
         position: in the next epoch (see Trainer.position); None at the end of one.
+        preprocessing: of trained_with.preprocessing_of, which the weights are for.
     """
     state = {"format": FORMAT, "network": network.state_dict(),
              "optimizer": optimizer.state_dict(), **random_states(),
              "scaler": {} if scaler is None else scaler.state_dict(),
-             "history": history, "config": config, "position": position}
+             "history": history, "config": config, "position": position,
+             "preprocessing": preprocessing}
     if mean_teacher is not None:
         state["mean_teacher"] = mean_teacher.state_dict()
     write_with(path, lambda file: torch.save(state, file))
@@ -43,12 +47,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a .model file onto the CPU.
 
     Raises:
-        ValueError: it is absent, truncated, not one of ours, or holds more than data.
+        ValueError: it is absent, truncated, damaged in any byte, not one of ours, or holds more
+            than data.
     """
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.model"))
         raise ValueError(f"{path}: no such checkpoint; beside it: {', '.join(beside) or 'none'}. "
                          f"They appear at the end of an epoch.")
+    damage = archive_problem(path)
+    if damage is not None:
+        raise ValueError(f"{path}: cannot be read as a checkpoint, since it is damaged ({damage}). "
+                         f"Put a copy of it back, or train again.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything
@@ -60,6 +69,30 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path}: is not a checkpoint of this project (format {FORMAT}).")
     return state
+
+
+def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a .model file, and the SHA-256 of the very file that was read.
+
+    A training that goes on may put another in its place meanwhile.
+
+    Raises:
+        ValueError: see `load_checkpoint`.
+    """
+    while True:
+        before = path.stat().st_ino if path.exists() else None
+        state, sha256 = load_checkpoint(path), sha256_of(path)
+        if path.stat().st_ino == before:
+            return state, sha256
+
+
+def weights_sha256(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a network's weights: the same in any file that holds them."""
+    digest = hashlib.sha256()
+    for name, value in state.items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
@@ -107,11 +140,12 @@ class SaveCheckpoints(Callback):
     """
 
     def __init__(self, folder: Path, manager: Any, history: list[dict[str, Any]],
-                 config: dict[str, Any]):
+                 config: dict[str, Any], preprocessing: dict[str, Any] | None = None):
         self.folder = folder
         self.manager = manager
         self.history = history
         self.config = config
+        self.preprocessing = preprocessing
         self.best_dice = max((line["val_dice"] for line in history if "val_dice" in line),
                              default=-1.0)
 
@@ -135,4 +169,5 @@ class SaveCheckpoints(Callback):
     def _save(self, name: str, position: dict[str, Any] | None = None) -> None:
         save_checkpoint(self.folder / name, self.manager.raw_model,
                         self.manager.compiled_optimizer, self.history, self.config,
-                        self.manager.scaler, position, self.manager.mean_teacher)
+                        self.manager.scaler, position, self.preprocessing,
+                        self.manager.mean_teacher)

@@ -25,7 +25,7 @@ from reports import (
     summarise_folds,
 )
 
-from .folds import FINISHED, read_about
+from .folds import FINISHED, note_complete, read_about
 from .run_folders import work_folder
 
 log = logging.getLogger(LOGGER_NAME)
@@ -135,7 +135,10 @@ def _planned_cases(config: CrossValidationConfig) -> set[str]:
 
 
 def write_results(config: CrossValidationConfig, folder: Path, rows: list[Row]) -> str:
-    """per_case.csv, summary.json, table.txt and folds.png over all folds; returns the table."""
+    """per_case.csv, summary.json, table.txt and folds.png over all folds; returns the table.
+
+    And, at the end, cv.json says that they are complete.
+    """
     experiments = [run.experiment for run in config.folds.values()]
     summary = summarise_folds(rows)
     table = fold_table(summary, experiments, chosen=any(run.val_every < run.epochs
@@ -146,6 +149,7 @@ def write_results(config: CrossValidationConfig, folder: Path, rows: list[Row]) 
     write_text(folder / "table.txt", table + "\n")
     folds_picture(folder / "folds.png", rows,
                   f"{folder.stem}: validation cases of {len(config.folds)} folds")
+    note_complete(folder)
     return table
 
 

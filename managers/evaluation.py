@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs.files import write_json, write_text
+from configs.files import read_json, sha256_of, write_json, write_text
 from data import Case, Dataset, read_volume
 from data.native_files import (
     in_ras_order,
@@ -21,11 +21,14 @@ from data.native_files import (
 )
 from metrics import summarise
 from reports import CaseView, case_picture, case_view, per_case_csv, summary_table, write_views
+from reports.scores import ROWS
 from reports.views import FILE as VIEWS
 
 from .case_scores import case_scores
 from .inference import native_label_map
 from .segmentation import SegmentationManager
+
+RANKS = ("best", "median", "worst")
 
 Row = dict[str, Any]
 Scored = tuple[list[Row], CaseView]
@@ -157,17 +160,50 @@ def draw_cases(folder: Path, manager: SegmentationManager, scores: Scores,
     return paths
 
 
+def retract_scores(folder: Path, group: str) -> None:
+    """Take back what says that there are scores, before anything of new ones is written.
+
+    summary.json goes first here and comes last in `write_scores`, so that where it is, all is of
+    the evaluation that it speaks of.
+    """
+    (folder / "summary.json").unlink(missing_ok=True)
+    (folder / "report.html").unlink(missing_ok=True)
+    for picture in (folder / "pictures").glob(f"{group}_*.png"):
+        if picture.name.startswith(tuple(f"{group}_{rank}_" for rank in RANKS)):
+            picture.unlink()
+
+
 def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
-    """per_case.csv, volumes for the report and summary.json of this evaluation.
+    """per_case.csv, volumes for the report and, at the end, summary.json of this evaluation.
 
     And a line in evaluations.jsonl, which keeps the summary of each. The files are those of the
     latest evaluation; `about` (group, checkpoint, ...) says which.
     """
+    (folder / "summary.json").unlink(missing_ok=True)
     per_case_csv(folder / "per_case.csv", scores.rows)
     if scores.views:
         write_views(folder / VIEWS, scores.views)
-    summary = about | scores.summary
-    write_json(folder / "summary.json", summary)
+    summary = about | scores.summary | {ROWS: sha256_of(folder / "per_case.csv")}
     history = folder / "evaluations.jsonl"
     before = history.read_text(encoding="utf-8") if history.exists() else ""
     write_text(history, before + json.dumps(summary) + "\n")
+    write_json(folder / "summary.json", summary)
+
+
+PREDICTIONS = "predictions.json"  # of a run: what each label map of --save_predictions is of
+
+
+def retract_predictions(folder: Path, case_ids: Iterable[str]) -> None:
+    """Note that the label maps of these cases are about to be replaced."""
+    _update_predictions(folder, dict.fromkeys(case_ids))
+
+
+def note_predictions(folder: Path, case_ids: Iterable[str], about: dict[str, Any]) -> None:
+    """Note that the label maps of these cases are there, and of what."""
+    _update_predictions(folder, dict.fromkeys(case_ids, about))
+
+
+def _update_predictions(folder: Path, changes: dict[str, dict[str, Any] | None]) -> None:
+    path = folder / PREDICTIONS
+    known = (read_json(path) if path.is_file() else {}) | changes
+    write_json(path, {case_id: about for case_id, about in known.items() if about is not None})

@@ -15,6 +15,7 @@ from typing import Any
 
 from configs.cli import INTERRUPTED as INTERRUPTED_STATUS
 from configs.cli import LOGGER_NAME, TrainingInterruptedError
+from configs.experiment_name import refuse_control_characters
 from configs.files import read_json, write_json
 from configs.signals import StopSignal, is_interruption
 
@@ -119,8 +120,11 @@ def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) ->
         name: of the jobs.
 
     Raises:
-        ValueError: submitit is not installed, this is no Slurm machine, or an option is unknown.
+        ValueError: submitit is not installed, this is no Slurm machine, an option is unknown, or a
+            name would begin a new line in the job script.
     """
+    refuse_control_characters(f"--executor {kind}: the name or the folder of its jobs,",
+                              f"{name} {folder.absolute()}")
     try:
         import submitit
     except ImportError as error:

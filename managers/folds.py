@@ -61,7 +61,7 @@ def run_folds(config: CrossValidationConfig, folder: Path, found: dict[int, str]
     """Train the folds that are not finished, and score those whose scores are not at hand.
 
     The validation rows of a fold are copied to foldK.csv in `folder`; cv.json says which run they
-    are of.
+    are of. What is there of its tables is not complete from here on, until `note_complete`.
 
     Raises:
         ValueError: the executor cannot be had.
@@ -79,7 +79,7 @@ def run_folds(config: CrossValidationConfig, folder: Path, found: dict[int, str]
               if int(fold) not in todo}
     if todo:
         _discard_results(folder)
-    _write_about(config, folder, scored, complete=False)
+    _write_about(config, folder, scored)
     outcomes: dict[int, Outcome] = {}
     if todo:
         outcomes = (run_jobs(todo, executor, folder) if executor else
@@ -90,7 +90,7 @@ def run_folds(config: CrossValidationConfig, folder: Path, found: dict[int, str]
                                                                          scored)
         if failure:
             failures[fold] = failure
-    _write_about(config, folder, scored, complete=not failures)
+    _write_about(config, folder, scored)
     if failures:
         raise FoldsFailedError("\n".join([
             f"{len(failures)} of {len(config.folds)} folds are missing "
@@ -133,13 +133,17 @@ def _gather(config: CrossValidationConfig, fold: int, folder: Path,
     return None
 
 
-RESULTS = ("per_case.csv", "summary.json", "table.txt", "folds.png", "comparison_with_*")
+RESULTS = ("per_case.csv", "summary.json", "table.txt", "folds.png")
+COMPARISONS = "comparison_with_*"
+COMPARISON_ENDINGS = (".txt", ".csv", ".json", ".png")
 
 
 def _discard_results(folder: Path) -> None:
     """Remove the tables: they are not of the folds that will be there."""
-    for pattern in RESULTS:
-        for path in folder.glob(pattern):
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob(COMPARISONS):
+        if path.suffix in COMPARISON_ENDINGS and path.is_file():
             path.unlink()
 
 
@@ -149,12 +153,17 @@ def read_about(folder: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _write_about(config: CrossValidationConfig, folder: Path, scored: dict[str, str],
-                 complete: bool) -> None:
+def _write_about(config: CrossValidationConfig, folder: Path, scored: dict[str, str]) -> None:
+    """Write cv.json, which says that the tables are not complete; see `note_complete`."""
     first = next(iter(config.folds.values()))
     settings = {name: value for name, value in first.to_dict().items()
                 if name not in ("fold", "experiment", "resume", "overwrite", "output_model")}
     write_json(folder / "cv.json", {
         "experiments": [run.experiment for run in config.folds.values()],
         "folds": list(config.folds), "dataset": first.dataset, "network": first.network,
-        "method": config.method, "complete": complete, "scored": scored, "settings": settings})
+        "method": config.method, "complete": False, "scored": scored, "settings": settings})
+
+
+def note_complete(folder: Path) -> None:
+    """Say in cv.json that the tables are complete; comes last."""
+    write_json(folder / "cv.json", read_about(folder) | {"complete": True})

@@ -1,14 +1,11 @@
 """Locks of folders and files, which end with the process that holds them, however that ends."""
 
-import errno
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-# What a lock that another process holds answers; anything else is a file system without locks.
-TAKEN = (errno.EACCES, errno.EAGAIN)
+from configs.locks import TAKEN, claim
 
 
 @contextmanager
@@ -45,14 +42,41 @@ def claim_run(folder: Path) -> None:
     Raises:
         ValueError: another process trains it.
     """
-    # Never closed: the end of the process does that, and gives the claim up.
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    claim(folder / ".lock", f"{folder}: another process trains this run now. Wait for it or stop "
+                            f"it, or choose another name.")
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether another process trains the run in a folder."""
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(folder / ".lock", "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in TAKEN:
-            raise ValueError(f"{folder}: another process trains this run now. Wait for it or stop "
-                             f"it, or choose another name.") from error
+        return error.errno in TAKEN
+    return False
+
+
+def claim_scores(folder: Path, wait: bool = False) -> None:
+    """Keep other processes from writing scores of this run as long as this one lives.
+
+    Args:
+        wait: for another process to end, rather than to refuse.
+
+    Raises:
+        ValueError: another process scores it.
+    """
+    claim(folder / ".scores.lock", f"{folder}: another process scores this run now. Wait for it "
+                                   f"or stop it.", wait)
+
+
+def claim_output(folder: Path) -> None:
+    """Keep other calls of predict.py from this folder as long as this process lives.
+
+    Raises:
+        ValueError: another one writes there.
+    """
+    claim(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait for it "
+                            f"or stop it, or give another folder.")
 
 
 def _got(file: int, mode: int) -> bool:

@@ -1,6 +1,5 @@
 """Several trained runs as one predictor."""
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,12 +61,9 @@ def _check_agreement(configs: Sequence[TrainingConfig]) -> None:
 
 def _load(folder: Path, config: TrainingConfig,
           saved_model: str) -> tuple[nn.Module, dict[str, Any]]:
-    network, checkpoint = load_network(folder, config, saved_model)
-    path = folder / f"{saved_model}.model"
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return network, {"experiment": str(folder), "checkpoint": path.name, "sha256": sha256,
-                     "epoch": checkpoint["history"][-1]["epoch"]}
+    network, weights = load_network(folder, config, saved_model)
+    return network, {"experiment": str(folder), "checkpoint": f"{saved_model}.model",
+                     "sha256": weights["sha256"], "epoch": weights["epoch"]}
 
 
 def window_of(members: Sequence[Member], config: PredictionConfig,

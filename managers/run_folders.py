@@ -4,12 +4,13 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,7 @@ from configs.files import read_json, write_json
 from configs.pretraining import PretrainingConfig
 
 from .checkpoints import load_checkpoint
-from .locks import claim_run, locked
+from .locks import claim_run, claim_scores, is_claimed, locked
 
 PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
 
@@ -37,18 +38,37 @@ def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment")
     Raises:
         ValueError: the folder must stay as it is.
     """
-    if not folder.exists() or (folder.is_dir() and not _content(folder)):
+    if is_absent(folder):
         return
-    if not (folder / "config.json").is_file():
+    if not is_run(folder):
         raise ValueError(f"{folder}: exists and is not a run; choose another {name}.")
     if not overwrite:
         raise ValueError(f"{folder}: this experiment exists. Choose another {name}, or give "
                          f"--resume to continue it or --overwrite to replace it.")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder has the config.json of a run, and not one of another program."""
+    try:
+        config = read_json(folder / "config.json")
+    except ValueError:
+        return False
+    return isinstance(config, dict) and "method" in config
+
+
+# What a run that was killed before it wrote config.json has in its folder.
+BEFORE_CONFIG = re.compile(r"\.lock|\.scores\.lock|\.config\.json\.[a-z0-9_]{8}")
+UNFINISHED_MODEL = re.compile(r"\.(best|last|interrupted|epoch\d+)\.model\.[a-z0-9_]{8}")
+
+
 def _content(folder: Path) -> list[str]:
-    """Names in a folder, but for temporary files that a kill may have left."""
-    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    """Names in a folder, but for what a kill may have left before the run had begun."""
+    return [path.name for path in folder.iterdir() if not BEFORE_CONFIG.fullmatch(path.name)]
+
+
+def is_absent(folder: Path) -> bool:
+    """Whether a run has not begun: no folder, or one with nothing in it."""
+    return not folder.exists() or (folder.is_dir() and not _content(folder))
 
 
 def where_it_goes_on(folder: Path, epochs: int, complete: bool,
@@ -116,17 +136,20 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
 
     Raises:
         ValueError: another run of that name has begun since `refuse_to_replace`, or another
-            process trains it now.
+            process trains it now, or scores what is to be replaced.
     """
+    _remove_leftovers(folder)
     if not resumed:
         refuse_to_replace(folder, config.overwrite or config.resume)
         if folder.exists():
             claim_run(folder)
+            claim_scores(folder)
         _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     claim_run(folder)
-    for left in folder.glob(".*.model.*"):  # by a kill while it was written
-        left.unlink()
+    for left in folder.iterdir():  # by a kill while it was written
+        if UNFINISHED_MODEL.fullmatch(left.name):
+            left.unlink()
     write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
     here = environment(device)
     if resumed:
@@ -141,7 +164,38 @@ def _remove(folder: Path) -> None:
     if folder.exists():
         aside = folder.with_name(f".{folder.name}.{os.getpid()}")
         folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove_all(aside)
+
+
+def _remove_all(aside: Path) -> None:
+    """Remove a run that is out of its place; its lock last, by which a part of it is known."""
+    for path in aside.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != ".lock":
+            with suppress(OSError):  # as rmtree: what stays is removed the next time
+                path.unlink()
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what --overwrite moved out of this place and a kill kept it from removing."""
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.([1-9]\d*)")
+    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        found = pattern.fullmatch(path.name)
+        if (found and path.is_dir() and not path.is_symlink() and not _is_alive(int(found[1]))
+                and ((path / ".lock").is_file() or is_run(path)) and not is_claimed(path)):
+            _remove_all(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user, or no number of a process
+        return True
+    return True
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -185,6 +239,10 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
 
 
+MARKS_OF_WORK = ("cv.json", "gathered.json")  # of such a folder, should its log be gone
+OF_WORK_FOLDERS = (".lock", ".alone")
+
+
 @contextmanager
 def work_folder(folder: Path, log_name: str, script: str, shared: bool = False) -> Iterator[None]:
     """A folder over several runs, made where it is not, for this process alone, with its log.
@@ -194,9 +252,13 @@ def work_folder(folder: Path, log_name: str, script: str, shared: bool = False) 
         shared: with other processes that open it so.
 
     Raises:
-        ValueError: another process works on it.
+        ValueError: another process works on it, or it holds files and is not such a folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in OF_WORK_FOLDERS)
+    if foreign and not any((folder / name).is_file() for name in (log_name, *MARKS_OF_WORK)):
+        raise ValueError(f"{folder}: holds {foreign[0]} but no {log_name}, so {script} did not "
+                         f"make it, and might replace files in it. Give another name.")
     with locked(folder / ".lock", shared) as mine:
         if not mine:
             raise ValueError(f"{folder}: another {script} is at work on it. Wait for it, or stop "

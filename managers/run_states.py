@@ -4,13 +4,15 @@ import hashlib
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from configs import TrainingConfig, experiment_dir, read_config
 from configs.files import read_json
 from reports import read_per_case
+from reports.scores import are_of_one_evaluation
 
-from .checkpoints import load_checkpoint
-from .run_folders import epochs_done, refuse_to_lose
+from .checkpoints import load_checkpoint, weights_sha256
+from .run_folders import epochs_done, is_absent, refuse_to_lose
 from .runs import changed_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +33,7 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
             checkpoints.
     """
     folder = experiment_dir(wanted.experiment)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if is_absent(folder):
         return ABSENT
     run = read_config(folder)
     changed = changed_settings(run, wanted)
@@ -84,23 +86,35 @@ def run_command(wanted: TrainingConfig, arguments: list[str], state: str,
 
 
 def is_scored(folder: Path, group: str) -> bool:
-    """Whether a run's per_case.csv is of best.model on all cases of a group, in mm.
+    """Whether a run's per_case.csv is of its best.model on all cases of a group, in mm.
 
     Args:
         group: of GROUPS.
     """
-    files = [folder / name for name in ("summary.json", "per_case.csv", "best.model")]
+    files = [folder / name for name in ("per_case.csv", "summary.json", "best.model")]
     if not all(path.is_file() for path in files):
         return False
-    if files[0].stat().st_mtime < files[2].stat().st_mtime:
-        return False  # of an earlier best.model: the run has been continued since
-    summary = read_json(files[0])
+    summary = read_json(files[1])
     if (summary.get("group"), summary.get("saved_model"),
             summary.get("space", "resampled")) != (group, "best", "resampled"):
         return False
+    if not _is_of(summary, folder):
+        return False
     wanted = set(read_json(folder / "splits.json")[read_config(folder).fold - 1][GROUPS[group]])
-    rows = read_per_case(files[1])
+    rows = read_per_case(files[0])
     return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
+
+
+def _is_of(summary: dict[str, Any], folder: Path) -> bool:
+    """Whether a summary.json is of the per_case.csv and the best.model that are beside it."""
+    if "weights_sha256" in summary:
+        best = load_checkpoint(folder / "best.model")
+        return (are_of_one_evaluation(folder, summary)
+                and summary["weights_sha256"] == weights_sha256(best["network"]))
+    # Of an older version, which wrote it after both.
+    written = (folder / "summary.json").stat().st_mtime_ns
+    return all((folder / name).stat().st_mtime_ns <= written
+               for name in ("per_case.csv", "best.model"))
 
 
 def evaluation_command(run: TrainingConfig, group: str) -> list[str]:

@@ -10,13 +10,21 @@ from torch import nn
 
 from configs import TrainingConfig, experiment_dir, read_config
 from configs.files import read_json
+from configs.run_folder import is_of_a_run
 from data import Split, choose_fold, dataset_of, write_splits
 from networks import TransferReport, build_network, start_from
 
-from .checkpoints import load_checkpoint
+from .checkpoints import load_checkpoint, load_with_digest, weights_sha256
 from .distributed import Processes
 from .run_folders import open_folder, refuse_to_replace, where_it_goes_on
 from .segmentation import SegmentationManager
+from .trained_with import (
+    FLAGS,
+    changes_between,
+    definition_changes,
+    preprocessing_changes,
+    refuse_other_preprocessing,
+)
 
 
 def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
@@ -39,10 +47,12 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
         _compare(before, config, folder)
         scored = _is_newer(folder / "summary.json", folder / "last.model")
         # Not `before`: an attempt that came to nothing may have changed it since.
-        return where_it_goes_on(
+        checkpoint = where_it_goes_on(
             folder, config.epochs, complete=scored,
             same_steps=lambda saved: all(saved["config"][name] == getattr(config, name)
                                          for name in ("batch_size", "seed")))
+        _compare_weights(folder, checkpoint, config)
+        return checkpoint
     refuse_to_replace(folder, config.overwrite)
     return None
 
@@ -57,6 +67,9 @@ def _check_output(path: Path) -> None:
     """Refuse a place for the final weights that would fail after the last epoch."""
     if path.is_dir():
         raise ValueError(f"OUTPUT {path}: is a directory; give a file, or _ for none.")
+    if is_of_a_run(path):
+        raise ValueError(f"OUTPUT {path}: lies in the folder of a run and might replace a file of "
+                         f"it; give another place, or _ for none.")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")
@@ -78,7 +91,9 @@ def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, s
                if old[name] != new[name] and name not in INDIFFERENT
                and not (name == "amp" and now.amp is None)}  # --fast: the device chooses it
     if "dataset_definition" in changed:  # too long to be shown
-        changed["dataset_definition"] = "the content of dataset.json"
+        changed["dataset_definition"] = (
+            f"the content of dataset.json ("
+            f"{definition_changes(before.dataset_definition, now.dataset_definition)})")
     return changed
 
 
@@ -89,14 +104,37 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     if "ema" in (before.teacher, now.teacher):  # its mean is in the checkpoint
         switched.add("teacher")
     breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
+    if {"dataset", "dataset_definition"} & changed.keys():
+        breaking += [changed[name] for name in FLAGS if name in changed]
+    else:
+        breaking += changes_between(before, now)
     if breaking:
-        raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
-                         f"{'; '.join(breaking)}. Repeat the flags of the first command "
-                         f"(config.json has the values), or give another --experiment.")
+        raise _not_resumable(folder, "its checkpoint is", breaking)
     for name, text in changed.items():
         effect = ("its weights were taken when the run began, so that this has no effect"
                   if name in ("init_from", "init_part") else "the run goes on with the new value")
         warnings.warn(f"--resume: {text}; {effect}.", stacklevel=2)
+
+
+def _compare_weights(folder: Path, checkpoint: dict[str, Any] | None,
+                     config: TrainingConfig) -> None:
+    """Refuse to go on from weights, or to leave a best.model, of other preprocessing.
+
+    config.json may have been changed since they were saved; they know what they were trained with.
+    """
+    best = folder / "best.model"
+    weights = {"its checkpoint is": checkpoint,
+               "best.model is": load_checkpoint(best) if best.is_file() else None}
+    for whose, saved in weights.items():
+        changes = [] if saved is None else preprocessing_changes(saved, config)
+        if changes:
+            raise _not_resumable(folder, whose, changes)
+
+
+def _not_resumable(folder: Path, whose: str, changes: list[str]) -> ValueError:
+    return ValueError(f"{folder}: cannot be resumed, {whose} for other settings: "
+                      f"{'; '.join(changes)}. Repeat the flags of the first command (config.json "
+                      f"has the values), or give another --experiment.")
 
 
 def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
@@ -173,9 +211,14 @@ def load_manager(folder: Path, config: TrainingConfig, saved_model: str,
     """The run's network with its "best" or "last" weights, ready to predict.
 
     Raises:
-        ValueError: the checkpoint is absent, damaged, or of another network.
+        ValueError: see `load_network`.
     """
-    network, _ = load_network(folder, config, saved_model)
+    return predicting(load_network(folder, config, saved_model)[0], config, processes)
+
+
+def predicting(network: nn.Module, config: TrainingConfig,
+               processes: Processes | None = None) -> SegmentationManager:
+    """A manager of a trained network, ready to predict."""
     return SegmentationManager(network, None, None, dataset_of(config).class_names,
                                config.img_size, config.overlap, config.window_batch,
                                processes=processes)
@@ -183,15 +226,23 @@ def load_manager(folder: Path, config: TrainingConfig, saved_model: str,
 
 def load_network(folder: Path, config: TrainingConfig,
                  saved_model: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The run's network with its "best" or "last" weights, and the checkpoint they are from.
+    """The run's network with its "best" or "last" weights, and what these are.
+
+    Returns:
+        the network; "sha256" of the file, "weights_sha256" and "epoch" of its content.
 
     Raises:
-        ValueError: the checkpoint is absent, damaged, or of another network.
+        ValueError: the checkpoint is absent, damaged, of another network, or was trained with
+            other preprocessing than `config` has.
     """
     path = folder / f"{saved_model}.model"
-    checkpoint, network = load_checkpoint(path), network_of(config)
+    checkpoint, sha256 = load_with_digest(path)
+    network = network_of(config)
+    refuse_other_preprocessing(path, checkpoint, config)
     try:
         network.load_state_dict(checkpoint["network"])
     except RuntimeError as error:
         raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
-    return network, checkpoint
+    history = checkpoint["history"]
+    return network, {"sha256": sha256, "weights_sha256": weights_sha256(checkpoint["network"]),
+                     "epoch": history[-1]["epoch"] if history else 0}

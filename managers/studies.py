@@ -267,8 +267,10 @@ def gather(config: StudyConfig, run: PlannedRun) -> bool:
         return True
     if not is_scored(folder, config.study.group):
         return False
+    others = {name: of for name, of in gathered.items() if name != run.name}
+    write_json(config.folder / "gathered.json", others)  # killed here, it is gathered again
     write_bytes(_copy(config, run), (folder / "per_case.csv").read_bytes())
-    write_json(config.folder / "gathered.json", gathered | {run.name: now})
+    write_json(config.folder / "gathered.json", others | {run.name: now})
     return True
 
 

@@ -22,6 +22,7 @@ from reports.study import METRICS, Arm, arm_lines, average_gain, gain_lines, pai
 from reports.study_page import COMPLETE, MISSING, PARTIAL, UNSCORED, study_page
 from reports.study_picture import gains_picture
 
+from .folds import COMPARISON_ENDINGS
 from .run_states import ABSENT, FINISHED
 from .studies import Progress, gather
 
@@ -48,7 +49,7 @@ def write_report(config: StudyConfig, progress: Mapping[str, Progress]) -> str:
     page = study_page(study.title, runs, lines, gains, published, environments,
                       study.group, any(one.settings.val_every < one.settings.epochs
                                        for one in config.runs))
-    write_text(folder / "report.md", page)
+    (folder / "report.md").unlink(missing_ok=True)  # written again when all is of this report
     per_case_csv(folder / "runs.csv", [
         {key: value for key, value in run.items() if key != "command"} for run in runs])
     _write_or_remove(folder / "table.csv", lines)
@@ -61,12 +62,14 @@ def write_report(config: StudyConfig, progress: Mapping[str, Progress]) -> str:
         "study": dataclasses.asdict(study), "runs": runs, "table": lines, "gains": gains,
         "average_gain": average, "environments": environments})
     for path in (folder / "comparisons").glob("*_against_*"):  # perhaps of other runs
-        path.unlink()
+        if path.suffix in COMPARISON_ENDINGS and path.is_file():
+            path.unlink()
     if gains:
         gains_picture(folder / "gains.png", gains, published, study.title)
         _write_comparisons(folder / "comparisons", arms, baseline)
     else:
         (folder / "gains.png").unlink(missing_ok=True)
+    write_text(folder / "report.md", page)
     return page
 
 

@@ -17,12 +17,14 @@ from losses import RunningLoss
 from reports import write_report
 
 from .callbacks import BoundaryWeight, EpochOrder, KLRamp, LearningRate, Progress, Record
-from .checkpoints import SaveCheckpoints, load_checkpoint
+from .checkpoints import SaveCheckpoints, load_checkpoint, weights_sha256
 from .distributed import Processes
-from .evaluation import draw_cases, score, write_scores
+from .evaluation import draw_cases, retract_scores, score, write_scores
 from .finite import FailureFile
+from .locks import claim_scores
 from .schedules import LR_SCHEDULES
 from .segmentation import SegmentationManager
+from .trained_with import preprocessing_of
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -77,7 +79,8 @@ def training_callbacks(folder: Path, config: TrainingConfig, manager: Segmentati
         callbacks.append(KLRamp(manager.loss_fn, config.kl_ramp * config.epochs))
     if not manager.processes.is_main:
         return callbacks
-    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict())
+    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict(),
+                                  preprocessing_of(config))
     manager.save_position = checkpoints.save_position
     callbacks += [Record(folder, optimizer, config.epochs, history), checkpoints]
     return callbacks + ([Progress(manager, len(loader))] if config.show_verbose else [])
@@ -98,6 +101,8 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
                    progress=config.show_verbose)
     if not manager.processes.is_main:
         return
+    claim_scores(folder, wait=True)  # eval.py may be at work on an earlier best.model
+    retract_scores(folder, "validation")
     order = list(dict.fromkeys(row["case_id"] for row in scores.rows))  # that of the volumes
     pictures = draw_cases(folder, manager, scores,
                           lambda case_id: volumes[order.index(case_id)], class_names,
@@ -105,6 +110,7 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     # Last, since it says that the run is complete.
     write_scores(folder, scores, {"group": "validation", "saved_model": "best",
                                   "space": "resampled",
+                                  "weights_sha256": weights_sha256(best["network"]),
                                   "epoch": best["history"][-1]["epoch"]})
     chosen = "; they also chose it" if config.val_every < config.epochs else ""
     log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation "

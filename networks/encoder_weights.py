@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.serialization import safe_globals
 
+from configs.files import archive_problem
+
 from .resnet3d import STAGES, BasicBlock, ResNet3D
 from .transfer import TransferReport
 
@@ -150,6 +152,10 @@ def load_tensors(path: Path) -> Any:
     Raises:
         ValueError: damaged, or holding other objects.
     """
+    damage = archive_problem(path)
+    if damage is not None:
+        raise ValueError(f"{path}: cannot be read as weights, since it is damaged ({damage}). Put "
+                         f"a copy of it back, or download it again.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -16,7 +16,7 @@ from metrics import METRICS_MM, METRICS_VOXELS, summarise
 from metrics.statistics import sample_deviation
 
 from .canvas import PALETTE, new_figure, save_png, write_at
-from .tables import summary_table
+from .tables import plain_text, summary_table
 
 _INK, _FAINT = "#202428", "#70767C"
 _LONGEST = 40  # characters of a name in a picture
@@ -42,7 +42,7 @@ def read_per_case(path: str | Path) -> list[Row]:
     try:
         if any(None in row or None in row.values() for row in rows):
             raise ValueError("a line has more or fewer cells than the heading")
-        return [{key: _NUMBERS[key](value or "nan") if key in _NUMBERS else value
+        return [{key: _NUMBERS[key](value or "nan") if key in _NUMBERS else plain_text(value)
                  for key, value in row.items()} for row in rows]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: is damaged ({error}); evaluate the run again.") from error

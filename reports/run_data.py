@@ -16,6 +16,7 @@ from metrics import bootstrap_interval, compare, shared_metrics
 from metrics.repeats import Rows, compare_runs, judge
 
 from .folds import class_names_of, read_per_case
+from .scores import are_of_one_evaluation
 from .views import FILE, MAX_VOXELS, CaseView, read_views, thinning
 
 Row = dict[str, Any]
@@ -41,7 +42,13 @@ def read_experiment(name: str) -> dict[str, Any]:
                          f"{folder.parent}: {', '.join(beside) or 'none'}.")
     if not (folder / "per_case.csv").is_file():
         raise ValueError(f"{folder}: has no scores yet; run: python eval.py --experiment {folder}")
+    if not (folder / "summary.json").is_file():
+        raise ValueError(f"{folder}: its evaluation was stopped before its end; run again: "
+                         f"python eval.py --experiment {folder}")
     summary = _read_object(folder / "summary.json")
+    if not are_of_one_evaluation(folder, summary):
+        raise ValueError(f"{folder}: per_case.csv is not that of summary.json; run again: "
+                         f"python eval.py --experiment {folder}")
     rows = _read_rows(folder / "per_case.csv")
     scored = {row["case_id"] for row in rows}
     return {"name": folder.stem, "folder": folder, "rows": rows,
@@ -108,6 +115,9 @@ def _read_cross_validation(folder: Path) -> dict[str, Any]:
     if not (folder / "per_case.csv").is_file():
         raise ValueError(f"{folder}: has no scores of all its folds yet; run cross_validate.py for "
                          f"it again.")
+    about = folder / "cv.json"
+    if about.is_file() and not _read_object(about).get("complete", True):
+        raise ValueError(f"{folder}: is not finished; run cross_validate.py for it again.")
     rows = _read_rows(folder / "per_case.csv")
     runs, views = {}, []
     for fold in sorted({row["fold"] for row in rows}):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ _UNITS = ("mm", "voxels")
 
 def per_case_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a header and one line per row, floats to six decimals and NaN or None empty.
+
+    Texts that a spreadsheet would compute, such as a class "=1+1", get a ' in front, which
+    `plain_text` takes away.
 
     Raises:
         ValueError: if there are no rows or the rows do not share the same keys.
@@ -51,7 +55,18 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     return "\n".join([line(header), rule, *map(line, classes), rule, line(mean), _footer(summary)])
 
 
+# What a spreadsheet takes for a formula, and what was given a ' already.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def plain_text(cell: str) -> str:
+    """The text that `per_case_csv` wrote as this cell."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str) and _FORMULA.match(value):
+        return f"'{value}"
     if value is None:
         return ""
     if isinstance(value, float | np.floating):

@@ -90,6 +90,8 @@ def checked(python: str, wanted: dict[str, str], tests: list[str], work: Path,
     """Install one combination, run the tests with it, and remove it."""
     # Absolute, since the tests run in another folder than this one.
     folder = work.absolute() / named(wanted).replace(" ", "-")
+    if folder.exists() and not (folder / "pyvenv.cfg").is_file():
+        raise ValueError(f"{folder}: is in the way and not an environment; give another --work.")
     shutil.rmtree(folder, ignore_errors=True)
     own = folder / "bin" / "python"
     try:

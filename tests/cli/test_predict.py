@@ -103,7 +103,7 @@ def test_folds_flips_and_probabilities(trained, data, predict, tmp_path):
                    "--tta_axes", "A", "S", "--save_probabilities", "--preview", "--show_verbose")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
-        "ct_train_1004.nii.gz", "ct_train_1004_probabilities.nii.gz", "ct_train_1004.png",
+        ".lock", "ct_train_1004.nii.gz", "ct_train_1004_probabilities.nii.gz", "ct_train_1004.png",
         "prediction.json"}
     probabilities = nibabel.load(tmp_path / "ct_train_1004_probabilities.nii.gz")
     assert probabilities.shape == (32, 30, 28, 8)

@@ -1,6 +1,5 @@
 """scripts/preprocess_deeplesion.py as a user runs it, from phantoms to the list of tiles."""
 
-import os
 import shlex
 import shutil
 import signal
@@ -62,7 +61,7 @@ def test_step_by_step_by_the_commands_that_are_printed(made, run_script, tmp_pat
         command += ["--workers", "1"]
     done = run_script(*command)
     assert done.returncode == 0, done.stderr
-    assert sorted(os.listdir(tmp_path / "out")) == [
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
         "DL_patches_v2", "Images_nifti", "Images_respaced", "SSL_data_deeplesion.txt",
         "preparation.json"]
 

@@ -108,6 +108,10 @@ def test_eval_scores_the_test_cases_of_the_runs_own_split(trained, run_script):
     assert summary["group"] == "testing" and summary["num_cases"] == 3
     assert {path.name for path in (run / "predictions").iterdir()} == {
         f"{case_id}.nii.gz" for case_id in split["test"]}
+    about = json.loads((run / "predictions.json").read_text())
+    assert about == dict.fromkeys(split["test"], {
+        name: summary[name] for name in ("group", "saved_model", "epoch", "weights_sha256",
+                                         "space")})
     assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
 
 
@@ -174,7 +178,8 @@ def test_the_same_seed_gives_the_same_metrics_by_any_loader(hippocampus, trained
                       "Hippocampus_nnUnet_Again.exp", "--epochs", 2, "--num_workers", 2, "--cache",
                       "memory", *SMALL, *SPLIT, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert len(list((folder / "experiments" / "cache").iterdir())) == 4 + 2  # of the runs before
+    entries = (folder / "experiments" / "cache" / "prepared_volumes").glob("*/entry.json")
+    assert len(list(entries)) == 4 + 2  # of the runs before
     first, again = (folder / "experiments" / f"Hippocampus_nnUnet_{name}.exp" / "metrics.jsonl"
                     for name in ("SelfDist", "Again"))
     assert first.read_bytes() == again.read_bytes()

@@ -124,6 +124,15 @@ def test_slurm_options_that_cannot_be(options, said):
         config(*SLURM, *options)
 
 
+@pytest.mark.parametrize(("flags", "said"), [
+    (("--experiment", "A\n#SBATCH --wrap=x"), r"--experiment 'A\\n#SBATCH --wrap=x': has the"),
+    ((*SLURM, "timeout_min=9", "partition=gpu\n#SBATCH -q x"), r"--slurm 'partition=gpu\\n#SBATCH"),
+    ((*SLURM, "timeout_min=9", "name=a\rb"), r"--slurm 'name=a\\rb': has the control character")])
+def test_no_name_begins_a_line_of_a_job_script(flags, said):
+    with pytest.raises(ValueError, match=f"These settings cannot be used:\n  {said}"):
+        config(*flags)
+
+
 def test_help_names_both_scripts():
     text = cross_validation_parser().format_help()
     assert "train_basic.py --help" in text and "DATA" in text and "--resume" not in text

@@ -189,3 +189,8 @@ def test_a_file_that_is_no_object_is_named(content, read):
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"dataset\.json: cannot be read"):
         read_dataset_json(tmp_path / "dataset.json")
+
+
+def test_a_name_that_begins_a_new_line_is_a_problem(problems_of):
+    problem, = problems_of(NNUNET | {"labels": {"background": 0, "P\rZ": 1}})
+    assert problem == "  labels: the name 'P\\rZ': has the control character '\\r'; leave it out."

@@ -79,3 +79,12 @@ def test_flags_that_the_parser_refuses_exit_2(argv, capsys):
 
 def test_every_flag_has_its_help():
     assert all(action.help for action in prediction_parser()._actions)
+
+
+@pytest.mark.parametrize(("output", "kind"), [
+    ("experiments/A.exp", "a run"), ("A.exp/", "a run"), ("A.cv", "a cross-validation"),
+    ("A.study", "a study"), ("A.exp/predictions", "a part of a run")])
+def test_a_folder_with_other_scores_is_no_output(output, kind):
+    with pytest.raises(ValueError, match=f"--output {output}: is {kind}, whose scores would be "
+                                         f"overwritten; give a folder of its own"):
+        prediction_config(["--experiment", "A.exp", "--input", "x.nii", "--output", output])

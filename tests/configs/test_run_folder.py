@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from configs import TrainingConfig, cache_dir, experiment_dir, read_config, training_config
+from configs.cross_validation import cross_validation_dir
 from configs.files import write_json
+from configs.run_folder import is_of_a_run, kind_of_folder
 
 
 def settings_of(network="unetr", *flags):
@@ -24,6 +26,19 @@ def settings_of(network="unetr", *flags):
 ])
 def test_where_an_experiment_lives(experiment, folder):
     assert experiment_dir(experiment) == Path(folder)
+
+
+CONTROL = ["A\n#SBATCH --wrap=x", "A\r", "A\x1b[2J", "A\x00", "A\u2028B", "A\x85", "A\t1"]
+
+
+@pytest.mark.parametrize("name", CONTROL)
+def test_names_with_control_characters_are_refused(name):
+    for where in (experiment_dir, cross_validation_dir):
+        with pytest.raises(ValueError, match="--experiment 'A.*has the control character"):
+            where(name)
+    with pytest.raises(ValueError, match="These settings cannot be used:\n  --experiment 'A"):
+        settings_of("unetr", "--experiment", name)
+    assert experiment_dir("Leber \u00fc 2.exp").name == "Leber \u00fc 2.exp"
 
 
 @pytest.mark.parametrize(("flags", "folder"), [
@@ -97,3 +112,27 @@ def test_a_setting_of_the_wrong_kind_is_an_error_with_the_file(tmp_path):
     write_json(tmp_path / "A.exp" / "config.json", settings_of().to_dict() | {"img_size": 32})
     with pytest.raises(ValueError, match=r"A\.exp.*config\.json"):
         read_config(tmp_path / "A.exp")
+
+
+@pytest.mark.parametrize(("folder", "files", "kind"), [
+    ("A.exp", (), "a run"), ("A.cv", (), "a cross-validation"), ("A.study", (), "a study"),
+    ("renamed", ("config.json", "splits.json"), "a run"),
+    ("renamed", ("config.json", "environment.json"), "a pre-training run"),
+    ("renamed", ("cv.json",), "a cross-validation"), ("renamed", ("study.log",), "a study"),
+    ("A.exp/predictions", (), "a part of a run"), ("A.exp/pictures/", (), "a part of a run"),
+    ("A.exp/external", (), None), ("predictions", (), None), ("out", ("config.json",), None),
+    ("A.exp.out", (), None), ("out", ("prediction.json", "summary.json"), None)])
+def test_what_a_folder_is(tmp_path, folder, files, kind):
+    for name in files:
+        write_json(tmp_path / folder / name, {})
+    assert kind_of_folder(tmp_path / folder) == kind
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "link").symlink_to(tmp_path / folder)
+    assert kind_of_folder(tmp_path / "link") == kind
+
+
+@pytest.mark.parametrize(("path", "own"), [
+    ("A.exp/best.model", True), ("A.exp/final.model", True), ("A.exp/summary.json", True),
+    ("A.exp/weights.pt", False), ("A.exp/weights.safetensors", False), ("final.model", False)])
+def test_which_files_are_a_runs_own(tmp_path, path, own):
+    assert is_of_a_run(tmp_path / path) == own

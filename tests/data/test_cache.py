@@ -184,7 +184,9 @@ def test_processes_may_fill_a_cache_at_once(cases, tmp_path):
     assert [process.exitcode for process in processes] == [0, 0, 0]
     disk = on_disk(cases, tmp_path / "cache")
     assert all(map(same, load_volumes(cases, HIPPOCAMPUS, SIZE), disk))
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+    folder = tmp_path / "cache" / "prepared_volumes"
+    assert {path.name for path in folder.iterdir()} == {
+        "cache.txt", *(entry.name for entry in disk.entries)}
 
 
 def test_loader_processes_are_sent_no_voxel(cases, tmp_path):

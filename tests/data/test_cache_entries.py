@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from data import DATASETS, augmentation, load_volumes
-from data.cache_entries import ABANDONED_S, is_whole, read_entry, remove_abandoned, write_entry
+from data.cache_entries import (
+    ABANDONED_S,
+    is_intact,
+    open_cache,
+    read_entry,
+    remove_abandoned,
+    write_entry,
+)
 from data.transforms import plain_tensors, prepare_crops
 
 HIPPOCAMPUS, CT = DATASETS["hippocampus"], DATASETS["mmwhs-ct"]
@@ -31,14 +38,14 @@ def expected(cases):
 
 @pytest.fixture
 def disk(cases, tmp_path):
-    """The volumes on disk, in tmp_path / "cache"."""
+    """The volumes on disk, in a folder of their own in tmp_path / "cache"."""
     return load_volumes(cases, HIPPOCAMPUS, SIZE, cache="disk", folder=tmp_path / "cache")
 
 
 def again(disk):
     """What a later run finds."""
     return load_volumes(disk.cases, HIPPOCAMPUS, SIZE, cache="disk",
-                        folder=disk.entries[0].parent)
+                        folder=disk.entries[0].parents[1])
 
 
 def same(one, other):
@@ -70,6 +77,20 @@ def pretend(entry):
     (entry / "entry.json").write_text(json.dumps(about))
 
 
+def flip(path, at):
+    """One bit of a file, as a disk or a copy may do it."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def other_spacing(entry):
+    path = entry / "entry.json"
+    text = path.read_text()
+    assert '"spacing_mm": [\n    1.0' in text
+    path.write_text(text.replace('"spacing_mm": [\n    1.0', '"spacing_mm": [\n    3.0'))
+
+
 def replace_by_file(entry):
     shutil.rmtree(entry)
     entry.touch()
@@ -85,12 +106,33 @@ def replace_by_file(entry):
 def test_a_torn_entry_is_made_again(disk, expected, spoil):
     entry, ours = disk.entries[1], set(disk.entries)
     spoil(entry)
-    assert not is_whole(entry)
+    assert not is_intact(entry)
     assert same(disk[1], expected[1])  # by the run that is using it
     spoil(entry)
     assert all(map(same, again(disk), expected))  # by a later one
     others = {path for path in entry.parent.iterdir() if path not in ours}
-    assert is_whole(entry) and not [path for path in others if path.is_dir()]
+    assert is_intact(entry) and not [path for path in others if path.is_dir()]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda entry: flip(entry / "image.npy", -5), lambda entry: flip(entry / "label.npy", 200),
+    lambda entry: flip(entry / "image.npy", 30), lambda entry: flip(entry / "label.npy", -1),
+    lambda entry: flip(entry / "foreground_indices.npy", -8), other_spacing,
+], ids=["image", "label", "header", "last byte", "indices", "spacing"])
+def test_one_wrong_bit_is_found_by_the_next_run(disk, expected, damage):
+    entry = disk.entries[1]
+    damage(entry)
+    assert not is_intact(entry)
+    assert all(map(same, again(disk), expected)) and is_intact(entry)
+
+
+def test_one_process_on_a_machine_compares_checksums(disk, monkeypatch):
+    flip(disk.entries[0] / "image.npy", -5)
+    cut(disk.entries[1])
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [disk.has(index) for index in range(3)] == [True, False, True]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert [disk.has(index) for index in range(3)] == [False, False, True]
 
 
 def test_whole_entries_are_left_alone(disk):
@@ -112,7 +154,7 @@ def test_a_disk_that_is_full_is_explained_and_nothing_stays(cases, tmp_path, mon
             load_volumes(cases, HIPPOCAMPUS, SIZE, cache="disk", folder=tmp_path / "cache")
     for text in ("--cache disk", str(tmp_path / "cache"), "No space left", "--cache memory"):
         assert text in str(error.value)
-    assert not list(tmp_path.glob("cache/*"))
+    assert not [path for path in tmp_path.glob("cache/prepared_volumes/*") if path.is_dir()]
 
 
 @pytest.mark.parametrize("kind", ["a file", "read-only"])
@@ -125,7 +167,8 @@ def test_a_folder_that_cannot_be_written_is_explained(cases, tmp_path, kind):
         folder.chmod(0o500)
         if os.access(folder, os.W_OK):
             pytest.skip("this user may write everywhere")
-    with pytest.raises(ValueError, match="--cache disk: .*cache cannot be written.*--cache_dir"):
+    with pytest.raises(ValueError, match="--cache disk: .*prepared_volumes cannot be written.*"
+                                         "--cache_dir"):
         load_volumes(cases, HIPPOCAMPUS, SIZE, cache="disk", folder=folder)
 
 
@@ -138,16 +181,60 @@ def test_a_complete_cache_may_be_read_only(disk, expected):
         folder.chmod(0o700)
 
 
-def test_what_killed_processes_left_is_removed(tmp_path, disk):
-    old, new = tmp_path / "cache" / ".a.1", tmp_path / "cache" / ".b.2"
-    for folder in (old, new):
-        folder.mkdir()
+def aged(path):
+    """A folder that was last written to before ABANDONED_S."""
+    path.mkdir(parents=True)
+    (path / "precious").touch()
     before = time.time() - ABANDONED_S - 60
-    os.utime(old, (before, before))
+    os.utime(path, (before, before))
+    return path
+
+
+def test_what_killed_processes_left_is_removed(disk):
+    folder, name = disk.entries[0].parent, disk.entries[0].name
+    old, new = folder / f".{name}.{'0' * 16}", folder / f".{name}.{'1' * 16}"
+    aged(old)
+    new.mkdir()
+    before = time.time() - ABANDONED_S - 60
     os.utime(disk.entries[0], (before, before))
-    remove_abandoned(tmp_path / "cache")
-    assert not old.exists() and new.exists() and is_whole(disk.entries[0])
-    remove_abandoned(tmp_path / "none")
+    remove_abandoned(folder)
+    assert not old.exists() and new.exists() and is_intact(disk.entries[0])
+    remove_abandoned(folder / "none")
+
+
+FOREIGN = (".venv-3.11", ".git.old", ".config.bak", ".a.1", f".{'0' * 32}.{'1' * 15}",
+           f".{'0' * 32}.{'1' * 16}.bak", f"{'0' * 32}.{'1' * 16}", f".{'g' * 32}.{'1' * 16}")
+
+
+def test_nothing_else_is_ever_removed(cases, tmp_path):
+    """A folder that somebody names as --cache_dir may be a home directory."""
+    home = tmp_path / "home"
+    beside = [aged(home / name) for name in (*FOREIGN, f".{'0' * 32}.{'1' * 16}")]
+    disk = load_volumes(cases, HIPPOCAMPUS, SIZE, cache="disk", folder=home)
+    within = [aged(disk.entries[0].parent / name) for name in FOREIGN]
+    load_volumes(cases, HIPPOCAMPUS, SIZE, cache="disk", folder=home)
+    assert all((path / "precious").is_file() for path in (*beside, *within))
+    assert {path.name for path in home.iterdir()} == {
+        *(path.name for path in beside), "prepared_volumes"}
+
+
+def test_a_folder_of_that_name_that_is_not_a_cache_is_left_alone(cases, tmp_path):
+    theirs = tmp_path / "prepared_volumes"
+    old = aged(theirs / f".{'0' * 32}.{'1' * 16}")
+    (theirs / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"holds thesis.tex but no cache.txt, so it is not a cache "
+                                         r".*choose another --cache_dir"):
+        load_volumes(cases, HIPPOCAMPUS, SIZE, cache="disk", folder=tmp_path)
+    assert old.is_dir() and len(list(theirs.iterdir())) == 2
+
+
+def test_a_cache_that_is_deleted_while_it_is_used_is_made_again(disk, expected):
+    (disk.entries[0].parent / "cache.txt").unlink()  # and then all but the last entry
+    for entry in disk.entries[:2]:
+        shutil.rmtree(entry)
+    assert all(map(same, disk, expected))
+    open_cache(disk.entries[0].parent)
+    assert all(map(is_intact, disk.entries))
 
 
 def test_arrays_are_plain_npy_files_without_pickles(disk, expected):

@@ -63,7 +63,7 @@ def test_known_hu_arrive_in_the_tiles(deeplesion, tmp_path):
     assert listed(output) == [f"DL_patches_v2/{name}" for name in (
         "000001_01_01_011-017_dep0.nii", "000001_01_01_011-017_dep1.nii",
         "000002_01_01_001-030_dep0.nii", "000002_01_01_001-030_dep1.nii")]
-    assert sorted(path.name for path in output.iterdir()) == [
+    assert sorted(path.name for path in output.glob("[!.]*")) == [
         "DL_patches_v2", "SSL_data_deeplesion.txt", "preparation.json"]
     tile = nibabel.load(output / listed(output)[3])  # of 1 mm: nothing to interpolate
     volume = np.clip(anatomy(30, seed=1), -1024, 1024)

@@ -1,16 +1,23 @@
 """A network, batches and settings that are small enough to train in a blink."""
 
+import dataclasses
 import logging
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
 from configs import training_config
 from configs.cli import LOGGER_NAME
+from configs.files import write_json
+from configs.prediction import prediction_config
 from losses import DSDLoss
-from managers import SegmentationManager
+from managers import SegmentationManager, save_checkpoint
+from managers.runs import network_of
 from networks import build_network
 
+LPS = np.array([[-1.0, 0, 0, 9], [0, 0, -1.2, 8], [0, 0.9, 0, 7], [0, 0, 0, 1]])
 CLASS_NAMES = ("background", "anterior", "posterior")
 SIZE = (8, 8, 8)
 
@@ -73,3 +80,42 @@ def close_logs():
     for handler in [handler for handler in log.handlers if handler not in before]:
         log.removeHandler(handler)
         handler.close()
+
+
+@pytest.fixture
+def experiment(tmp_path, config):
+    """experiment(name, seed, **changes) -> path of a run folder, as if it had been trained."""
+
+    def make(name="one", seed=0, **changes):
+        folder = tmp_path / f"{name}.exp"
+        settings = dataclasses.replace(config(), experiment=str(folder), **changes)
+        torch.manual_seed(seed)
+        network = network_of(settings)
+        write_json(folder / "config.json", settings.to_dict())
+        write_json(folder / "splits.json", [{"train": ["seen"], "val": ["case_2"], "test": []}])
+        save_checkpoint(folder / "best.model", network, torch.optim.SGD(network.parameters(), 1),
+                        [{"epoch": 4}], settings.to_dict())
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder with three images of 9 x 12 x 10 voxels."""
+    (tmp_path / "images").mkdir()
+    values = np.random.default_rng(0).random((3, 9, 12, 10), np.float32)
+    for number, array in enumerate(values, start=1):
+        nibabel.save(nibabel.Nifti1Image(array, LPS), tmp_path / "images" / f"case_{number}.nii.gz")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def settings(tmp_path, images):
+    """settings(experiments, *flags) -> configuration of a prediction into tmp_path/out."""
+
+    def make(experiments, *flags):
+        return prediction_config(["--experiment", *experiments, "--input", str(images),
+                                  "--output", str(tmp_path / "out"), *map(str, flags)])
+
+    return make

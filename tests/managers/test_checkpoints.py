@@ -1,6 +1,7 @@
 """Files of weights: written whole, loaded without running code, chosen by validation Dice."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from managers import export_weights, load_checkpoint, save_checkpoint
 from managers.checkpoints import SaveCheckpoints
+from networks.weight_files import read_weights
 
 HISTORY = [{"epoch": 1, "lr": 0.1, "loss": 2.5, "val_dice": 0.25}, {"epoch": 2, "loss": 2.0}]
 
@@ -103,6 +105,30 @@ def test_truncated_files(saved):
         saved.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="last.model: cannot be read"):
             load_checkpoint(saved)
+
+
+def test_one_wrong_bit_is_refused_wherever_it_is(saved):
+    """But where nothing is kept: torch pads its archives, and their headers hold a date."""
+    whole = saved.read_bytes()
+    with zipfile.ZipFile(saved) as archive:
+        end = archive.start_dir
+        members = [(one.filename, one.header_offset) for one in archive.infolist()]
+    weight = next(at for name, at in members if name.endswith("data/0"))
+    pickled = next(at for name, at in members if name.endswith("data.pkl"))
+    content = torch.load(saved, weights_only=True)["network"]["0.weight"].numpy().tobytes()
+    for place in (whole.index(content), whole.index(content) + len(content) - 1,
+                  whole.index(b"optimizer"), weight, pickled, end):
+        for bit in (1, 128):
+            damaged = bytearray(whole)
+            damaged[place] ^= bit
+            saved.write_bytes(damaged)
+            with pytest.raises(ValueError, match="last.model: cannot be read"):
+                load_checkpoint(saved)
+            with pytest.raises(ValueError, match="last.model: cannot be read"):
+                read_weights(saved)  # for --init_from
+    saved.write_bytes(whole)
+    assert "0.weight" in read_weights(saved)
+    assert load_checkpoint(saved)["history"] == HISTORY
 
 
 @pytest.mark.parametrize("content", [b"hello, this is text\n", b"a\n", b"\x80\x02J\x00.",

@@ -11,8 +11,15 @@ import torch
 from torch import nn
 
 from data import DATASETS, Case, stream_volumes
-from managers import SegmentationManager, draw_cases, score, write_scores
-from managers.evaluation import best_median_worst, score_native
+from managers import SegmentationManager, draw_cases, evaluation, score, write_scores
+from managers.evaluation import (
+    best_median_worst,
+    note_predictions,
+    retract_predictions,
+    retract_scores,
+    score_native,
+)
+from reports.scores import are_of_one_evaluation
 
 CPU = torch.device("cpu")
 NAMES = ("background", "anterior", "posterior")
@@ -174,3 +181,48 @@ def test_written_scores(manager, tmp_path):
                for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
     assert [line["num_cases"] for line in history] == [3, 1] and history[1] == summary
     assert len((tmp_path / "per_case.csv").read_text().splitlines()) == 1 + 2
+
+
+@pytest.mark.parametrize("broken", ["per_case_csv", "write_views", "sha256_of", "write_text"])
+def test_an_evaluation_that_is_killed_leaves_no_word_of_being_complete(manager, tmp_path,
+                                                                       monkeypatch, broken):
+    """Else per_case.csv of one checkpoint would lie under the summary of another."""
+    scores = score(manager, VOLUMES, 3, NAMES, CPU)
+    write_scores(tmp_path, scores, {"saved_model": "best"})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, broken, killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_scores(tmp_path, scores, {"saved_model": "last"})
+    assert not (tmp_path / "summary.json").exists()
+    write_scores(tmp_path, scores, {"saved_model": "last"})
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["saved_model"] == "last" and are_of_one_evaluation(tmp_path, summary)
+    (tmp_path / "per_case.csv").write_text("of another evaluation")
+    assert not are_of_one_evaluation(tmp_path, summary)
+
+
+def test_scores_are_taken_back_with_what_shows_them(tmp_path):
+    names = ("summary.json", "report.html", "pictures/testing_best_a.png",
+             "pictures/testing_worst_b.png")
+    kept = ("per_case.csv", "evaluations.jsonl", "pictures/validation_best_a.png",
+            "pictures/testing_of_mine.png", "thesis.tex")
+    (tmp_path / "pictures").mkdir()
+    for name in (*names, *kept):
+        (tmp_path / name).touch()
+    retract_scores(tmp_path, "testing")
+    assert not any((tmp_path / name).exists() for name in names)
+    assert all((tmp_path / name).exists() for name in kept)
+    retract_scores(tmp_path / "none", "testing")
+
+
+def test_label_maps_say_what_they_are_of(tmp_path):
+    path = tmp_path / "predictions.json"
+    note_predictions(path.parent, ["a", "b"], {"saved_model": "best"})
+    retract_predictions(path.parent, ["b", "c"])
+    assert json.loads(path.read_text()) == {"a": {"saved_model": "best"}}
+    note_predictions(path.parent, ["b", "c"], {"saved_model": "last"})
+    assert [one["saved_model"] for one in json.loads(path.read_text()).values()] == [
+        "best", "last", "last"]

@@ -62,6 +62,12 @@ def test_without_submitit_the_remedy_is_said(tmp_path, monkeypatch):
         job_executor("slurm", {}, tmp_path, "Try")
 
 
+@pytest.mark.parametrize(("folder", "name"), [("jobs", "A\n#SBATCH --wrap=x"), ("a\nb", "Try")])
+def test_no_name_begins_a_line_of_a_job_script(tmp_path, folder, name):
+    with pytest.raises(ValueError, match="folder of its jobs, .*has the control character"):
+        job_executor("submitit-local", {}, tmp_path / folder, name)
+
+
 def script(path: Path, text: str) -> None:
     path.write_text(f"#!/bin/bash\n{text}\n")
     path.chmod(0o755)

@@ -1,7 +1,6 @@
 """Which folds are run, and how; the training script is one that writes a run folder at once."""
 
 import json
-import os
 import sys
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from configs import evaluation_config
 from configs.cross_validation import cross_validation_config
 from eval import SETTINGS
-from managers import folds, run_states
+from managers import cross_validation, folds, run_states
 from managers.cross_validation import (
     check_plan,
     gathered_rows,
@@ -19,7 +18,7 @@ from managers.cross_validation import (
     write_results,
 )
 from managers.folds import FoldsFailedError, run_folds, states
-from managers.run_states import ABSENT, BEGUN, FINISHED, evaluation_command, is_scored
+from managers.run_states import ABSENT, BEGUN, FINISHED, evaluation_command
 
 # Fold k validates on case "k", with Dice k / 10. Breaks off where fail<k> is in the data folder.
 TRAIN = """
@@ -198,17 +197,6 @@ def test_validation_rows_survive_a_later_evaluation_of_other_cases(workplace, mo
     assert len(seen) == 1 and seen[0][0] == sys.executable and "validation" in seen[0]
 
 
-@pytest.mark.parametrize("about", [{"group": "testing"}, {"saved_model": "last"},
-                                   {"space": "native"}])
-def test_only_an_evaluation_like_trainings_own_counts(workplace, about):
-    run(config())
-    folder = run_folder(workplace, 1)
-    assert is_scored(folder, "validation")
-    summary = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").write_text(json.dumps(summary | about))
-    assert not is_scored(folder, "validation")
-
-
 def test_an_evaluation_is_of_all_cases_whatever_the_settings_of_eval_py_say(workplace):
     wanted = config().folds[1]
     line = evaluation_command(wanted, "validation")
@@ -217,11 +205,17 @@ def test_an_evaluation_is_of_all_cases_whatever_the_settings_of_eval_py_say(work
     assert (found.cases, found.native_space, found.mode) == ((), False, "validation")
 
 
-def test_scores_older_than_the_weights_do_not_count(workplace):
+def test_tables_that_were_broken_off_are_not_complete(workplace, monkeypatch):
     run(config())
-    folder = run_folder(workplace, 1)
-    os.utime(folder / "summary.json", (1, 1))
-    assert not is_scored(folder, "validation")
+    made = config()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(cross_validation, "folds_picture", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(made)
+    with pytest.raises(ValueError, match="is not finished"):
+        read_cross_validation("Try")
 
 
 def test_two_at_work_on_one_folder_is_refused(workplace):

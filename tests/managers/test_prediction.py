@@ -10,56 +10,15 @@ import pytest
 import torch
 
 from configs.files import read_json, write_json
-from configs.prediction import prediction_config
 from data import DATASETS, Case, DataError
-from managers import load_manager, prediction_folder, read_run, save_checkpoint
+from managers import load_manager, prediction_folder, read_run
 from managers.members import load_members, warn_of_training_cases, window_of
 from managers.prediction import cases_to_predict, predict_case, score_files
 from managers.prediction_folder import PredictionFolder
-from managers.runs import network_of
 
 CPU = torch.device("cpu")
 HIPPOCAMPUS = DATASETS["hippocampus"]
 LPS = np.array([[-1.0, 0, 0, 9], [0, 0, -1.2, 8], [0, 0.9, 0, 7], [0, 0, 0, 1]])
-
-
-@pytest.fixture
-def experiment(tmp_path, config):
-    """experiment(name, seed, **changes) -> path of a run folder, as if it had been trained."""
-
-    def make(name="one", seed=0, **changes):
-        folder = tmp_path / f"{name}.exp"
-        settings = dataclasses.replace(config(), experiment=str(folder), **changes)
-        torch.manual_seed(seed)
-        network = network_of(settings)
-        write_json(folder / "config.json", settings.to_dict())
-        write_json(folder / "splits.json", [{"train": ["seen"], "val": ["case_2"], "test": []}])
-        save_checkpoint(folder / "best.model", network, torch.optim.SGD(network.parameters(), 1),
-                        [{"epoch": 4}], settings.to_dict())
-        return str(folder)
-
-    return make
-
-
-@pytest.fixture
-def images(tmp_path):
-    """A folder with three images of 9 x 12 x 10 voxels."""
-    (tmp_path / "images").mkdir()
-    values = np.random.default_rng(0).random((3, 9, 12, 10), np.float32)
-    for number, array in enumerate(values, start=1):
-        nibabel.save(nibabel.Nifti1Image(array, LPS), tmp_path / "images" / f"case_{number}.nii.gz")
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def settings(tmp_path, images):
-    """settings(experiments, *flags) -> configuration of a prediction into tmp_path/out."""
-
-    def make(experiments, *flags):
-        return prediction_config(["--experiment", *experiments, "--input", str(images),
-                                  "--output", str(tmp_path / "out"), *map(str, flags)])
-
-    return make
 
 
 def prepared(config):
@@ -216,19 +175,6 @@ def test_other_cases_of_other_weights_do_not_join_a_folder(experiment, settings,
     with pytest.raises(ValueError, match="made otherwise"):
         predicted(settings([experiment("two", seed=1)]))
     assert len(predicted(settings([experiment()]))) == 3
-
-
-def test_another_file_of_the_same_name_is_not_taken_for_the_first(experiment, settings, images):
-    run = experiment()
-    predicted(settings([run]))
-    images.rename(images.with_name("elsewhere"))
-    images.mkdir()
-    (images / "case_2.nii.gz").write_bytes(
-        (images.with_name("elsewhere") / "case_3.nii.gz").read_bytes())
-    other = dataclasses.replace(settings([run]), inputs=(str(images.with_name("elsewhere")),))
-    with pytest.raises(ValueError, match="other files with these names:\n  case_1: is of"):
-        predicted(other)
-    assert predicted(dataclasses.replace(other, overwrite=True)) == ["case_1", "case_2", "case_3"]
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])

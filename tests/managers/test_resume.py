@@ -24,6 +24,7 @@ from managers import (
     seed_everything,
     training_callbacks,
 )
+from managers.trained_with import preprocessing_of
 
 CPU = torch.device("cpu")
 FOLDS = [Split(("a", "b"), ("c",), ("d",))]
@@ -202,7 +203,9 @@ def test_nothing_to_resume(config, train):
         resume_point(config("--resume"))
     train(config("--epochs", 1))
     with pytest.warns(UserWarning, match="epochs 1 -> 2"):
-        assert resume_point(config("--resume", "--epochs", 2))["history"][-1]["epoch"] == 1
+        saved = resume_point(config("--resume", "--epochs", 2))
+    assert saved["history"][-1]["epoch"] == 1
+    assert saved["preprocessing"] == preprocessing_of(config())
 
 
 def test_a_run_without_its_checkpoint_is_not_replaced(config, train):

@@ -100,6 +100,13 @@ def test_an_output_that_is_a_folder_is_refused(config, tmp_path):
         resume_point(dataclasses.replace(config(), output_model=str(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["run.exp/best.model", "other.exp/last.model", "run.exp/a.model"])
+def test_an_output_among_the_files_of_a_run_is_refused(config, tmp_path, name):
+    with pytest.raises(ValueError, match="OUTPUT .*might replace a file of it"):
+        resume_point(dataclasses.replace(config(), output_model=str(tmp_path / name)))
+    resume_point(dataclasses.replace(config(), output_model=str(tmp_path / "run.exp" / "a.pt")))
+
+
 def test_an_empty_folder_is_used(config, tmp_path):
     (tmp_path / "run.exp").mkdir()
     assert (create_run(config()) / "config.json").is_file()

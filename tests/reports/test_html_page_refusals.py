@@ -9,11 +9,28 @@ from reports.views import read_views
 
 
 @pytest.mark.parametrize(("missing", "says"), [
-    ("per_case.csv", "python eval.py --experiment"), ("config.json", "no run here")])
+    ("per_case.csv", "python eval.py --experiment"), ("config.json", "no run here"),
+    ("summary.json", "its evaluation was stopped before its end; run again: python eval.py")])
 def test_what_is_missing_is_named_with_the_way_to_it(run, missing, says):
     folder = run("A")
     (folder / missing).unlink()
     with pytest.raises(ValueError, match=says):
+        write_report([str(folder)])
+
+
+def test_rows_of_another_evaluation_are_refused(run):
+    folder = run("A")
+    write_json(folder / "summary.json", {"group": "testing", "per_case_sha256": "0"})
+    with pytest.raises(ValueError, match="per_case.csv is not that of summary.json; run again"):
+        write_report([str(folder)])
+
+
+def test_a_cross_validation_that_is_not_finished_is_refused(run, tmp_path):
+    rows = [{"fold": 1} | row for row in read_per_case(run("A") / "per_case.csv")]
+    folder = tmp_path / "A.cv"
+    write_json(folder / "cv.json", {"complete": False})
+    per_case_csv(folder / "per_case.csv", rows)
+    with pytest.raises(ValueError, match="A.cv: is not finished; run cross_validate.py"):
         write_report([str(folder)])
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from reports import per_case_csv, summary_table
+from reports import per_case_csv, read_per_case, summary_table
 
 
 def _stats(mean, std):
@@ -102,3 +102,21 @@ def test_in_voxels_empty_masks_are_said_to_be_left_out():
                "per_class": {"a": {"hd95_voxels": stats}}, "num_empty": {"label": 2}}
     footer = summary_table(summary).splitlines()[-1]
     assert footer == "1 case; 2 one-sided empty class masks left out of the distances"
+
+
+FORMULAS = ["=HYPERLINK(\"http://x\",\"y\")", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''+2"]
+PLAIN = ["left", "a=b", "'quoted'", "''", "'", "", "1-2", " =1"]
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, *PLAIN])
+def test_names_that_a_spreadsheet_would_compute_are_kept_as_text(tmp_path, name):
+    path = tmp_path / "per_case.csv"
+    per_case_csv(path, [{"case_id": name, "class": 1, "class_name": name, "dice": -0.5,
+                         "empty": ""}])
+    with path.open(newline="") as file:
+        row, = csv.DictReader(file)
+    assert row["class_name"] == (f"'{name}" if name in FORMULAS else name)
+    assert not row["class_name"].startswith(("=", "+", "-", "@", "\t"))
+    assert row["dice"] == "-0.500000"  # a number stays one
+    back, = read_per_case(path)
+    assert back["class_name"] == back["case_id"] == name and back["dice"] == -0.5

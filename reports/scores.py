@@ -1,0 +1,14 @@
+"""Whether the scores in a folder are those of one evaluation that came to its end."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.files import sha256_of
+
+ROWS = "per_case_sha256"  # in summary.json: the digest of the per_case.csv that it is of
+
+
+def are_of_one_evaluation(folder: Path, summary: Mapping[str, Any]) -> bool:
+    """Whether per_case.csv is what a summary.json is of; True for one of an older version."""
+    return ROWS not in summary or sha256_of(folder / "per_case.csv") == summary[ROWS]
