@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from configs.dataset_json import NIFTI_SUFFIXES
 
+from .images import not_finite_in_float32
 from .nifti_stream import read_nifti
 
 NUM_THREADS = 16    # most of the time of a check is waiting for the disk
@@ -82,17 +83,21 @@ def read_tile(path: str | Path) -> np.ndarray:
     The file's axes are (rows, cols, slices), whatever its affine says.
 
     Raises:
-        RuntimeError: the file cannot be read; the message names it.
+        RuntimeError: the file cannot be read, or values are not finite; the message names it.
     """
     try:
         image = nibabel.load(path)
         if Path(path).suffix == ".gz":
             # To the stream's very end, where its checksum is: nibabel alone stops before that.
             image, _ = read_nifti(Path(path))
-        return np.asanyarray(image.dataobj).transpose(2, 0, 1)
+        tile = np.asanyarray(image.dataobj).transpose(2, 0, 1)
     except READ_ERRORS as error:
         raise RuntimeError(f"{path}: cannot be read ({type(error).__name__}: "
                            f"{error})") from error
+    bad = not_finite_in_float32(tile)
+    if bad is not None:
+        raise RuntimeError(f"{path}: {bad}")
+    return tile
 
 
 def tile_problem(path: Path) -> str | None:

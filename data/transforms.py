@@ -15,7 +15,7 @@ from .augmentations import Augmentation
 from .cases import Case
 from .datasets import Dataset
 from .images import read_volume
-from .intensities import INTENSITIES
+from .network_values import intensity_steps, refuse_unseen
 
 KEYS = ("image", "label")
 DIST_MAP = "dist_map"
@@ -42,6 +42,10 @@ def preprocessing(dataset: Dataset, keys: Sequence[str] = KEYS) -> mt.Compose:
 
     Args:
         keys: ("image",) for images without a label.
+
+    Raises (when called):
+        RuntimeError: of MONAI, its cause a DataError where the image's values are not finite or
+            constant in the end.
     """
     keys = tuple(keys)
     steps: list[mt.Transform] = [ReadVolumesd({key: 1 if key == "label" else len(dataset.channels)
@@ -53,9 +57,7 @@ def preprocessing(dataset: Dataset, keys: Sequence[str] = KEYS) -> mt.Compose:
         steps.append(mt.Spacingd(keys, pixdim=dataset.spacing_mm,
                                  mode=[INTERPOLATION[key] for key in keys]))
     steps.append(mt.Orientationd(keys, axcodes="RAS", labels=RAS_LABELS))
-    steps += [getattr(mt, name)("image", **arguments)
-              for name, arguments in INTENSITIES[dataset.intensity](dataset.window)]
-    steps.append(PlainTensorsd())
+    steps += [*intensity_steps(dataset), PlainTensorsd()]
     return mt.Compose(steps)
 
 
@@ -86,10 +88,16 @@ class PlainTensorsd(mt.Transform):
     """MetaTensors to plain tensors, keeping of their metadata what evaluation needs."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace image and label; add "affine" (4, 4) and "spacing_mm" (3,)."""
+        """Replace image and label; add "affine" (4, 4) and "spacing_mm" (3,).
+
+        Raises:
+            DataError: a network would see nothing of the image.
+        """
         image: MetaTensor = data["image"]
         affine = image.affine.to(torch.float64)
-        plain = {"image": image.as_tensor().to(torch.float32).contiguous(), "affine": affine,
+        given = image.as_tensor().to(torch.float32).contiguous()
+        refuse_unseen(given.numpy())
+        plain = {"image": given, "affine": affine,
                  "spacing_mm": affine[:3, :3].square().sum(0).sqrt()}
         if "label" in data:
             plain["label"] = data["label"].as_tensor().round().to(torch.uint8).contiguous()

@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from .cases import Case, DataError, Problem
 from .datasets import Dataset
-from .images import channel_axis, spatial_grid
+from .hounsfield import window_doubts
+from .images import channel_axis, channels_first, not_finite_in_float32, spatial_grid
+from .network_values import judge_image
 from .nifti_stream import READ_ERRORS, read_nifti
 
 Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
@@ -91,7 +93,10 @@ def case_findings(case: Case, dataset: Dataset,
     if image is not None:
         found, grid = _checked_image(case, dataset, image, array)
         errors += found
-        doubtful += _image_warnings(case, array)
+        if not found:
+            wrong, odd = _value_problems(case, dataset, array)
+            errors += wrong
+            doubtful += odd
     if grid is not None:
         doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
     if case.label is not None:
@@ -135,9 +140,9 @@ def _checked_image(case: Case, dataset: Dataset, image: nibabel.Nifti1Image,
     except ValueError:
         expected = f"expected a volume of {len(dataset.channels)} channel(s)"
         return [Problem(case.case_id, case.image, f"has shape {image.shape}", expected)], None
-    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
-    if bad:
-        problems.append(Problem(case.case_id, case.image, f"{bad} voxels are NaN or infinite",
+    bad = not_finite_in_float32(array)
+    if bad is not None:
+        problems.append(Problem(case.case_id, case.image, bad,
                                 "replace them or leave the case out"))
     grid = spatial_grid(image, axis)
     if not np.isfinite(grid[1]).all() or np.linalg.det(grid[1][:3, :3]) == 0:
@@ -152,11 +157,15 @@ def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
                    "export it with one real number per voxel")
 
 
-def _image_warnings(case: Case, array: np.ndarray) -> list[Problem]:
-    if array.dtype.kind not in "biuf" or not array.size or not (array == array.flat[0]).all():
-        return []
-    return [Problem(case.case_id, case.image, f"every voxel is {array.flat[0]:g}",
-                    "export it again or leave the case out")]
+def _value_problems(case: Case, dataset: Dataset,
+                    array: np.ndarray) -> tuple[list[Problem], list[Problem]]:
+    """Errors and warnings about what is left of the values when a network is given them."""
+    image = channels_first(array, len(dataset.channels), case.channel_first)
+    errors, doubtful = judge_image(image, dataset)
+    if dataset.intensity == "ct" and not errors:
+        doubtful = [*doubtful, *window_doubts(image, dataset.window)]
+    return ([Problem(case.case_id, case.image, *doubt) for doubt in errors],
+            [Problem(case.case_id, case.image, *doubt) for doubt in doubtful])
 
 
 def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float] | None,

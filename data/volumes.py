@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from configs import TrainingConfig, cache_dir
 
 from .cache import DiskVolumes, recipe_of, volume_key
 from .cache_entries import Volume, remove_abandoned
-from .cases import Case
+from .cases import Case, DataError
 from .datasets import Dataset
 from .distances import distance_maps
 from .selection import Selection
@@ -58,6 +59,7 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
 
     Raises:
         RuntimeError: a case cannot be read or transformed; the message names it.
+        DataError: a network would see nothing of a case's image.
         ValueError: a case to be cropped has no foreground left, or `folder` cannot be written.
     """
     assert cache in ("memory", "disk", "off"), cache
@@ -113,8 +115,19 @@ def _preprocessed(fixed: Callable, case: Case) -> Volume:
         root = error
         while root.__cause__ is not None:
             root = root.__cause__
+        if isinstance(root, DataError):
+            raise DataError(f"{case.case_id}: {root}") from error
         raise RuntimeError(f"{case.case_id}: cannot be prepared "
                            f"({type(root).__name__}: {root})") from error
+
+
+def image_volume(case: Case, dataset: Dataset) -> Volume:
+    """The volume of a case's image alone, for prediction.
+
+    Raises:
+        DataError, RuntimeError: see `load_volumes`.
+    """
+    return _preprocessed(preprocessing(dataset, ("image",)), replace(case, label=None))
 
 
 def _in_threads(function: Callable, items: Iterable, total: int, what: str,

@@ -23,6 +23,7 @@ from metrics import case_metrics, summarise
 from reports import CaseView, case_picture, case_view, per_case_csv, summary_table, write_views
 from reports.views import FILE as VIEWS
 
+from .finite import naming
 from .inference import native_label_map
 from .segmentation import SegmentationManager
 
@@ -60,7 +61,8 @@ def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_v
     scored: list[Scored] = []
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
-        label_map = manager.label_map(volume["image"], device)
+        with naming(volume["case_id"], manager.raw_model):
+            label_map = manager.label_map(volume["image"], device)
         found = case_metrics(label_map.numpy(), volume["label"][0].numpy(),
                              volume["spacing_mm"].tolist(), class_names, paper_metrics)
         scored.append(([{"case_id": volume["case_id"]} | row for row in found], case_view(
@@ -97,7 +99,8 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
         case_id = volume["case_id"]
         label, grid = label_on_its_grid(cases[case_id], dataset.label_values)
         try:
-            label_map = native_label_map(volume, grid, window)
+            with naming(case_id, manager.raw_model):
+                label_map = native_label_map(volume, grid, window)
         except ValueError as error:
             raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
         found = case_metrics(label_map, label, grid.spacing_mm, dataset.class_names)

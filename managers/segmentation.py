@@ -11,6 +11,7 @@ from networks import SideOutputs
 
 from .distributed import Processes
 from .fast import in_channels_last
+from .finite import naming
 from .inference import SlidingWindow, rolling_logits, whole_logits
 from .random_states import random_states
 from .trainer import Trainer
@@ -60,6 +61,7 @@ class SegmentationManager(Trainer):
         self._compile = compile
         self.seed = seed
         self._share: float | None = None
+        self._case_id = ""  # of the batch
         self._case_losses: list[torch.Tensor] = []
         self.roi_size = tuple(roi_size)
         self.overlap = overlap
@@ -80,6 +82,7 @@ class SegmentationManager(Trainer):
         "share", on the CPU, is what each crop is of all those of the step.
         """
         self._share = float(data["share"].sum()) if "share" in data else None
+        self._case_id = ", ".join(dict.fromkeys(data.get("case_id", ())))
         image, *target = (data[key].to(self._device, non_blocking=True)
                           for key in ("image", "label", "dist_map") if key in data)
         if self.channels_last:
@@ -111,10 +114,14 @@ class SegmentationManager(Trainer):
         return self.compiled_losses(outputs, target)
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
-        """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit."""
+        """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit.
+
+        Raises:
+            LogitsError: logits are not finite.
+        """
         if self.is_asked_to_stop():
             raise KeyboardInterrupt
-        with self.autocast():
+        with self.autocast(), naming(self._case_id, self.raw_model):
             logits = self.logits(x_test)
         if self.loss_fn is not None:
             self._case_losses.append(self.loss_fn(logits, y_test).detach())

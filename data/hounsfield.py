@@ -1,0 +1,36 @@
+"""Whether the values of a CT are Hounsfield units: air is -1000, water 0, bone up to about 2000."""
+
+import numpy as np
+
+AIR_HU = -200        # a CT that shows air has voxels below, one that shows a patient voxels above
+OFFSET_HU = 1024     # that scanners add, to store HU as numbers from 0 on
+FATTEST_HU = -100    # fat, the least dense tissue: without air nothing lies below
+MOST_ABOVE = 1 / 3   # of a volume; bone and contrast medium are less
+
+Doubt = tuple[str, str]  # what was found, and what to do
+
+
+def window_doubts(image: np.ndarray, window: tuple[float, float]) -> list[Doubt]:
+    """Whether the values of an image fit the window that they are clipped to; empty if they do.
+
+    Args:
+        image: HU as the file has them, of any shape.
+        window: (low, high) in HU.
+    """
+    low, high = window
+    least, most = float(image.min()), float(image.max())
+    above = float(np.count_nonzero(image >= high)) / image.size
+    span = f"its values, {least:g} to {most:g},"
+    if least > FATTEST_HU and least >= low:
+        return [(f"{span} seem to lack the HU offset: none is that of air or fat, and "
+                 f"{above:.0%} lie at the top of the window {low:g} to {high:g} HU or above",
+                 f"subtract {OFFSET_HU} from the image, or train with --window "
+                 f"{low + OFFSET_HU:g} {high + OFFSET_HU:g}; let it be if the image shows neither "
+                 f"air nor fat")]
+    if above > MOST_ABOVE:
+        return [(f"{span} do not fit the window: {above:.0%} lie at its top of {high:g} HU or "
+                 f"above", "subtract the offset if they are no HU, or train with another --window")]
+    if most < AIR_HU:
+        return [(f"{span} are those of air alone",
+                 f"add {OFFSET_HU} if the HU offset was taken off twice")]
+    return []

@@ -1,0 +1,111 @@
+"""Whether an image still shows anything when the network is given it.
+
+A value that is finite in the file may be infinite in float32 or after the intensity scheme, and a
+single huge value makes all others equal. So an image is judged as the network is given it.
+"""
+
+from collections.abc import Callable
+
+import monai.transforms as mt
+import numpy as np
+
+from .cases import DataError
+from .datasets import Dataset
+from .intensities import INTENSITIES
+
+MIN_SPREAD = 1e-6    # of what the network is given; norms have an epsilon of 1e-5
+MAX_GIVEN = 1e15     # a sum of squares of such values is still finite in float32
+LOST, FAINT = 1e-6, 1e-4  # share of the range that half of the distinct values lie in
+NUM_SAMPLED, MIN_DISTINCT = 4096, 16  # voxels that stand for all, and values among them
+
+Doubt = tuple[str, str]  # what was found, and what to do
+REMEDY = "replace such values (outside of the field of view by that of air), or leave the case out"
+
+
+def intensity_steps(dataset: Dataset) -> list[Callable]:
+    """The dataset's intensity scheme, as MONAI transforms of "image"."""
+    return [getattr(mt, name)("image", **arguments)
+            for name, arguments in INTENSITIES[dataset.intensity](dataset.window)]
+
+
+def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[Doubt]]:
+    """What keeps an image from being used, and what should be looked at.
+
+    Args:
+        image: (C, X, Y, Z) float32, finite, as the file has it.
+    """
+    given = image.copy() if dataset.intensity != "none" else image  # some steps work in place
+    with np.errstate(all="ignore"):
+        for step in intensity_steps(dataset):
+            given = step({"image": given})["image"]
+    given = np.asarray(given)
+    scheme = dataset.intensity
+    errors, doubtful, flat = [], [], []
+    for name, channel, as_given in zip(dataset.channels, image, given, strict=True):
+        which = f"channel {name}: " if len(dataset.channels) > 1 else ""
+        said = f"{which}its values, {_range(channel)},"
+        fault = fault_of_given(as_given)
+        if fault == "constant":
+            flat.append(_flat(which, channel, scheme))
+        elif fault is not None:
+            errors.append((f"{said} are {fault} after the intensity scheme {scheme}", REMEDY))
+        else:
+            share = _share_of_range(channel if scheme != "ct" else as_given)
+            if share < FAINT:
+                found = (f"{said} are so far apart that half of them lie within {share:.1g} of "
+                         f"the range")
+                (errors if share < LOST else doubtful).append((found, REMEDY))
+    if len(flat) == len(dataset.channels):
+        errors += flat
+    else:
+        doubtful += flat  # a sequence that the patient does not have
+    return errors, doubtful
+
+
+def fault_of_given(given: np.ndarray) -> str | None:
+    """Why a network cannot see a channel that it is given, in words; None where it can."""
+    low, high = float(given.min()), float(given.max())
+    if not np.isfinite((low, high)).all():
+        return "not finite"
+    if max(-low, high) > MAX_GIVEN:
+        return "too large to be squared and summed up"
+    if high - low <= MIN_SPREAD * max(1.0, -low, high):
+        return "constant"
+    return None
+
+
+def refuse_unseen(given: np.ndarray) -> None:
+    """Refuse a prepared image (C, H, W, D) of which a network sees nothing.
+
+    Raises:
+        DataError: values are not finite, or every channel is constant.
+    """
+    faults = [fault_of_given(channel) for channel in given]
+    wrong = next((fault for fault in faults if fault not in (None, "constant")), None)
+    if wrong is None and all(fault == "constant" for fault in faults):
+        wrong = f"constant ({float(given.flat[0]):g})"
+    if wrong is not None:
+        raise DataError(f"its values are {wrong} when the network is given them; {REMEDY}.")
+
+
+def _range(channel: np.ndarray) -> str:
+    return f"{float(channel.min()):.4g} to {float(channel.max()):.4g}"
+
+
+def _flat(which: str, channel: np.ndarray, scheme: str) -> Doubt:
+    remedy = "export it again or leave the case out"
+    if channel.min() == channel.max():
+        return f"{which}every voxel is {float(channel.flat[0]):g}", remedy
+    if scheme == "none":
+        remedy = "give --intensity zscore or minmax, " + remedy
+    return (f"{which}its values, {_range(channel)}, are constant after the intensity scheme "
+            f"{scheme}", remedy)
+
+
+def _share_of_range(channel: np.ndarray) -> float:
+    """The share of the range that the middle half of the distinct values takes; 1 for few."""
+    values = np.unique(channel.ravel()[::max(channel.size // NUM_SAMPLED, 1)].astype(np.float64))
+    if len(values) < MIN_DISTINCT:
+        return 1.0
+    first, last = np.percentile(values, (25, 75))
+    return float((last - first) / (float(channel.max()) - float(channel.min())))
