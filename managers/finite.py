@@ -44,7 +44,8 @@ def naming(case_id: str, network: Any) -> Iterator[None]:
                  "damaged. Take another checkpoint, or train again with a smaller learning rate"
                  if broken else "although its weights are: the values overflow in it. Look at "
                  "those of the image; in mixed precision, use bf16 or none")
-        raise LogitsError(f"{case_id}: {error}, {cause}.") from error
+        # Without a cause of its own: `fit` shows the innermost.
+        raise LogitsError(f"{case_id}: {error}, {cause}.") from None
 
 
 def weights_are_finite(network: nn.Module) -> bool:
