@@ -33,17 +33,27 @@ def check_logits(logits: torch.Tensor) -> None:
         raise LogitsError("the network's logits are not finite")
 
 
+TAKE_ANOTHER = ("the training has diverged, or the checkpoint is damaged. Take another checkpoint, "
+                "or train again with a smaller learning rate")
+DIVERGED = ("training is not finite any more; the last good epoch is in last.model, if there is "
+            "one. Try a smaller --lr")
+OVERFLOW = ("the values overflow in it. Look at those of the image; in mixed precision, use bf16 "
+            "or none")
+
+
 @contextmanager
-def naming(case_id: str, network: Any) -> Iterator[None]:
-    """Say of a LogitsError which case it was, and whether the weights are to blame."""
+def naming(case_id: str, network: Any, of_weights: str = TAKE_ANOTHER) -> Iterator[None]:
+    """Say of a LogitsError which case it was, and whether the weights are to blame.
+
+    Args:
+        of_weights: what to say where they are.
+    """
     try:
         yield
     except LogitsError as error:
         broken = isinstance(network, nn.Module) and not weights_are_finite(network)
-        cause = ("and neither are its weights: the training has diverged, or the checkpoint is "
-                 "damaged. Take another checkpoint, or train again with a smaller learning rate"
-                 if broken else "although its weights are: the values overflow in it. Look at "
-                 "those of the image; in mixed precision, use bf16 or none")
+        cause = (f"and neither are its weights: {of_weights}" if broken
+                 else f"although its weights are: {OVERFLOW}")
         # Without a cause of its own: `fit` shows the innermost.
         raise LogitsError(f"{case_id}: {error}, {cause}.") from None
 

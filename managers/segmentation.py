@@ -11,7 +11,7 @@ from networks import SideOutputs
 
 from .distributed import Processes
 from .fast import in_channels_last
-from .finite import naming
+from .finite import DIVERGED, TAKE_ANOTHER, naming
 from .inference import SlidingWindow, rolling_logits, whole_logits
 from .random_states import random_states
 from .trainer import Trainer
@@ -82,7 +82,7 @@ class SegmentationManager(Trainer):
         "share", on the CPU, is what each crop is of all those of the step.
         """
         self._share = float(data["share"].sum()) if "share" in data else None
-        self._case_id = ", ".join(dict.fromkeys(data.get("case_id", ())))
+        self._case_id = ", ".join(dict.fromkeys(data.get("case_id", ()))) or "a volume"
         image, *target = (data[key].to(self._device, non_blocking=True)
                           for key in ("image", "label", "dist_map") if key in data)
         if self.channels_last:
@@ -121,7 +121,8 @@ class SegmentationManager(Trainer):
         """
         if self.is_asked_to_stop():
             raise KeyboardInterrupt
-        with self.autocast(), naming(self._case_id, self.raw_model):
+        of_weights = TAKE_ANOTHER if self._last_epoch is None else DIVERGED
+        with self.autocast(), naming(self._case_id, self.raw_model, of_weights):
             logits = self.logits(x_test)
         if self.loss_fn is not None:
             self._case_losses.append(self.loss_fn(logits, y_test).detach())
