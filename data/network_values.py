@@ -4,14 +4,11 @@ A value that is finite in the file may be infinite in float32 or after the inten
 single huge value makes all others equal. So an image is judged as the network is given it.
 """
 
-from collections.abc import Callable
-
-import monai.transforms as mt
 import numpy as np
 
 from .cases import DataError
 from .datasets import Dataset
-from .intensities import INTENSITIES
+from .transforms import intensity_steps
 
 MIN_SPREAD = 1e-6    # of what the network is given; norms have an epsilon of 1e-5
 MAX_GIVEN = 1e15     # a sum of squares of such values is still finite in float32
@@ -20,12 +17,6 @@ NUM_SAMPLED, MIN_DISTINCT = 4096, 16  # voxels that stand for all, and values am
 
 Doubt = tuple[str, str]  # what was found, and what to do
 REMEDY = "replace such values (outside of the field of view by that of air), or leave the case out"
-
-
-def intensity_steps(dataset: Dataset) -> list[Callable]:
-    """The dataset's intensity scheme, as MONAI transforms of "image"."""
-    return [getattr(mt, name)("image", **arguments)
-            for name, arguments in INTENSITIES[dataset.intensity](dataset.window)]
 
 
 def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[Doubt]]:

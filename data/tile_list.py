@@ -185,7 +185,7 @@ def _warn_of_unclipped(list_path: Path, paths: Sequence[Path]) -> None:
         except RuntimeError as error:
             raise ValueError(f"{error}; make the tile again.") from error
         low, high = float(tile.min()), float(tile.max())
-        if not -HU_LIMIT <= low <= high <= HU_LIMIT:  # also where they are NaN
+        if not -HU_LIMIT <= low <= high <= HU_LIMIT:
             warnings.warn(f"{list_path}: {path.name} holds values from {low:g} to {high:g}; tiles "
                           f"for pre-training are in HU and clipped to {-HU_LIMIT}..{HU_LIMIT}, "
                           f"which nothing after re-spacing does.", stacklevel=3)

@@ -15,7 +15,7 @@ from .augmentations import Augmentation
 from .cases import Case
 from .datasets import Dataset
 from .images import read_volume
-from .network_values import intensity_steps, refuse_unseen
+from .intensities import INTENSITIES
 
 KEYS = ("image", "label")
 DIST_MAP = "dist_map"
@@ -42,10 +42,6 @@ def preprocessing(dataset: Dataset, keys: Sequence[str] = KEYS) -> mt.Compose:
 
     Args:
         keys: ("image",) for images without a label.
-
-    Raises (when called):
-        RuntimeError: of MONAI, its cause a DataError where the image's values are not finite or
-            constant in the end.
     """
     keys = tuple(keys)
     steps: list[mt.Transform] = [ReadVolumesd({key: 1 if key == "label" else len(dataset.channels)
@@ -59,6 +55,12 @@ def preprocessing(dataset: Dataset, keys: Sequence[str] = KEYS) -> mt.Compose:
     steps.append(mt.Orientationd(keys, axcodes="RAS", labels=RAS_LABELS))
     steps += [*intensity_steps(dataset), PlainTensorsd()]
     return mt.Compose(steps)
+
+
+def intensity_steps(dataset: Dataset) -> list[mt.Transform]:
+    """The dataset's intensity scheme, on "image"."""
+    return [getattr(mt, name)("image", **arguments)
+            for name, arguments in INTENSITIES[dataset.intensity](dataset.window)]
 
 
 class ReadVolumesd(mt.Transform):
@@ -88,16 +90,10 @@ class PlainTensorsd(mt.Transform):
     """MetaTensors to plain tensors, keeping of their metadata what evaluation needs."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace image and label; add "affine" (4, 4) and "spacing_mm" (3,).
-
-        Raises:
-            DataError: a network would see nothing of the image.
-        """
+        """Replace image and label; add "affine" (4, 4) and "spacing_mm" (3,)."""
         image: MetaTensor = data["image"]
         affine = image.affine.to(torch.float64)
-        given = image.as_tensor().to(torch.float32).contiguous()
-        refuse_unseen(given.numpy())
-        plain = {"image": given, "affine": affine,
+        plain = {"image": image.as_tensor().to(torch.float32).contiguous(), "affine": affine,
                  "spacing_mm": affine[:3, :3].square().sum(0).sqrt()}
         if "label" in data:
             plain["label"] = data["label"].as_tensor().round().to(torch.uint8).contiguous()

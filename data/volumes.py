@@ -19,6 +19,7 @@ from .cache_entries import Volume, remove_abandoned
 from .cases import Case, DataError
 from .datasets import Dataset
 from .distances import distance_maps
+from .network_values import refuse_unseen
 from .selection import Selection
 from .transforms import DIST_MAP, case_files, prepare_crops, preprocessing
 
@@ -110,7 +111,9 @@ def prepare_volume(case: Case, dataset: Dataset, img_size: tuple[int, int, int] 
 def _preprocessed(fixed: Callable, case: Case) -> Volume:
     """An error names the case, not the transform."""
     try:
-        return fixed(case_files(case))
+        volume = fixed(case_files(case))
+        refuse_unseen(volume["image"].numpy())
+        return volume
     except Exception as error:
         root = error
         while root.__cause__ is not None:
