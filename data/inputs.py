@@ -1,5 +1,6 @@
 """The images that predict.py is given: files, folders of files, lists of files."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from .cases import ROLE_ENDINGS, Case, DataError, Problem
 from .datasets import Dataset
 from .geometry import grid_map
 from .native_files import image_grid
-from .verification import case_problems
+from .verification import case_findings
 
 IMAGE, LABEL = ROLE_ENDINGS
 
@@ -121,6 +122,8 @@ def verify_inputs(cases: Sequence[Case], dataset: Dataset, known: Sequence[Probl
                   progress: bool = False) -> None:
     """Read every file, one at a time, and refuse them all if any cannot be segmented or scored.
 
+    Warns of what should be looked at, all in one warning.
+
     Args:
         known: problems found before, told in the same message.
 
@@ -128,12 +131,17 @@ def verify_inputs(cases: Sequence[Case], dataset: Dataset, known: Sequence[Probl
         DataError: what data.verify_cases finds, and affines with no way back (sheared, where the
             dataset is resampled). One message with every problem.
     """
-    problems = list(known)
+    problems, doubtful = list(known), []
     for case in tqdm(cases, desc="verifying", unit="case", disable=not progress):
-        problems += case_problems(case, dataset) or _shear_problems(case, dataset)
+        found = case_findings(case, dataset)
+        problems += found.errors or _shear_problems(case, dataset)
+        doubtful += found.warnings
     if problems:
         raise DataError(f"{len(problems)} problem(s) with the inputs:\n"
                         + "\n".join(map(str, problems)))
+    if doubtful:
+        warnings.warn(f"{len(doubtful)} doubtful finding(s) in {len(cases)} inputs:\n"
+                      + "\n".join(map(str, doubtful)), stacklevel=2)
 
 
 def _shear_problems(case: Case, dataset: Dataset) -> list[Problem]:

@@ -55,8 +55,8 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
 
     Raises:
         DataError: unreadable or damaged files, shapes or affines that differ between image and
-            label, a wrong number of channels, values that are not finite, labels with unexpected
-            values or without any foreground. One message with every problem.
+            label, a wrong number of channels, values of which a network sees nothing, labels with
+            unexpected values. One message with every problem.
     """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         found = list(tqdm(pool.map(lambda case: case_findings(case, dataset), cases),
@@ -80,8 +80,9 @@ def case_findings(case: Case, dataset: Dataset,
                   crop: tuple[int, int, int] | None = None) -> Findings:
     """Read one case, whole.
 
-    Warnings are: a constant image, implausible voxel sizes, labels stored as floating point, and
-    a volume smaller than the crop.
+    Warnings are: a constant channel among others, values that hardly differ for a network or are
+    no HU, implausible voxel sizes, labels without foreground or stored as floating point, and a
+    volume smaller than the crop.
 
     Args:
         crop: (X, Y, Z) voxels that training cuts out, after resampling; None to leave it open.
@@ -105,6 +106,8 @@ def case_findings(case: Case, dataset: Dataset,
         if label is not None:
             wrong = _label_problems(case, array, dataset.label_values)
             errors += wrong
+            if not wrong:
+                doubtful += _empty_label(case, array, dataset.label_values)
             if array.dtype.kind == "f" and not wrong:
                 doubtful.append(Problem(case.case_id, case.label, f"labels are {array.dtype}",
                                         "store them as integers, without a scale"))
@@ -211,9 +214,6 @@ def _label_problems(case, array, label_values):
     values, counts = np.unique(array, return_counts=True)
     wrong = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True)
              if value not in label_values]
-    if not wrong and not any(label_values[value] for value in values):
-        return [Problem(case.case_id, case.label, "has no foreground voxel",
-                        "label the case or leave it out")]
     if not wrong:
         return []
     known = ", ".join(str(value) for value in sorted(label_values))
@@ -221,6 +221,15 @@ def _label_problems(case, array, label_values):
     return [Problem(case.case_id, case.label, f"unexpected label values {', '.join(wrong[:8])}"
                     f"{more}", f"this dataset has {known}; correct the label file, or choose "
                     f"the dataset it belongs to")]
+
+
+def _empty_label(case: Case, array: np.ndarray, label_values: dict[int, int]) -> list[Problem]:
+    """A warning for a label of nothing but background, as a healthy patient may have."""
+    background = [value for value, index in label_values.items() if index == 0]
+    if not np.isin(np.rint(array), background).all():
+        return []
+    return [Problem(case.case_id, case.label, "has no foreground voxel", "it is scored as it is, "
+                    "and cropped at random where it trains; label it if that is wrong")]
 
 
 def _geometry_problems(case, image_grid, label):
