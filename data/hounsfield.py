@@ -7,6 +7,8 @@ OFFSET_HU = 1024     # that scanners add, to store HU as numbers from 0 on
 FATTEST_HU = -100    # fat, the least dense tissue: without air nothing lies below
 MOST_ABOVE = 1 / 3   # of a volume; bone and contrast medium are less
 
+LARGEST_OFFSET = 2**16
+
 Doubt = tuple[str, str]  # what was found, and what to do
 
 
@@ -34,3 +36,30 @@ def window_doubts(image: np.ndarray, window: tuple[float, float]) -> list[Doubt]
         return [(f"{span} are those of air alone",
                  f"add {OFFSET_HU} if the HU offset was taken off twice")]
     return []
+
+
+def with_offset(volume: np.ndarray, offset: int) -> np.ndarray:
+    """The volume plus an offset in HU, whole numbers as int16 without overflow."""
+    if volume.dtype.kind == "f":
+        return volume + offset
+    kept = np.iinfo(np.int16)
+    return np.clip(volume.astype(np.int64) + offset, kept.min, kept.max).astype(np.int16)
+
+
+def refuse_unlike_ct(volume: np.ndarray, hu_range: tuple[int, int]) -> None:
+    """Refuse a volume of which clipping would leave nothing, or air alone.
+
+    Raises:
+        ValueError: it is constant once clipped, or no value is above AIR_HU.
+    """
+    least, most = float(volume.min()), float(volume.max())
+    low, high = np.clip((least, most), *hu_range)
+    if least == most:
+        raise ValueError(f"every voxel is {least:g}")
+    hint = (f"the HU offset seems to be wrong; if the lowest value is air, --hu_offset "
+            f"{-OFFSET_HU - least:.0f} corrects it")
+    if low == high:
+        raise ValueError(f"its values, {least:g} to {most:g}, are all {low:g} once clipped to "
+                         f"{hu_range[0]} to {hu_range[1]} HU: {hint}")
+    if most < AIR_HU:
+        raise ValueError(f"its values, {least:g} to {most:g}, are those of air alone: {hint}")

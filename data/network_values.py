@@ -7,13 +7,12 @@ single huge value makes all others equal. So an image is judged as the network i
 import numpy as np
 
 from .cases import DataError
+from .contrast import FAINT, LOST, share_of_range
 from .datasets import Dataset
 from .transforms import intensity_steps
 
 MIN_SPREAD = 1e-6    # of what the network is given; norms have an epsilon of 1e-5
 MAX_GIVEN = 1e15     # a sum of squares of such values is still finite in float32
-LOST, FAINT = 1e-6, 1e-4  # share of the range that half of the distinct values lie in
-NUM_SAMPLED, MIN_DISTINCT = 4096, 16  # voxels that stand for all, and values among them
 
 Doubt = tuple[str, str]  # what was found, and what to do
 REMEDY = "replace such values (outside of the field of view by that of air), or leave the case out"
@@ -41,7 +40,7 @@ def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[
         elif fault is not None:
             errors.append((f"{said} are {fault} after the intensity scheme {scheme}", REMEDY))
         else:
-            share = _share_of_range(channel if scheme != "ct" else as_given)
+            share = share_of_range(channel if scheme != "ct" else as_given)
             if share < FAINT:
                 found = (f"{said} are so far apart that half of them lie within {share:.1g} of "
                          f"the range")
@@ -91,12 +90,3 @@ def _flat(which: str, channel: np.ndarray, scheme: str) -> Doubt:
         remedy = "give --intensity zscore or minmax, " + remedy
     return (f"{which}its values, {_range(channel)}, are constant after the intensity scheme "
             f"{scheme}", remedy)
-
-
-def _share_of_range(channel: np.ndarray) -> float:
-    """The share of the range that the middle half of the distinct values takes; 1 for few."""
-    values = np.unique(channel.ravel()[::max(channel.size // NUM_SAMPLED, 1)].astype(np.float64))
-    if len(values) < MIN_DISTINCT:
-        return 1.0
-    first, last = np.percentile(values, (25, 75))
-    return float((last - first) / (float(channel.max()) - float(channel.min())))

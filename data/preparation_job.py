@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from .contrast import LOST, share_of_range
 from .ct_volumes import NiftiVolume
 from .deeplesion import SliceRun
+from .hounsfield import AIR_HU, refuse_unlike_ct, with_offset
 from .marked_files import is_whole, mark_of, write_volume
 from .respacing import HU_RANGE, percentiles_to_hu, respaced, respaced_affine, respaced_shape
 from .tiles import tile_names, tiles
 
 NIFTI, RESPACED, TILES = "Images_nifti", "Images_respaced", "DL_patches_v2"  # below the output
-AIR_HU = -200     # every CT has voxels below
 ISOTROPIC = 0.01  # relative difference of voxel sizes that still counts as equal
 
 Source = SliceRun | NiftiVolume
@@ -30,6 +31,7 @@ class Job:
     spacing_mm: float
     rescale: tuple[float, float] | None
     overwrite: bool
+    hu_offset: int = 0  # added to the values
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def _prepared(job: Job) -> Outcome:
     elif TILES in job.folders and np.ptp(spacing_mm) > ISOTROPIC * max(spacing_mm):
         raise ValueError(f"its voxels are {' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm, not "
                          f"isotropic: re-space it first")
+    if job.hu_offset:
+        settings |= {"hu_offset": job.hu_offset}
     mark = mark_of(job.source.files, settings)
     names = tuple(tile_names(name, shape[2])) if TILES in job.folders else ()
     volumes = {folder: job.output / folder / f"{name}.nii.gz" for folder in job.folders
@@ -75,6 +79,13 @@ def _prepared(job: Job) -> Outcome:
         return Outcome(name, "there", depth=shape[2], tiles=names)
 
     volume, affine = job.source.read()
+    if job.hu_offset:
+        volume = with_offset(volume, job.hu_offset)
+    if job.rescale is None:
+        refuse_unlike_ct(volume, HU_RANGE)
+    elif share_of_range(volume) < LOST:
+        raise ValueError(f"its values, {volume.min():.4g} to {volume.max():.4g}, are so far apart "
+                         f"that nothing is left of most of them")
     has_air = job.rescale is not None or bool(volume.min() < AIR_HU)
     if NIFTI in volumes:
         write_volume(volumes[NIFTI], volume, affine, mark)
