@@ -46,6 +46,12 @@ def with_offset(volume: np.ndarray, offset: int) -> np.ndarray:
     return np.clip(volume.astype(np.int64) + offset, kept.min, kept.max).astype(np.int16)
 
 
+def shows_air(volume: np.ndarray, top: float) -> bool:
+    """Whether a volume in HU has values of air, and not most of its tissue at `top` or above."""
+    above = np.count_nonzero(volume >= top) / volume.size
+    return bool(volume.min() < AIR_HU) and above <= MOST_ABOVE
+
+
 def refuse_unlike_ct(volume: np.ndarray, hu_range: tuple[int, int]) -> None:
     """Refuse a volume of which clipping would leave nothing, or air alone.
 
@@ -55,7 +61,7 @@ def refuse_unlike_ct(volume: np.ndarray, hu_range: tuple[int, int]) -> None:
     least, most = float(volume.min()), float(volume.max())
     low, high = np.clip((least, most), *hu_range)
     if least == most:
-        raise ValueError(f"every voxel is {least:g}")
+        raise ValueError(f"every voxel is {least:g}; leave it out")
     hint = (f"the HU offset seems to be wrong; if the lowest value is air, --hu_offset "
             f"{-OFFSET_HU - least:.0f} corrects it")
     if low == high:

@@ -9,7 +9,7 @@ import numpy as np
 from .contrast import LOST, share_of_range
 from .ct_volumes import NiftiVolume
 from .deeplesion import SliceRun
-from .hounsfield import AIR_HU, refuse_unlike_ct, with_offset
+from .hounsfield import refuse_unlike_ct, shows_air, with_offset
 from .marked_files import is_whole, mark_of, write_volume
 from .respacing import HU_RANGE, percentiles_to_hu, respaced, respaced_affine, respaced_shape
 from .tiles import tile_names, tiles
@@ -86,7 +86,7 @@ def _prepared(job: Job) -> Outcome:
     elif share_of_range(volume) < LOST:
         raise ValueError(f"its values, {volume.min():.4g} to {volume.max():.4g}, are so far apart "
                          f"that nothing is left of most of them")
-    has_air = job.rescale is not None or bool(volume.min() < AIR_HU)
+    has_air = job.rescale is not None or shows_air(volume, HU_RANGE[1])
     if NIFTI in volumes:
         write_volume(volumes[NIFTI], volume, affine, mark)
     if job.respace:

@@ -88,10 +88,10 @@ def main() -> None:
         print(f"{result.num_labels} label map(s) left out (folders labels*, names *_label, "
               f"*_seg, *segmentation*)")
     if result.airless:
-        tell(f"warning: {len(result.airless)} volume(s) without air: the HU offset seems to be "
-             f"missing, or they are no CT. Make them again with --overwrite and --hu_offset -1024 "
-             f"for CT that is stored from 0 on, or --rescale 0.5 99.5 for MR and others. They are",
-             result.airless, output / AIRLESS)
+        tell(f"warning: {len(result.airless)} volume(s) without air, as if their HU offset were "
+             f"missing", result.airless, output / AIRLESS)
+        print("  CT that is stored from 0 on is made again with --overwrite --hu_offset -1024, MR "
+              "and others with --overwrite --rescale 0.5 99.5")
     if result.too_short:
         tell(f"{len(result.too_short)} volume(s) too short for a tile (under {MIN_DEPTH} slices "
              f"when re-spaced)",

@@ -84,7 +84,7 @@ def test_tiles_of_one_value_are_not_made(prepared, tmp_path):
         "above": (ct() + 3000).astype(np.int16),
         "air": (ct() - 1024).astype(np.int16)})
     assert result.made == ["good"] and len(result.tiles) == 1
-    assert result.failed["constant"] == "every voxel is -1024"
+    assert result.failed["constant"] == "every voxel is -1024; leave it out"
     assert "-1024 once clipped" in result.failed["lost"]
     assert "--hu_offset 31744" in result.failed["lost"]
     assert "1024 once clipped" in result.failed["above"]
@@ -94,7 +94,9 @@ def test_tiles_of_one_value_are_not_made(prepared, tmp_path):
 
 def test_volumes_without_air_are_all_named_also_when_they_are_there(prepared, tmp_path):
     stored = (ct() + 1024).clip(0).astype(np.uint16)
-    volumes = {"a": stored, "b": stored, "c": ct().astype(np.int16)}
+    padded = stored.astype(np.int16)
+    padded[0] = -2000
+    volumes = {"a": stored, "b": padded, "c": ct().astype(np.int16)}
     for _ in range(2):
         assert prepared(volumes).airless == ["a", "b"]
         assert (tmp_path / "out" / "without_air.txt").read_text() == "a\nb\n"
