@@ -86,6 +86,8 @@ def _flat(which: str, channel: np.ndarray, scheme: str) -> Doubt:
     remedy = "export it again or leave the case out"
     if channel.min() == channel.max():
         return f"{which}every voxel is {float(channel.flat[0]):g}", remedy
+    if scheme == "ct":
+        remedy = "correct the HU offset, or train with a --window that the values span"
     if scheme == "none":
         remedy = "give --intensity zscore or minmax, " + remedy
     return (f"{which}its values, {_range(channel)}, are constant after the intensity scheme "
