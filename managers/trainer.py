@@ -13,6 +13,7 @@ from torchmanager.callbacks import Callback
 from torchmanager_core.errors import StopTraining
 
 from configs.cli import StatedError, TrainingInterruptedError
+from configs.faults import without_traceback
 from configs.signals import Request, deferred
 
 from .devices import keep_freed_memory
@@ -279,7 +280,8 @@ class _Steps(Callback):
 def _root(error: BaseException) -> str:
     """The innermost cause: torchmanager wraps errors in its own."""
     error = _innermost(error)
-    return f"{type(error).__name__}: {error}"
+    text = without_traceback(str(error))
+    return text if text != str(error) else f"{type(error).__name__}: {text}"
 
 
 def _innermost(error: BaseException) -> BaseException:
