@@ -6,9 +6,11 @@ single huge value makes all others equal. So an image is judged as the network i
 
 import numpy as np
 
-from .cases import DataError
+from .cases import Case, DataError, Problem
 from .contrast import FAINT, LOST, share_of_range
 from .datasets import Dataset
+from .hounsfield import window_doubts
+from .images import channels_first
 from .transforms import intensity_steps
 
 MIN_SPREAD = 1e-6    # of what the network is given; norms have an epsilon of 1e-5
@@ -50,6 +52,17 @@ def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[
     else:
         doubtful += flat  # a sequence that the patient does not have
     return errors, doubtful
+
+
+def value_problems(case: Case, dataset: Dataset,
+                    array: np.ndarray) -> tuple[list[Problem], list[Problem]]:
+    """Errors and warnings about what is left of the values when a network is given them."""
+    image = channels_first(array, len(dataset.channels), case.channel_first)
+    errors, doubtful = judge_image(image, dataset)
+    if dataset.intensity == "ct" and not errors:
+        doubtful = [*doubtful, *window_doubts(image, dataset.window)]
+    return ([Problem(case.case_id, case.image, *doubt) for doubt in errors],
+            [Problem(case.case_id, case.image, *doubt) for doubt in doubtful])
 
 
 def fault_of_given(given: np.ndarray) -> str | None:

@@ -11,6 +11,7 @@ from .ct_volumes import NiftiVolume
 from .deeplesion import SliceRun
 from .hounsfield import refuse_unlike_ct, shows_air, with_offset
 from .marked_files import is_whole, mark_of, write_volume
+from .resampled_size import size_fault
 from .respacing import HU_RANGE, percentiles_to_hu, respaced, respaced_affine, respaced_shape
 from .tiles import tile_names, tiles
 
@@ -62,7 +63,7 @@ def _prepared(job: Job) -> Outcome:
     shape, spacing_mm = job.source.grid()
     settings = {"voxels": spacing_mm}
     if job.respace:
-        shape = respaced_shape(shape, spacing_mm, job.spacing_mm)
+        shape = _respaced_shape(shape, spacing_mm, job.spacing_mm)
         settings |= {"spacing_mm": job.spacing_mm, "rescale": job.rescale}
     elif TILES in job.folders and np.ptp(spacing_mm) > ISOTROPIC * max(spacing_mm):
         raise ValueError(f"its voxels are {' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm, not "
@@ -103,6 +104,18 @@ def _prepared(job: Job) -> Outcome:
             write_volume(path, tile, of_tile, mark)
         _remove_later_tiles(job.output / TILES, name, len(names))
     return Outcome(name, "made", depth=shape[2], tiles=names, has_air=has_air)
+
+
+def _respaced_shape(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float],
+                    target_mm: float) -> tuple[int, int, int]:
+    """The shape after re-spacing, refused before any memory is asked for."""
+    new_shape = respaced_shape(shape, spacing_mm, target_mm)
+    fault = size_fault(shape, new_shape)
+    if fault is not None:
+        raise ValueError(f"{fault}, since its voxels are "
+                         f"{' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm: correct the voxel "
+                         f"sizes, or give a coarser --spacing")
+    return new_shape
 
 
 def _as_respaced(volume: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ def _warn_of_left_out(path: str | Path, splits: Sequence[Split], case_ids: Seque
     """
     folds_of: dict[tuple[str, ...], list[str]] = {}
     for number, split in enumerate(splits, start=1):
-        left_out = tuple(sorted(each for each in case_ids
-                                if split.group_of(each) is None))
+        used = {*split.training, *split.validation, *split.testing}
+        left_out = tuple(sorted(set(case_ids) - used))
         if left_out:
             folds_of.setdefault(left_out, []).append(str(number))
     lines = [f"  fold {', '.join(folds)}: {len(left_out)} of {len(case_ids)} cases are in no group "

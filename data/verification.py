@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from .cases import Case, DataError, Problem
 from .datasets import Dataset
-from .hounsfield import window_doubts
-from .images import channel_axis, channels_first, not_finite_in_float32, spatial_grid
-from .network_values import judge_image
+from .images import channel_axis, not_finite_in_float32, spatial_grid
+from .network_values import value_problems
 from .nifti_stream import READ_ERRORS, read_nifti
+from .resampled_size import resampled_shape, size_problems
 
 Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
 NUM_THREADS = 4
@@ -95,10 +95,11 @@ def case_findings(case: Case, dataset: Dataset,
         found, grid = _checked_image(case, dataset, image, array)
         errors += found
         if not found:
-            wrong, odd = _value_problems(case, dataset, array)
+            wrong, odd = value_problems(case, dataset, array)
             errors += wrong
             doubtful += odd
     if grid is not None:
+        errors += size_problems(case, *grid, dataset)
         doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
     if case.label is not None:
         del array
@@ -160,17 +161,6 @@ def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
                    "export it with one real number per voxel")
 
 
-def _value_problems(case: Case, dataset: Dataset,
-                    array: np.ndarray) -> tuple[list[Problem], list[Problem]]:
-    """Errors and warnings about what is left of the values when a network is given them."""
-    image = channels_first(array, len(dataset.channels), case.channel_first)
-    errors, doubtful = judge_image(image, dataset)
-    if dataset.intensity == "ct" and not errors:
-        doubtful = [*doubtful, *window_doubts(image, dataset.window)]
-    return ([Problem(case.case_id, case.image, *doubt) for doubt in errors],
-            [Problem(case.case_id, case.image, *doubt) for doubt in doubtful])
-
-
 def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float] | None,
                    crop: tuple[int, int, int] | None) -> list[Problem]:
     shape, affine = grid
@@ -180,8 +170,7 @@ def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float
         said = " x ".join(f"{size:.3g}" for size in spacing)
         problems.append(Problem(case.case_id, case.image, f"its voxels are {said} mm",
                                 "correct the header if that is not so"))
-    if spacing_mm is not None:
-        shape = tuple(np.ceil(shape * spacing / spacing_mm).tolist())
+    shape = resampled_shape(shape, spacing, spacing_mm)
     if crop is not None and any(size < wanted for size, wanted in zip(shape, crop, strict=True)):
         said = " x ".join(f"{size:.0f}" for size in shape)
         resampled = "" if spacing_mm is None else ", resampled,"

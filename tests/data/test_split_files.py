@@ -19,9 +19,9 @@ def written(path, content):
 
 
 def test_folds_are_read_in_the_file_s_order(tmp_path):
-    path = written(tmp_path / "splits.json", [{"train": ["c", "a"], "val": ["b"]},
+    path = written(tmp_path / "splits.json", [{"train": ["c", "a", "d"], "val": ["b"]},
                                               {"train": ["b"], "val": ["a"], "test": ["d", "c"]}])
-    assert read_splits(path, KNOWN) == [Split(("c", "a"), ("b",)),
+    assert read_splits(path, KNOWN) == [Split(("c", "a", "d"), ("b",)),
                                         Split(("b",), ("a",), ("d", "c"))]
 
 
