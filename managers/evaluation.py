@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs.files import write_json, write_text
+from configs.files import write_bytes, write_json
 from data import Case, Dataset, read_volume
 from data.native_files import (
     in_ras_order,
@@ -169,5 +169,5 @@ def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
     summary = about | scores.summary
     write_json(folder / "summary.json", summary)
     history = folder / "evaluations.jsonl"
-    before = history.read_text(encoding="utf-8") if history.exists() else ""
-    write_text(history, before + json.dumps(summary) + "\n")
+    before = history.read_bytes() if history.exists() else b""  # kept as it is, damaged or not
+    write_bytes(history, before + f"{json.dumps(summary)}\n".encode())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configs import TrainingConfig, experiment_dir, read_config
 from configs.files import read_json
+from configs.json_files import read_object
 from reports import read_per_case
 
 from .checkpoints import load_checkpoint
@@ -94,11 +95,16 @@ def is_scored(folder: Path, group: str) -> bool:
         return False
     if files[0].stat().st_mtime < files[2].stat().st_mtime:
         return False  # of an earlier best.model: the run has been continued since
-    summary = read_json(files[0])
+    summary = read_object(files[0])
     if (summary.get("group"), summary.get("saved_model"),
             summary.get("space", "resampled")) != (group, "best", "resampled"):
         return False
-    wanted = set(read_json(folder / "splits.json")[read_config(folder).fold - 1][GROUPS[group]])
+    fold = read_config(folder).fold
+    try:
+        wanted = set(read_json(folder / "splits.json")[fold - 1][GROUPS[group]])
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{folder / 'splits.json'}: is damaged (no {group} cases of fold "
+                         f"{fold}).") from error
     rows = read_per_case(files[1])
     return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
 
