@@ -4,9 +4,10 @@ import numpy as np
 
 AIR_HU = -200        # a CT that shows air has voxels below, one that shows a patient voxels above
 OFFSET_HU = 1024     # that scanners add, to store HU as numbers from 0 on
-FATTEST_HU = -100    # fat, the least dense tissue: without air nothing lies below
-MOST_ABOVE = 1 / 3   # of a volume; bone and contrast medium are less
-
+FAT_HU = -100        # the least dense tissue: without air nothing lies below
+TISSUE_HU = (-200, 300)
+MOST_ABOVE = 1 / 3   # of a volume may lie at the window's top; bone and contrast medium are less
+MOST_SHIFTED = 0.15  # of a volume may lie where tissue with the offset would; dense bone is less
 LARGEST_OFFSET = 2**16
 
 Doubt = tuple[str, str]  # what was found, and what to do
@@ -23,9 +24,10 @@ def window_doubts(image: np.ndarray, window: tuple[float, float]) -> list[Doubt]
     least, most = float(image.min()), float(image.max())
     above = float(np.count_nonzero(image >= high)) / image.size
     span = f"its values, {least:g} to {most:g},"
-    if least > FATTEST_HU and least >= low:
-        return [(f"{span} seem to lack the HU offset: none is that of air or fat, and "
-                 f"{above:.0%} lie at the top of the window {low:g} to {high:g} HU or above",
+    shifted = _share_of_shifted_tissue(image) > MOST_SHIFTED and high < OFFSET_HU + TISSUE_HU[0]
+    if shifted or (least > FAT_HU and least >= low):
+        return [(f"{span} seem to lack the HU offset: {above:.0%} lie at the top of the window "
+                 f"{low:g} to {high:g} HU or above",
                  f"subtract {OFFSET_HU} from the image, or train with --window "
                  f"{low + OFFSET_HU:g} {high + OFFSET_HU:g}; let it be if the image shows neither "
                  f"air nor fat")]
@@ -38,6 +40,12 @@ def window_doubts(image: np.ndarray, window: tuple[float, float]) -> list[Doubt]
     return []
 
 
+def _share_of_shifted_tissue(volume: np.ndarray) -> float:
+    """How much of a volume lies where tissue does while the offset is still in the values."""
+    low, high = (hu + OFFSET_HU for hu in TISSUE_HU)
+    return float(np.count_nonzero((volume >= low) & (volume <= high))) / volume.size
+
+
 def with_offset(volume: np.ndarray, offset: int) -> np.ndarray:
     """The volume plus an offset in HU, whole numbers as int16 without overflow."""
     if volume.dtype.kind == "f":
@@ -47,9 +55,10 @@ def with_offset(volume: np.ndarray, offset: int) -> np.ndarray:
 
 
 def shows_air(volume: np.ndarray, top: float) -> bool:
-    """Whether a volume in HU has values of air, and not most of its tissue at `top` or above."""
+    """Whether a volume in HU has values of air, and its tissue not at `top` or above."""
     above = np.count_nonzero(volume >= top) / volume.size
-    return bool(volume.min() < AIR_HU) and above <= MOST_ABOVE
+    return (bool(volume.min() < AIR_HU) and above <= MOST_ABOVE
+            and _share_of_shifted_tissue(volume) <= MOST_SHIFTED)
 
 
 def refuse_unlike_ct(volume: np.ndarray, hu_range: tuple[int, int]) -> None:

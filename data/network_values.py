@@ -55,7 +55,7 @@ def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[
 
 
 def value_problems(case: Case, dataset: Dataset,
-                    array: np.ndarray) -> tuple[list[Problem], list[Problem]]:
+                   array: np.ndarray) -> tuple[list[Problem], list[Problem]]:
     """Errors and warnings about what is left of the values when a network is given them."""
     image = channels_first(array, len(dataset.channels), case.channel_first)
     errors, doubtful = judge_image(image, dataset)

@@ -43,11 +43,17 @@ def test_that_window_fits():
     assert found_in(ct() + 1024, (849.0, 1274.0)) == []
 
 
-def test_padding_does_not_hide_a_missing_offset():
-    volume = ct() + 1024
+@pytest.mark.parametrize("wide", [0, 8])  # the body is 44 % of the volume, or 20 %
+def test_padding_does_not_hide_a_missing_offset(wide):
+    volume = np.pad(ct() + 1024, [(wide, 0), (wide, 0), (0, 0)], constant_values=24)
     volume[0, 0] = -2000
     (text,) = found_in(volume)
-    assert "44% lie at its top" in text
+    assert "lack the HU offset" in text and ("25%" if wide else "44%") in text
+
+
+def test_most_of_a_volume_above_the_window_is_said():
+    (text,) = found_in(np.where(ct() > -100, 500, -1000))
+    assert "44% lie at its top of 250 HU" in text
 
 
 def test_an_offset_that_was_taken_off_twice():
