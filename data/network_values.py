@@ -1,8 +1,13 @@
 """Whether an image still shows anything when the network is given it.
 
 A value that is finite in the file may be infinite in float32 or after the intensity scheme, and a
-single huge value makes all others equal. So an image is judged as the network is given it.
+single huge value makes all others equal. So an image is judged as the network is given it. The
+schemes are those of data/intensities.py in numpy: MONAI would take each process that verifies
+files several seconds to import.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +16,7 @@ from .contrast import FAINT, LOST, share_of_range
 from .datasets import Dataset
 from .hounsfield import window_doubts
 from .images import channels_first
-from .transforms import intensity_steps
+from .intensities import INTENSITIES
 
 MIN_SPREAD = 1e-6    # of what the network is given; norms have an epsilon of 1e-5
 MAX_GIVEN = 1e15     # a sum of squares of such values is still finite in float32
@@ -26,14 +31,10 @@ def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[
     Args:
         image: (C, X, Y, Z) float32, finite, as the file has it.
     """
-    given = image.copy() if dataset.intensity != "none" else image  # some steps work in place
-    with np.errstate(all="ignore"):
-        for step in intensity_steps(dataset):
-            given = step({"image": given})["image"]
-    given = np.asarray(given)
     scheme = dataset.intensity
     errors, doubtful, flat = [], [], []
-    for name, channel, as_given in zip(dataset.channels, image, given, strict=True):
+    for name, channel in zip(dataset.channels, image, strict=True):
+        as_given = scaled(channel, dataset)
         which = f"channel {name}: " if len(dataset.channels) > 1 else ""
         said = f"{which}its values, {_range(channel)},"
         fault = fault_of_given(as_given)
@@ -52,6 +53,44 @@ def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[
     else:
         doubtful += flat  # a sequence that the patient does not have
     return errors, doubtful
+
+
+def scaled(channel: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """One channel (X, Y, Z) float32 after the dataset's intensity scheme."""
+    with np.errstate(all="ignore"):
+        for name, arguments in INTENSITIES[dataset.intensity](dataset.window):
+            channel = STEPS[name](channel, arguments)
+    return channel
+
+
+def _z_score(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
+    assert arguments["nonzero"] and arguments["channel_wise"]
+    inside = channel != 0
+    values = channel[inside]
+    if not values.size:
+        return channel
+    result = channel.copy()
+    if values.min() == values.max():  # whose deviation may come out as a rounding error
+        result[inside] = 0
+    else:
+        result[inside] = (values - values.mean()) / values.std()
+    return result
+
+
+def _min_max(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
+    assert arguments["channel_wise"]
+    low, high = channel.min(), channel.max()
+    return (channel - low) / (high - low) if high > low else channel * 0
+
+
+def _clipped(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
+    low, high = np.float32(arguments["a_min"]), np.float32(arguments["a_max"])
+    assert (arguments["b_min"], arguments["b_max"], arguments["clip"]) == (0, 1, True)
+    return ((channel - low) / (high - low)).clip(0, 1)
+
+
+STEPS: dict[str, Callable[[np.ndarray, dict[str, Any]], np.ndarray]] = {
+    "NormalizeIntensityd": _z_score, "ScaleIntensityd": _min_max, "ScaleIntensityRanged": _clipped}
 
 
 def value_problems(case: Case, dataset: Dataset,

@@ -1,17 +1,22 @@
 """Images are judged as the network is given them, not as the file has them."""
 
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data import DATASETS, DataError, load_volumes, stream_volumes
-from data.network_values import judge_image
+from data.network_values import judge_image, scaled
 from data.tile_list import read_tile
+from data.transforms import intensity_steps
 from data.verification import case_findings
 from data.volumes import image_volume
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (12, 11, 10)
 ZSCORE = DATASETS["mmwhs-mr"]
 SCHEMES = {scheme: replace(ZSCORE, intensity=scheme, spacing_mm=None)
@@ -27,6 +32,34 @@ def with_slab(value, kind=np.float32):
     image = tissue(kind)
     image[:3] = value
     return image
+
+
+@pytest.mark.parametrize("scheme", list(SCHEMES))
+@pytest.mark.parametrize("image", [
+    tissue(), with_slab(-3000), with_slab(0), with_slab(1e10), with_slab(-3.4028235e38)],
+    ids=range(5))
+def test_the_schemes_are_those_of_the_preprocessing(scheme, image):
+    image = image.astype(np.float32)
+    expected = image[None].copy()
+    with np.errstate(all="ignore"):
+        for step in intensity_steps(SCHEMES[scheme]):
+            expected = step({"image": expected})["image"]
+    found = scaled(image, SCHEMES[scheme])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.asarray(expected)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", list(SCHEMES))
+@pytest.mark.parametrize("value", [0, 7, 1e6 / 3])
+def test_a_constant_stays_one(scheme, value):
+    assert np.ptp(scaled(np.full(SHAPE, value, np.float32), SCHEMES[scheme])) == 0
+
+
+def test_looking_at_files_loads_neither_torch_nor_monai():
+    """Each process of verify_dataset.py would take seconds to import them."""
+    code = ("import sys, data.verify_report, data.preparation_job;"
+            "sys.exit(bool({'torch', 'monai'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def judged(image, scheme):
