@@ -13,7 +13,6 @@ the choice of best.model by validation Dice. The learning rate is not tuned for 
 """
 
 import dataclasses
-import json
 import logging
 import shlex
 import sys
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.study_settings import MAY_CHANGE, Study, study_of  # noqa: E402
 from configs.cli import LOGGER_NAME, StatedError, exit_with, log_to_console  # noqa: E402
 from configs.files import read_json, write_json, write_text  # noqa: E402
+from configs.json_files import read_lines  # noqa: E402
 
 
 def begin(study: Study) -> None:
@@ -107,8 +107,8 @@ would change is in none of the intervals."""
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return json.loads(lines[-1]) if lines else None
+    lines = read_lines(path)
+    return lines[-1] if lines else None
 
 
 def _told(pretraining: dict[str, Any] | None) -> list[str]:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from .faults import remedy
+from .faults import remedy, without_traceback
 from .signals import StopSignal, raised, status_of
 
 LOGGER_NAME = "dsd"
@@ -71,7 +71,9 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
         else:
             traceback.print_exc()
         kind = "" if stated else f"{type(error).__name__}: "
-        print(f"failed: {kind}{error}{f'. {advice}' if advice else ''}", file=sys.stderr)
+        text = without_traceback(str(error)).rstrip(".")
+        print(f"failed: {kind}{text}. {advice}" if advice else f"failed: {kind}{error}",
+              file=sys.stderr)
         sys.exit(FAILED)
     sys.exit(OK)
 

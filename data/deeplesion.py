@@ -246,10 +246,14 @@ def is_slice_name(name: str) -> bool:
 
 
 def _whole_numbers(texts: Iterable[str | None]) -> SeriesId | None:
+    """The numbers of a row, 1.0 too, as spreadsheets write 1; None where they are none."""
     try:
-        return tuple(int(text or "") for text in texts)
+        numbers = [float(text or "") for text in texts]
     except ValueError:
         return None
+    if not all(number.is_integer() for number in numbers):
+        return None
+    return tuple(int(number) for number in numbers)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.volumeutils import shape_zoom_affine
 
+from .cases import DataError
 from .nifti_stream import NiftiFile, load_nifti
 
 
@@ -48,9 +49,39 @@ def read_volume(path: str | Path, num_channels: int,
 
     Raises:
         ValueError: the file cannot be read, or has not `num_channels` channels.
+        DataError: values are not finite in float32.
     """
     file = load_nifti(path)
     axis = channel_axis(file.shape, num_channels, channel_first)
-    array = file.dataobj
+    array = np.asanyarray(file.dataobj)
+    bad = not_finite_in_float32(array)
+    if bad is not None:
+        raise DataError(f"{path}: {bad}; replace them or leave the case out.")
+    return channels_first(array, num_channels, channel_first), spatial_grid(file, axis)[1]
+
+
+def channels_first(array: np.ndarray, num_channels: int, channel_first: bool = False) -> np.ndarray:
+    """A file's voxels as (C, X, Y, Z) float32, where a number beyond its range is infinite.
+
+    Raises:
+        ValueError: see `channel_axis`.
+    """
+    axis = channel_axis(array.shape, num_channels, channel_first)
     array = array[None] if axis is None else np.moveaxis(array, axis, 0)
-    return np.array(array, np.float32, order="C"), spatial_grid(file, axis)[1]
+    with np.errstate(over="ignore"):
+        return np.array(array, np.float32, order="C")
+
+
+def not_finite_in_float32(array: np.ndarray) -> str | None:
+    """What to say of values that are not finite once they are float32; None where all are."""
+    if array.dtype.kind != "f":
+        return None
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(array.astype(np.float32, copy=False))
+    if not bad.any():
+        return None
+    huge = array[bad & np.isfinite(array)]
+    if not huge.size:
+        return f"{int(bad.sum())} voxels are NaN or infinite"
+    return (f"{int(bad.sum())} voxels are not finite in float32, which networks compute in, such "
+            f"as {huge.flat[0]:.4g}")

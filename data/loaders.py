@@ -1,5 +1,6 @@
 """From volumes to batches: crops that depend on the seed alone."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 from configs.signals import leave_to_parent
 
 from .datasets import Dataset
-from .transforms import GEOMETRY, augmentation, plain_tensors
+from .shared_memory import check_shared_memory
+from .transforms import DIST_MAP, GEOMETRY, augmentation, plain_tensors
 
 Volume = dict[str, Any]
 
@@ -156,8 +158,11 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
         rank, world_size: this process among those that train together.
 
     Raises:
-        ValueError: a step has fewer crops than there are processes.
+        ValueError: a step has fewer crops than there are processes, or /dev/shm is too small for
+            the loader processes.
     """
+    check_shared_memory(_batch_bytes(volumes, dataset, img_size, batch_size, world_size),
+                        num_workers)
     crops = CropDataset(volumes, augmentation(dataset, img_size), seed)
     sampler = EpochSampler(len(volumes), seed)
     batches = {"batch_size": batch_size, "sampler": sampler} if world_size == 1 else {
@@ -166,6 +171,16 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
     return DataLoader(crops, **batches, num_workers=num_workers, collate_fn=list_data_collate,
                       persistent_workers=num_workers > 0, pin_memory=pin_memory,
                       worker_init_fn=leave_to_parent, generator=torch.Generator())
+
+
+def _batch_bytes(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
+                 batch_size: int, world_size: int) -> int:
+    """The size of one process's batch: images, labels and, where there are any, distance maps."""
+    num_crops = -(-batch_size * dataset.augmentation.num_crops // world_size)
+    per_voxel = 4 * len(dataset.channels) + 1
+    if DIST_MAP in volumes[0]:
+        per_voxel += 4 * dataset.num_classes
+    return num_crops * math.prod(img_size) * per_voxel
 
 
 def evaluation_loader(volumes: Sequence[Volume], rank: int = 0, world_size: int = 1) -> DataLoader:

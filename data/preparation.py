@@ -5,6 +5,7 @@ OUTPUT/Images_respaced/*.nii.gz         int16, clipped, isotropic      (respace,
 OUTPUT/DL_patches_v2/*_dep*.nii         tiles                          (tile, all)
 OUTPUT/SSL_data_deeplesion.txt          the tiles of the last run, one per line
 OUTPUT/too_short.txt, failures.txt      volumes without tiles, and why
+OUTPUT/without_air.txt                  volumes that may be no CT in HU
 OUTPUT/preparation.json                 what each folder was made of, and how
 """
 
@@ -24,11 +25,13 @@ from configs.nifti_names import is_nifti_name
 from .cases import Problem
 from .ct_volumes import find_nifti
 from .deeplesion import IMAGES_DIR, INFO_FILE, SliceRun, find_runs, is_slice_name
+from .hounsfield import LARGEST_OFFSET
 from .parallel import for_each
 from .passed_over import passed_over_below
 from .preparation_job import NIFTI, RESPACED, TILES, Job, Outcome, Source, prepare_volume
 
 LIST, TOO_SHORT, FAILURES = "SSL_data_deeplesion.txt", "too_short.txt", "failures.txt"
+AIRLESS = "without_air.txt"
 RECORD = "preparation.json"
 STEPS = {"nifti": (NIFTI,), "respace": (RESPACED,), "tile": (TILES,), "all": (TILES,)}
 
@@ -83,7 +86,7 @@ class Preparation:
 
 def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_workers: int = 1, *,
             spacing_mm: float = 1.0, rescale: tuple[float, float] | None = None,
-            keep_intermediate: bool = False, overwrite: bool = False,
+            hu_offset: int = 0, keep_intermediate: bool = False, overwrite: bool = False,
             progress: bool = True) -> Preparation:
     """Run one of STEPS over a folder; what is there, whole and made of the same is kept.
 
@@ -93,6 +96,7 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
         output_dir: see the module's docstring.
         spacing_mm: edge of the isotropic voxels.
         rescale: percentiles that are mapped to HU_RANGE first, for images that are not CT.
+        hu_offset: added to the values of every volume; for CT that is not in HU.
         keep_intermediate: of "all", write what lies between the PNG files and the tiles too.
         overwrite: make everything again, whatever settings it was made with.
 
@@ -101,7 +105,7 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
         StatedError: the disk is full or a worker died; what was done stays.
     """
     source_dir, output_dir = Path(source_dir), Path(output_dir)
-    _check_arguments(source_dir, output_dir, num_workers, spacing_mm, rescale)
+    _check_arguments(source_dir, output_dir, num_workers, spacing_mm, rescale, hu_offset)
     sources, failed, num_labels = _sources(step, source_dir, output_dir)
     folders = STEPS[step]
     if step == "all" and keep_intermediate:
@@ -110,6 +114,8 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
     settings = {"input": str(source_dir.resolve())}
     if step in ("respace", "all"):
         settings |= {"spacing_mm": spacing_mm, "rescale": rescale and list(rescale)}
+    if hu_offset:
+        settings |= {"hu_offset": hu_offset}
     _check_record(output_dir, folders, settings, overwrite)  # before anything is written there
     output_dir.mkdir(parents=True, exist_ok=True)
     claim(output_dir / ".lock", f"OUTPUT {output_dir}: another preprocess_deeplesion.py writes "
@@ -124,19 +130,20 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
         result.passed_over = passed_over_below(source_dir, is_nifti_name)
     result.failed |= failed
     jobs = [Job(source, output_dir, folders, step in ("respace", "all"), spacing_mm, rescale,
-                overwrite) for source in sources]
+                overwrite, hu_offset) for source in sources]
     with closing(for_each(prepare_volume, jobs, num_workers, step, "volume", progress)) as outcomes:
         for outcome in outcomes:
             if outcome.disk_full:
                 raise StatedError(f"{outcome.name}: {outcome.reason}. Make room on the disk and "
                                   f"run the same command again: what is done is kept.")
             result.add(outcome)
+    result.airless += _known_as_airless(output_dir, result.there)
     _write_lists(output_dir, result)
     return result
 
 
 def _check_arguments(source_dir: Path, output_dir: Path, num_workers: int, spacing_mm: float,
-                     rescale: tuple[float, float] | None) -> None:
+                     rescale: tuple[float, float] | None, hu_offset: int) -> None:
     problems = []
     if not source_dir.is_dir():
         what = "is a file, give the folder" if source_dir.exists() else "no such folder"
@@ -150,6 +157,12 @@ def _check_arguments(source_dir: Path, output_dir: Path, num_workers: int, spaci
     if rescale is not None and not 0 <= rescale[0] < rescale[1] <= 100:
         problems.append(f"--rescale {rescale[0]:g} {rescale[1]:g}: two percentiles from 0 to 100 "
                         f"are needed, the lower one first.")
+    if rescale is not None and hu_offset:
+        problems.append(f"--rescale and --hu_offset {hu_offset}: percentiles are mapped whatever "
+                        f"the offset; give one.")
+    if abs(hu_offset) > LARGEST_OFFSET:
+        problems.append(f"--hu_offset {hu_offset}: must be between {-LARGEST_OFFSET} and "
+                        f"{LARGEST_OFFSET}.")
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -213,12 +226,20 @@ def _holds_volumes(folder: Path) -> bool:
                                    for path in folder.iterdir())
 
 
+def _known_as_airless(output_dir: Path, there: Sequence[str]) -> list[str]:
+    """Of the volumes that were there already, and so not read, those that the last run named."""
+    path = output_dir / AIRLESS
+    named = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return sorted(set(named) & set(there))
+
+
 def _write_lists(output_dir: Path, result: Preparation) -> None:
     """Sort the result and write the lists; a list of nothing is removed."""
     for names in (result.made, result.there, result.tiles, result.too_short, result.airless,
                   result.sheared):
         names.sort()
-    lists = {FAILURES: [f"{name}: {reason}" for name, reason in sorted(result.failed.items())]}
+    lists = {FAILURES: [f"{name}: {reason}" for name, reason in sorted(result.failed.items())],
+             AIRLESS: result.airless}
     if result.cuts_tiles:
         lists |= {LIST: [f"{TILES}/{name}" for name in result.tiles],
                   TOO_SHORT: [f"{name} {depth}" for name, depth in result.too_short]}

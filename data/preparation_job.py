@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from .contrast import LOST, share_of_range
 from .ct_volumes import NiftiVolume
 from .deeplesion import SliceRun
+from .hounsfield import refuse_unlike_ct, shows_air, with_offset
 from .marked_files import is_marked, is_whole, mark_of, write_volume
+from .resampled_size import size_fault
 from .respacing import HU_RANGE, percentiles_to_hu, respaced, respaced_affine, respaced_shape
 from .tiles import tile_names, tiles
 
 NIFTI, RESPACED, TILES = "Images_nifti", "Images_respaced", "DL_patches_v2"  # below the output
-AIR_HU = -200     # every CT has voxels below
 ISOTROPIC = 0.01  # relative difference of voxel sizes that still counts as equal
 
 Source = SliceRun | NiftiVolume
@@ -30,6 +32,7 @@ class Job:
     spacing_mm: float
     rescale: tuple[float, float] | None
     overwrite: bool
+    hu_offset: int = 0  # added to the values
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,13 @@ def _prepared(job: Job) -> Outcome:
     sheared = job.source.is_sheared()
     settings = {"voxels": spacing_mm}
     if job.respace:
-        shape = respaced_shape(shape, spacing_mm, job.spacing_mm)
+        shape = _respaced_shape(shape, spacing_mm, job.spacing_mm)
         settings |= {"spacing_mm": job.spacing_mm, "rescale": job.rescale}
     elif TILES in job.folders and np.ptp(spacing_mm) > ISOTROPIC * max(spacing_mm):
         raise ValueError(f"its voxels are {' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm, not "
                          f"isotropic: re-space it first")
+    if job.hu_offset:
+        settings |= {"hu_offset": job.hu_offset}
     mark = mark_of(job.source.files, settings)
     names = tuple(tile_names(name, shape[2])) if TILES in job.folders else ()
     volumes = {folder: job.output / folder / f"{name}.nii.gz" for folder in job.folders
@@ -77,7 +82,14 @@ def _prepared(job: Job) -> Outcome:
         return Outcome(name, "there", depth=shape[2], tiles=names, is_sheared=sheared)
 
     volume, affine = job.source.read()
-    has_air = job.rescale is not None or bool(volume.min() < AIR_HU)
+    if job.hu_offset:
+        volume = with_offset(volume, job.hu_offset)
+    if job.rescale is None:
+        refuse_unlike_ct(volume, HU_RANGE)
+    elif share_of_range(volume) < LOST:
+        raise ValueError(f"its values, {volume.min():.4g} to {volume.max():.4g}, are so far apart "
+                         f"that nothing is left of most of them")
+    has_air = job.rescale is not None or shows_air(volume, HU_RANGE[1])
     if NIFTI in volumes:
         write_volume(volumes[NIFTI], volume, affine, mark)
     if job.respace:
@@ -95,6 +107,18 @@ def _prepared(job: Job) -> Outcome:
         _remove_later_tiles(job.output / TILES, name, len(names))
     return Outcome(name, "made", depth=shape[2], tiles=names, has_air=has_air,
                    is_sheared=sheared)
+
+
+def _respaced_shape(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float],
+                    target_mm: float) -> tuple[int, int, int]:
+    """The shape after re-spacing, refused before any memory is asked for."""
+    new_shape = respaced_shape(shape, spacing_mm, target_mm)
+    fault = size_fault(shape, new_shape)
+    if fault is not None:
+        raise ValueError(f"{fault}, since its voxels are "
+                         f"{' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm: correct the voxel "
+                         f"sizes, or give a coarser --spacing")
+    return new_shape
 
 
 def _as_respaced(volume: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Folds in files of nnU-Net's splits_final.json structure."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ def write_splits(path: str | Path, splits: Sequence[Split]) -> None:
 def read_splits(path: str | Path, case_ids: Sequence[str]) -> list[Split]:
     """Read folds from a file of nnU-Net's splits_final.json structure.
 
-    The file is a list of {"train": [ids], "val": [ids]}, one per fold, "test" optional.
+    The file is a list of {"train": [ids], "val": [ids]}, one per fold, "test" optional. Warns of
+    cases that a fold leaves out, with their number.
 
     Raises:
         ValueError: another structure, ids that are not in the data, an empty group, or a case
@@ -31,7 +33,26 @@ def read_splits(path: str | Path, case_ids: Sequence[str]) -> list[Split]:
               for number, fold in enumerate(folds, start=1)]
     if problems:
         raise ValueError(f"{path}: cannot be used:\n" + "\n".join(problems))
+    _warn_of_left_out(path, splits, case_ids)
     return splits
+
+
+def _warn_of_left_out(path: str | Path, splits: Sequence[Split], case_ids: Sequence[str]) -> None:
+    """One warning of all cases that are in no group, with the folds that leave the same ones out.
+
+    A file made for other data, or before cases were added, looks just so.
+    """
+    folds_of: dict[tuple[str, ...], list[str]] = {}
+    for number, split in enumerate(splits, start=1):
+        used = {*split.training, *split.validation, *split.testing}
+        left_out = tuple(sorted(set(case_ids) - used))
+        if left_out:
+            folds_of.setdefault(left_out, []).append(str(number))
+    lines = [f"  fold {', '.join(folds)}: {len(left_out)} of {len(case_ids)} cases are in no group "
+             f"and not used: {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}"
+             for left_out, folds in folds_of.items()]
+    if lines:
+        warnings.warn(f"{path}: leaves cases out:\n" + "\n".join(lines), stacklevel=3)
 
 
 def _read_fold(fold: Any, number: int, known: set[str], problems: list[str]) -> Split:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from configs.nifti_names import NIFTI_SUFFIXES, is_nifti_name
 from configs.text_files import listed_path, read_text
 
+from .images import not_finite_in_float32
 from .marked_files import HEADER_BYTES, is_intact
 from .nifti_stream import is_packed, load_nifti
 from .once import compares_checksums
@@ -83,12 +84,16 @@ def read_tile(path: str | Path) -> np.ndarray:
     The file's axes are (rows, cols, slices), whatever its affine says.
 
     Raises:
-        RuntimeError: the file cannot be read; the message names it.
+        RuntimeError: the file cannot be read, or values are not finite; the message names it.
     """
     try:
-        return load_nifti(path).dataobj.transpose(2, 0, 1)
+        tile = load_nifti(path).dataobj.transpose(2, 0, 1)
     except (OSError, ValueError) as error:
         raise RuntimeError(f"{path}: cannot be read ({error})") from error
+    bad = not_finite_in_float32(tile)
+    if bad is not None:
+        raise RuntimeError(f"{path}: {bad}")
+    return tile
 
 
 def tile_problem(path: Path) -> str | None:
@@ -185,7 +190,7 @@ def _warn_of_unclipped(list_path: Path, paths: Sequence[Path]) -> None:
         except RuntimeError as error:
             raise ValueError(f"{error}; make the tile again.") from error
         low, high = float(tile.min()), float(tile.max())
-        if not -HU_LIMIT <= low <= high <= HU_LIMIT:  # also where they are NaN
+        if not -HU_LIMIT <= low <= high <= HU_LIMIT:
             warnings.warn(f"{list_path}: {path.name} holds values from {low:g} to {high:g}; tiles "
                           f"for pre-training are in HU and clipped to {-HU_LIMIT}..{HU_LIMIT}, "
                           f"which nothing after re-spacing does.", stacklevel=3)

@@ -1,5 +1,6 @@
 """From tiles to batches of views for pre-training: fixed by seed, epoch and tile alone."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from configs.signals import leave_to_parent
 
+from .shared_memory import check_shared_memory
 from .tile_list import read_tile
 from .view_geometry import Size, draw_views, padded_shape, take_view
 from .view_intensity import GLOBAL_1, GLOBAL_2, LOCAL, augmented
@@ -121,13 +123,21 @@ def pretraining_loader(paths: Sequence[str | Path], batch_size: int, seed: int,
         rank, world_size: this process among those that train together.
 
     Raises:
-        ValueError: the tiles are fewer than a step takes, or a view would have no pixels.
+        ValueError: the tiles are fewer than a step takes, a view would have no pixels, or /dev/shm
+            is too small for the loader processes.
     """
     if min(crop_size) < 1 or min(crop_size[1:]) < 2:
         raise ValueError(f"--crop_size {' '.join(map(str, crop_size))}: give 1 slice of 2 x 2 "
                          f"pixels or more; half of its sides are those of a local view.")
+    check_shared_memory(_batch_bytes(crop_size, local_crops, batch_size), num_workers)
     return DataLoader(TileViews(paths, seed, local_crops, crop_size), batch_size=batch_size,
                       sampler=TileSampler(len(paths), batch_size, seed, rank, world_size),
                       num_workers=num_workers, persistent_workers=num_workers > 0,
                       pin_memory=pin_memory, worker_init_fn=leave_to_parent,
                       generator=torch.Generator())  # without, it would draw from torch's own
+
+
+def _batch_bytes(crop_size: Size, local_crops: int, batch_size: int) -> int:
+    """The size of a batch of two global views and local ones of half their sides."""
+    local = math.prod(max(side // 2, 1) for side in crop_size)
+    return batch_size * 4 * (2 * math.prod(crop_size) + local_crops * local)

@@ -22,6 +22,7 @@ DIST_MAP = "dist_map"
 GEOMETRY = ("affine", "spacing_mm")
 RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 FOREGROUND, BACKGROUND = "foreground_indices", "background_indices"
+MAX_CENTRES = 2**20  # of the crops of a volume without foreground
 INTERPOLATION = {"image": "bilinear", "label": "nearest"}
 
 
@@ -53,10 +54,14 @@ def preprocessing(dataset: Dataset, keys: Sequence[str] = KEYS) -> mt.Compose:
         steps.append(mt.Spacingd(keys, pixdim=dataset.spacing_mm,
                                  mode=[INTERPOLATION[key] for key in keys]))
     steps.append(mt.Orientationd(keys, axcodes="RAS", labels=RAS_LABELS))
-    steps += [getattr(mt, name)("image", **arguments)
-              for name, arguments in INTENSITIES[dataset.intensity](dataset.window)]
-    steps.append(PlainTensorsd())
+    steps += [*intensity_steps(dataset), PlainTensorsd()]
     return mt.Compose(steps)
+
+
+def intensity_steps(dataset: Dataset) -> list[mt.Transform]:
+    """The dataset's intensity scheme, on "image"."""
+    return [getattr(mt, name)("image", **arguments)
+            for name, arguments in INTENSITIES[dataset.intensity](dataset.window)]
 
 
 class ReadVolumesd(mt.Transform):
@@ -112,10 +117,8 @@ def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
     once). The centres are flat indices (N,), int32 where the volume has fewer than 2^31 voxels,
     as "foreground_indices" and "background_indices"; background is where the label is 0 and the
     image above 0. When no crop is ever centred on background a single index stands in for them
-    all, since there may be 10^8.
-
-    Raises:
-        ValueError: no foreground voxel is left.
+    all, since there may be 10^8. Where no foreground voxel is left, up to MAX_CENTRES voxels from
+    the whole volume stand in, so that its crops are cut at random; see `has_foreground`.
     """
     lacking = [max(want - have, 0)
                for want, have in zip(img_size, volume["image"].shape[1:], strict=True)]
@@ -123,12 +126,16 @@ def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
     image, label = (np.pad(volume[key].numpy(), widths, dataset.padding_mode) for key in KEYS)
     foreground, background = map_binary_to_indices(label, image, 0.0)
     if len(foreground) == 0:
-        raise ValueError(f"{volume['case_id']}: no foreground voxel is left after resampling, so "
-                         f"no crop can be centred on one; leave the case out.")
+        foreground = np.linspace(0, label.size - 1, min(label.size, MAX_CENTRES)).astype(np.int64)
     kept = background if dataset.augmentation.negative > 0 else background[:1]
     kind = np.int32 if label.size < 2**31 else np.int64
     return dict(volume) | {"image": torch.from_numpy(image), "label": torch.from_numpy(label),
                            FOREGROUND: foreground.astype(kind), BACKGROUND: kept.astype(kind)}
+
+
+def has_foreground(volume: Mapping[str, Any]) -> bool:
+    """Whether the crops of a prepared volume are centred on its foreground."""
+    return bool(volume["label"].flatten()[int(volume[FOREGROUND][0])] > 0)
 
 
 def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose:

@@ -20,9 +20,11 @@ from tqdm import tqdm
 from .cases import Case, DataError, Problem
 from .datasets import Dataset
 from .grouped_findings import grouped
-from .images import channel_axis, spatial_grid
+from .images import channel_axis, not_finite_in_float32, spatial_grid
 from .label_values import farthest_off, text_of, value_counts
+from .network_values import value_problems
 from .nifti_stream import NiftiFile, UnreadableError, read_nifti
+from .resampled_size import resampled_shape, size_problems
 from .sheared_grids import shear_problem
 
 Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
@@ -60,8 +62,8 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
 
     Raises:
         DataError: unreadable or damaged files, shapes or affines that differ between image and
-            label, a wrong number of channels, values that are not finite, labels with unexpected
-            values or without any foreground. One message with every problem.
+            label, a wrong number of channels, values of which a network sees nothing, labels with
+            unexpected values. One message with every problem.
     """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         look = partial(case_findings, dataset=dataset, refuse_sheared=refuse_sheared)
@@ -87,8 +89,9 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
                   refuse_sheared: bool = True) -> Findings:
     """Read one case, whole.
 
-    Warnings are: a constant image, implausible voxel sizes, labels stored as floating point, a
-    volume smaller than the crop, and a sheared grid that is not resampled.
+    Warnings are: a constant channel among others, values that hardly differ for a network or are
+    no HU, implausible voxel sizes, labels without foreground or stored as floating point, a volume
+    smaller than the crop, and a sheared grid that is not resampled.
 
     Args:
         crop: (X, Y, Z) voxels that training cuts out, after resampling; None to leave it open.
@@ -101,8 +104,12 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
     if image is not None:
         found, grid = _checked_image(case, dataset, image, array)
         errors += found
-        doubtful += _image_warnings(case, array)
+        if not found:
+            wrong, odd = value_problems(case, dataset, array)
+            errors += wrong
+            doubtful += odd
     if grid is not None:
+        errors += size_problems(case, *grid, dataset)
         doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
         sheared = shear_problem(case, grid[1], grid[0], dataset.spacing_mm)
         if sheared is not None:
@@ -114,6 +121,8 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
         if label is not None:
             wrong = _label_problems(case, array, dataset.label_values)
             errors += wrong
+            if not wrong:
+                doubtful += _empty_label(case, array, dataset.label_values)
             if array.dtype.kind == "f" and not wrong:
                 doubtful.append(Problem(case.case_id, case.label, f"labels are {array.dtype}"
                                         f"{_off(array)}",
@@ -150,9 +159,9 @@ def _checked_image(case: Case, dataset: Dataset, image: NiftiFile,
     except ValueError:
         expected = f"expected a volume of {len(dataset.channels)} channel(s)"
         return [Problem(case.case_id, case.image, f"has shape {image.shape}", expected)], None
-    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
-    if bad:
-        problems.append(Problem(case.case_id, case.image, f"{bad} voxels are NaN or infinite",
+    bad = not_finite_in_float32(array)
+    if bad is not None:
+        problems.append(Problem(case.case_id, case.image, bad,
                                 "replace them or leave the case out"))
     grid = spatial_grid(image, axis)
     if not np.isfinite(grid[1]).all() or np.linalg.det(grid[1][:3, :3]) == 0:
@@ -167,13 +176,6 @@ def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
                    "export it with one real number per voxel")
 
 
-def _image_warnings(case: Case, array: np.ndarray) -> list[Problem]:
-    if array.dtype.kind not in "biuf" or not array.size or array.min() != array.max():
-        return []
-    return [Problem(case.case_id, case.image, f"every voxel is {array.flat[0]:g}",
-                    "export it again or leave the case out")]
-
-
 def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float] | None,
                    crop: tuple[int, int, int] | None) -> list[Problem]:
     shape, affine = grid
@@ -183,8 +185,7 @@ def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float
         said = " x ".join(f"{size:.3g}" for size in spacing)
         problems.append(Problem(case.case_id, case.image, f"its voxels are {said} mm",
                                 "correct the header if that is not so"))
-    if spacing_mm is not None:
-        shape = tuple(np.ceil(shape * spacing / spacing_mm).tolist())
+    shape = resampled_shape(shape, spacing, spacing_mm)
     if crop is not None and any(size < wanted for size, wanted in zip(shape, crop, strict=True)):
         said = " x ".join(f"{size:.0f}" for size in shape)
         resampled = "" if spacing_mm is None else ", resampled,"
@@ -211,9 +212,6 @@ def _label_problems(case, array, label_values):
     counts = value_counts(array)
     wrong = [f"{text_of(value)} ({count} voxels)" for value, count in counts.items()
              if value not in label_values]
-    if not wrong and not any(label_values[value] for value in counts):
-        return [Problem(case.case_id, case.label, "has no foreground voxel",
-                        "label the case or leave it out")]
     if not wrong:
         return []
     known = ", ".join(str(value) for value in sorted(label_values))
@@ -226,6 +224,15 @@ def _label_problems(case, array, label_values):
 def _off(array: np.ndarray) -> str:
     off = farthest_off(array)
     return f", up to {off:.2g} off whole numbers, as which they are taken" if off > 0 else ""
+
+
+def _empty_label(case: Case, array: np.ndarray, label_values: dict[int, int]) -> list[Problem]:
+    """A warning for a label of nothing but background, as a healthy patient may have."""
+    background = [value for value, index in label_values.items() if index == 0]
+    if not np.isin(np.rint(array), background).all():
+        return []
+    return [Problem(case.case_id, case.label, "has no foreground voxel", "it is scored as it is, "
+                    "and cropped at random where it trains; label it if that is wrong")]
 
 
 def _geometry_problems(case, image_grid, label):

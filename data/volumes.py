@@ -1,8 +1,10 @@
 """From cases to prepared volumes: all in memory, mapped from disk, or made when asked for."""
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,11 +17,12 @@ from configs import TrainingConfig, cache_dir
 
 from .cache import DiskVolumes, recipe_of, volume_key
 from .cache_entries import FOLDER, Volume, remove_abandoned
-from .cases import Case
+from .cases import Case, DataError
 from .datasets import Dataset
 from .distances import distance_maps
+from .network_values import refuse_unseen
 from .selection import Selection
-from .transforms import DIST_MAP, case_files, prepare_crops, preprocessing
+from .transforms import DIST_MAP, case_files, has_foreground, prepare_crops, preprocessing
 
 NUM_THREADS = 4
 
@@ -28,14 +31,28 @@ def run_volumes(config: TrainingConfig,
                 selection: Selection) -> tuple[Sequence[Volume], Sequence[Volume]]:
     """Training and validation volumes of a run, kept where its settings say.
 
+    Warns of training cases without foreground, whose crops are cut at random. With the cache off
+    that is left to the verification of the files, since it would take all volumes.
+
     Raises:
+        ValueError: no training case has any foreground.
         See `load_volumes`.
     """
     load = partial(load_volumes, dataset=selection.dataset, progress=config.show_verbose,
                    cache=config.cache, folder=cache_dir(config))
     unit = config.distance_unit if config.shape_priors else None
-    return (load(selection.group("training"), img_size=config.img_size, distance_unit=unit),
-            load(selection.group("validation")))
+    training = load(selection.group("training"), img_size=config.img_size, distance_unit=unit)
+    if not any(map(has_foreground, training)):
+        raise ValueError(f"none of the {len(training)} training cases has any foreground after "
+                         f"resampling: there is nothing to learn. Look at their labels and at "
+                         f"--spacing, or choose another fold.")
+    empty = [] if config.cache == "off" else [
+        volume["case_id"] for volume in training if not has_foreground(volume)]
+    if empty:
+        warnings.warn(f"{len(empty)} of {len(training)} training cases have no foreground after "
+                      f"resampling ({', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}); "
+                      f"their crops are cut at random.", stacklevel=2)
+    return training, load(selection.group("validation"))
 
 
 def load_volumes(cases: Sequence[Case], dataset: Dataset,
@@ -59,7 +76,8 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
 
     Raises:
         RuntimeError: a case cannot be read or transformed; the message names it.
-        ValueError: a case to be cropped has no foreground left, or `folder` cannot be written.
+        DataError: a network would see nothing of a case's image.
+        ValueError: `folder` cannot be written.
     """
     assert cache in ("memory", "disk", "off"), cache
     prepare = partial(prepare_volume, dataset=dataset, img_size=img_size,
@@ -110,13 +128,26 @@ def prepare_volume(case: Case, dataset: Dataset, img_size: tuple[int, int, int] 
 def _preprocessed(fixed: Callable, case: Case) -> Volume:
     """An error names the case, not the transform."""
     try:
-        return fixed(case_files(case))
+        volume = fixed(case_files(case))
+        refuse_unseen(volume["image"].numpy())
+        return volume
     except Exception as error:
         root = error
         while root.__cause__ is not None:
             root = root.__cause__
+        if isinstance(root, DataError):
+            raise DataError(f"{case.case_id}: {root}") from error
         raise RuntimeError(f"{case.case_id}: cannot be prepared "
                            f"({type(root).__name__}: {root})") from error
+
+
+def image_volume(case: Case, dataset: Dataset) -> Volume:
+    """The volume of a case's image alone, for prediction.
+
+    Raises:
+        DataError, RuntimeError: see `load_volumes`.
+    """
+    return _preprocessed(preprocessing(dataset, ("image",)), replace(case, label=None))
 
 
 def _in_threads(function: Callable, items: Iterable, total: int, what: str,

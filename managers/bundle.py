@@ -123,10 +123,13 @@ def inference(run: TrainingConfig, dataset: Dataset, definition: dict[str, Any])
             "$@network.load_state_dict(torch.load(@checkpoint, map_location=@device, "
             "weights_only=True))",
             "$@network.eval()"],
+        "finite": "$lambda logits, image: (torch._check(bool(logits.isfinite().all()), lambda: "
+                  "'the logits of ' + str(image.meta['filename_or_obj']) + ' are not finite'), "
+                  "logits)[1]",
         "segment": "$torch.no_grad()(lambda files, network=@network, inferer=@inferer, "
-                   "before=@preprocessing, after=@postprocessing: [after(dict(item, "
-                   "pred=inferer(item['image'][None], network)[0]))['pred'].shape "
-                   "for item in map(before, files)])",
+                   "before=@preprocessing, after=@postprocessing, finite=@finite: [after(dict("
+                   "item, pred=finite(inferer(item['image'][None], network)[0], item['image'])))"
+                   "['pred'].shape for item in map(before, files)])",
         "run": ["$@segment(@datalist)"],
     }
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from configs.cli import LOGGER_NAME
 from configs.files import write_text
+from configs.json_files import read_lines
 from losses import DSDLoss, boundary_weight
 from reports import progress_picture
 
@@ -158,10 +159,13 @@ class Record(Callback):
 
 
 def _timing_of(folder: Path, num_epochs: int) -> list[dict[str, float]]:
-    """Lines of the epochs that a resumed run has behind it."""
-    path = folder / "timing.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [row for row in map(json.loads, lines) if row["epoch"] <= num_epochs]
+    """Lines of the epochs that a resumed run has behind it.
+
+    Raises:
+        ValueError: timing.jsonl is damaged.
+    """
+    lines = read_lines(folder / "timing.jsonl", "epoch", "seconds")
+    return [row for row in lines if row["epoch"] <= num_epochs]
 
 
 class Progress(Callback):

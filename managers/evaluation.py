@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs.files import read_json, sha256_of, write_json, write_text
+from configs.files import read_json, sha256_of, write_bytes, write_json
 from data import Case, Dataset, read_volume
 from data.native_files import (
     in_ras_order,
@@ -25,6 +25,7 @@ from reports.scores import ROWS
 from reports.views import FILE as VIEWS
 
 from .case_scores import case_scores
+from .finite import naming
 from .inference import native_label_map
 from .segmentation import SegmentationManager
 
@@ -64,7 +65,8 @@ def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_v
     scored: list[Scored] = []
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
-        label_map = manager.label_map(volume["image"], device)
+        with naming(volume["case_id"], manager.raw_model):
+            label_map = manager.label_map(volume["image"], device)
         found = case_scores(label_map.numpy(), volume["label"][0].numpy(),
                             volume["affine"].numpy(), volume["spacing_mm"].tolist(), class_names,
                             paper_metrics)
@@ -103,7 +105,8 @@ def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]]
         label, grid = label_on_image_grid(cases[case_id], dataset.label_values,
                                           len(dataset.channels))
         try:
-            label_map = native_label_map(volume, grid, window)
+            with naming(case_id, manager.raw_model):
+                label_map = native_label_map(volume, grid, window)
         except ValueError as error:
             raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
         found = case_scores(label_map, label, grid.affine, grid.spacing_mm, dataset.class_names)
@@ -185,8 +188,8 @@ def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
         write_views(folder / VIEWS, scores.views)
     summary = about | scores.summary | {ROWS: sha256_of(folder / "per_case.csv")}
     history = folder / "evaluations.jsonl"
-    before = history.read_text(encoding="utf-8") if history.exists() else ""
-    write_text(history, before + json.dumps(summary) + "\n")
+    before = history.read_bytes() if history.exists() else b""  # kept as it is, damaged or not
+    write_bytes(history, before + f"{json.dumps(summary)}\n".encode())
     write_json(folder / "summary.json", summary)
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from configs.cli import INTERRUPTED as INTERRUPTED_STATUS
 from configs.cli import LOGGER_NAME, TrainingInterruptedError
 from configs.experiment_name import refuse_control_characters
-from configs.files import read_json, write_json
+from configs.files import write_json
+from configs.json_files import read_object
 from configs.signals import StopSignal, is_interruption
 
 log = logging.getLogger(LOGGER_NAME)
@@ -208,7 +209,7 @@ def _jobs_under_way(commands: Commands, folder: Path, unit: str) -> dict[Any, An
     import submitit
 
     path = folder / "jobs.json"
-    known = read_json(path) if path.exists() else {}
+    known = read_object(path) if path.exists() else {}
     jobs = {fold: submitit.SlurmJob(known[str(fold)]["folder"], known[str(fold)]["job_id"])
             for fold in commands if str(fold) in known}
     under_way = {fold: job for fold, job in jobs.items() if not job.done(force_check=True)}

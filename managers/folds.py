@@ -10,7 +10,8 @@ from typing import Any
 from configs import experiment_dir
 from configs.cli import LOGGER_NAME, StatedError
 from configs.cross_validation import CrossValidationConfig
-from configs.files import read_json, write_bytes, write_json
+from configs.files import write_bytes, write_json
+from configs.json_files import read_object
 
 from .executors import Outcome, job_executor, run_here, run_jobs, run_logged
 from .run_states import (
@@ -150,7 +151,7 @@ def _discard_results(folder: Path) -> None:
 def read_about(folder: Path) -> dict[str, Any]:
     """The content of cv.json; nothing where there is none."""
     path = folder / "cv.json"
-    return read_json(path) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}
 
 
 def _write_about(config: CrossValidationConfig, folder: Path, scored: dict[str, str]) -> None:

@@ -16,6 +16,8 @@ from data.geometry import grid_map, native_planes
 from data.native_files import NativeGrid, ProbabilityFile
 from losses.dice_ce import in_float32
 
+from .finite import check_logits
+
 
 class MeanLogits(nn.Module):
     """The mean logits of several networks, each over every combination of flips.
@@ -83,6 +85,9 @@ def rolling_logits(image: torch.Tensor, window: SlidingWindow, axis: int = 0,
     Yields:
         (first row, logits (K, H, W, D)) with some of the rows of `axis`, in order. The tensor is
         overwritten by the next step.
+
+    Raises:
+        LogitsError: they are not finite.
     """
     shape, roi = tuple(image.shape[1:]), window.roi_size
     lacking = [max(want - have, 0) for want, have in zip(roi, shape, strict=True)]
@@ -111,6 +116,7 @@ def rolling_logits(image: torch.Tensor, window: SlidingWindow, axis: int = 0,
             bar.update(len(batch))
         final = sums[:next_row - row]  # no later window reaches these rows
         final /= counts[axis][row:next_row].view(-1, 1, 1, 1) * torch.outer(counts[b], counts[c])
+        check_logits(final)
         yield row, _without_margins(final.movedim(0, 1 + axis), margins)
         _drop_rows(sums, len(final))
     bar.close()
@@ -175,6 +181,10 @@ def native_label_map(volume: Mapping[str, Any], grid: NativeGrid, window: Slidin
         grid: of the file that it came from.
         probabilities: takes the softmax of the interpolated logits, if given.
         progress: shows a bar over the windows.
+
+    Raises:
+        ValueError: the file's grid is sheared; see data.geometry.grid_map.
+        LogitsError: the network's logits are not finite.
     """
     to_model = grid_map(grid.affine, grid.shape, volume["affine"].numpy(),
                         volume["image"].shape[1:])

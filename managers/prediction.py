@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.prediction import PredictionConfig
-from data import Case, Dataset, case_files, preprocessing, read_volume
+from data import Case, Dataset, read_volume
 from data.inputs import find_inputs, inputs_passed_over, verify_inputs
 from data.native_files import (
     NativeGrid,
@@ -18,11 +18,13 @@ from data.native_files import (
     values_of_classes,
     write_label_map,
 )
+from data.volumes import image_volume
 from metrics import summarise
 from reports import case_picture
 
 from .case_scores import case_scores
 from .evaluation import Scores
+from .finite import naming
 from .inference import SlidingWindow, native_label_map
 from .prediction_folder import PredictionFolder
 
@@ -50,15 +52,18 @@ def predict_case(case: Case, dataset: Dataset, window: SlidingWindow,
 
     Returns:
         Seconds it took.
+
+    Raises:
+        LogitsError: the network's logits are not finite; nothing is written.
     """
     start = time.perf_counter()
     config = output.config
     grid = image_grid(case, len(dataset.channels))
-    volume = preprocessing(dataset, ("image",))(case_files(Case(
-        case.case_id, case.image, None, case.channel_first)))
+    volume = image_volume(case, dataset)
     probabilities = (ProbabilityFile(output.probabilities(case), grid, dataset.num_classes)
                      if config.save_probabilities else None)
-    classes = native_label_map(volume, grid, window, probabilities, config.show_verbose)
+    with naming(case.case_id, window.predict):
+        classes = native_label_map(volume, grid, window, probabilities, config.show_verbose)
     del volume
     if probabilities is not None:
         probabilities.close()

@@ -1,6 +1,5 @@
 """The folder of a run on disk: when it may be made, and what it says of itself."""
 
-import json
 import logging
 import os
 import platform
@@ -21,6 +20,7 @@ import torch
 from configs import TrainingConfig
 from configs.cli import LOGGER_NAME
 from configs.files import read_json, write_json
+from configs.json_files import read_lines, read_object
 from configs.pretraining import PretrainingConfig
 
 from .checkpoints import load_checkpoint
@@ -122,10 +122,13 @@ def refuse_to_lose(folder: Path) -> None:
 
 
 def epochs_done(folder: Path) -> int:
-    """The epochs that a run has done, by its record."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return json.loads(lines[-1])["epoch"] if lines else 0
+    """The epochs that a run has done, by its record.
+
+    Raises:
+        ValueError: metrics.jsonl is damaged.
+    """
+    lines = read_lines(folder / "metrics.jsonl", "epoch")
+    return lines[-1]["epoch"] if lines else 0
 
 
 def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device: torch.device,
@@ -135,8 +138,9 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
     environment.json says where the run began and, for each time it was resumed, went on.
 
     Raises:
-        ValueError: another run of that name has begun since `refuse_to_replace`, or another
-            process trains it now, or scores what is to be replaced.
+        ValueError: another run of that name has begun since `refuse_to_replace`, another process
+            trains it now or scores what is to be replaced, or environment.json of a resumed one
+            is damaged.
     """
     _remove_leftovers(folder)
     if not resumed:
@@ -150,13 +154,26 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
     for left in folder.iterdir():  # by a kill while it was written
         if UNFINISHED_MODEL.fullmatch(left.name):
             left.unlink()
-    write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
     here = environment(device)
     if resumed:
-        first = read_json(folder / "environment.json")
-        here = first | {"resumed": [*first.get("resumed", []), here]}
+        first = read_object(folder / "environment.json")
+        here = first | {"resumed": [*resumptions(first, folder), here]}
+    write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
     write_json(folder / "environment.json", here)
     _log_to_file(folder / f"{folder.stem}.log")
+
+
+def resumptions(about: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """What environment.json says of the times that a run was resumed.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    found = about.get("resumed", [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"{folder / 'environment.json'}: is damaged (resumed is no list of "
+                         f"objects); take \"resumed\" out of it.")
+    return found
 
 
 def _remove(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from configs import TrainingConfig, experiment_dir, read_config
 from configs.files import read_json
+from configs.json_files import read_object
 from reports import read_per_case
 from reports.scores import are_of_one_evaluation
 
@@ -94,13 +95,18 @@ def is_scored(folder: Path, group: str) -> bool:
     files = [folder / name for name in ("per_case.csv", "summary.json", "best.model")]
     if not all(path.is_file() for path in files):
         return False
-    summary = read_json(files[1])
+    summary = read_object(files[1])
     if (summary.get("group"), summary.get("saved_model"),
             summary.get("space", "resampled")) != (group, "best", "resampled"):
         return False
     if not _is_of(summary, folder):
         return False
-    wanted = set(read_json(folder / "splits.json")[read_config(folder).fold - 1][GROUPS[group]])
+    fold = read_config(folder).fold
+    try:
+        wanted = set(read_json(folder / "splits.json")[fold - 1][GROUPS[group]])
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{folder / 'splits.json'}: is damaged (no {group} cases of fold "
+                         f"{fold}).") from error
     rows = read_per_case(files[0])
     return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
 

@@ -11,6 +11,7 @@ from networks import SideOutputs
 
 from .distributed import Processes
 from .fast import in_channels_last
+from .finite import DIVERGED, TAKE_ANOTHER, naming
 from .inference import SlidingWindow, rolling_logits, whole_logits
 from .mean_teacher import MeanTeacher
 from .random_states import random_states
@@ -64,6 +65,7 @@ class SegmentationManager(Trainer):
         self._compile = compile
         self.seed = seed
         self._share: float | None = None
+        self._case_id = ""  # of the batch
         self._case_losses: list[torch.Tensor] = []
         self.roi_size = tuple(roi_size)
         self.overlap = overlap
@@ -84,6 +86,7 @@ class SegmentationManager(Trainer):
         "share", on the CPU, is what each crop is of all those of the step.
         """
         self._share = float(data["share"].sum()) if "share" in data else None
+        self._case_id = ", ".join(dict.fromkeys(data.get("case_id", ()))) or "a volume"
         image, *target = (data[key].to(self._device, non_blocking=True)
                           for key in ("image", "label", "dist_map") if key in data)
         if self.channels_last:
@@ -119,10 +122,15 @@ class SegmentationManager(Trainer):
         return self.compiled_losses(outputs, target)
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
-        """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit."""
+        """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit.
+
+        Raises:
+            LogitsError: logits are not finite.
+        """
         if self.is_asked_to_stop():
             raise KeyboardInterrupt
-        with self.autocast():
+        of_weights = TAKE_ANOTHER if self._last_epoch is None else DIVERGED
+        with self.autocast(), naming(self._case_id, self.raw_model, of_weights):
             logits = self.logits(x_test)
         if self.loss_fn is not None:
             self._case_losses.append(self.loss_fn(logits, y_test).detach())

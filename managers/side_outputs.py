@@ -13,7 +13,8 @@ from losses.dsd import branch_kl, named_outputs
 from metrics.overlap import class_overlaps, dice_from_counts
 from networks import SideOutputs
 
-from .inference import rolling_logits
+from .finite import naming
+from .inference import SlidingWindow, rolling_logits
 from .segmentation import SegmentationManager
 
 Row = dict[str, Any]
@@ -83,21 +84,33 @@ def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str,
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         label_map = volume["label"][0].to(device, torch.long)
-        sums = {name: OutputSums(label_map.new_zeros((network.num_classes,) * 2))
-                for name in teachers}
-        for row, slab in rolling_logits(volume["image"].to(device), window):
-            logits = dict(zip(teachers, slab.split(network.num_classes), strict=True))
-            for name, teacher in teachers.items():
-                sums[name].add(logits[name], label_map[row:row + slab.shape[1]])
-                if teacher != name:
-                    pair = [logits[name][None], logits[teacher][None]]
-                    kl = branch_kl(pair, temperature, include_background)
-                    sums[name].kl += kl.item() * slab[0].numel()
+        with naming(volume["case_id"], network):
+            sums = _sums_of(volume["image"].to(device), label_map, window, teachers, temperature,
+                            include_background)
         for name, teacher in teachers.items():
             role = "output" if name == "out" else "teacher" if name == teacher else "student"
             scores = sums[name].scores() | ({} if role == "student" else {"kl": math.nan})
             rows.append({"case_id": volume["case_id"], "output": name, "role": role} | scores)
     return rows
+
+
+def _sums_of(image: torch.Tensor, label_map: torch.Tensor, window: SlidingWindow,
+             teachers: dict[str, str], temperature: float,
+             include_background: bool) -> dict[str, OutputSums]:
+    """The sums of every output over one volume, image (C, H, W, D) and label_map (H, W, D)."""
+    sums: dict[str, OutputSums] = {}
+    for row, slab in rolling_logits(image, window):
+        num_classes = len(slab) // len(teachers)
+        if not sums:
+            sums = {name: OutputSums(label_map.new_zeros((num_classes,) * 2)) for name in teachers}
+        logits = dict(zip(teachers, slab.split(num_classes), strict=True))
+        for name, teacher in teachers.items():
+            sums[name].add(logits[name], label_map[row:row + slab.shape[1]])
+            if teacher != name:
+                pair = [logits[name][None], logits[teacher][None]]
+                kl = branch_kl(pair, temperature, include_background)
+                sums[name].kl += kl.item() * slab[0].numel()
+    return sums
 
 
 def teachers_of(network: SideOutputs) -> dict[str, str]:

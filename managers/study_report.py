@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from configs import experiment_dir
-from configs.files import read_json, write_json, write_text
+from configs.files import write_json, write_text
+from configs.json_files import read_lines, read_object
 from configs.study_plan import PlannedRun, StudyConfig
 from metrics import compare, paired_values
 from reports import (
@@ -23,6 +24,7 @@ from reports.study_page import COMPLETE, MISSING, PARTIAL, UNSCORED, study_page
 from reports.study_picture import gains_picture
 
 from .folds import COMPARISON_ENDINGS
+from .run_folders import resumptions
 from .run_states import ABSENT, FINISHED
 from .studies import Progress, gather
 
@@ -111,20 +113,19 @@ def _run_line(run: PlannedRun, progress: Progress) -> Row:
             "method": run.method, "fold": run.fold, "seed": run.seed, "state": state,
             "epochs_done": progress.epochs, "epochs": run.settings.epochs,
             "minutes": _minutes(experiment_dir(run.settings.experiment) / "timing.jsonl"),
-            "command": ["python", *environment["command"]] if environment else None}
+            "command": ["python", *environment.get("command", [])] if environment else None}
 
 
 def _minutes(path: Path) -> float | None:
     """The time of a run's epochs, without what comes before and after them."""
     if not path.is_file():
         return None
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line)["seconds"] for line in lines) / 60
+    return sum(line["seconds"] for line in read_lines(path, "seconds")) / 60
 
 
 def _environment(run: PlannedRun) -> Row | None:
     path = experiment_dir(run.settings.experiment) / "environment.json"
-    return read_json(path) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 ABOUT = ("python", "packages", "platform", "device", "device_name", "cuda", "threads", "cpus",
@@ -136,7 +137,8 @@ def _environments(config: StudyConfig) -> list[Row]:
     found: dict[str, set[str]] = {}
     for run in config.runs:
         first = _environment(run)
-        for one in [first, *first.get("resumed", [])] if first else []:
+        folder = experiment_dir(run.settings.experiment)
+        for one in [first, *resumptions(first, folder)] if first else []:
             about = json.dumps({name: one.get(name) for name in ABOUT}, sort_keys=True)
             found.setdefault(about, set()).add(run.name)
     return [{"runs": len(names)} | json.loads(about) for about, names in found.items()]

@@ -13,11 +13,12 @@ from torchmanager.callbacks import Callback
 from torchmanager_core.errors import StopTraining
 
 from configs.cli import StatedError, TrainingInterruptedError
+from configs.faults import without_traceback
 from configs.signals import Request, deferred
 
 from .devices import keep_freed_memory
 from .distributed import LOST, Processes, StopVote, has_lost_another
-from .finite import LossWatch
+from .finite import Failure, LossWatch
 from .precision import autocast, gradient_scaler, guard_short_axes
 
 # It logs each error that it raises: without a handler, once more on standard error.
@@ -41,15 +42,15 @@ class Trainer(Manager):
     Attributes:
         first_step: of the present epoch, 0 unless it goes on where it was broken off.
         save_position: called with `position` where a signal ends a run; None for nothing.
-        save_failure: called with epoch, step and terms of a loss that is not finite; gives words
-            for its message. See finite.FailureFile.
+        save_failure: called with epoch, step and terms of a loss that is not finite. See
+            finite.FailureFile.write.
     """
 
     _device = torch.device("cpu")
     current_batch = 0  # torchmanager sets it with the first step only
     first_step = steps_done = 0
     save_position: Callable[[dict[str, Any]], None] | None = None
-    save_failure: Callable[[int, int, dict[str, float]], str] | None = None
+    save_failure: Callable[[int, int, dict[str, float]], Failure] | None = None
     watch_every = 50  # steps between looks at a GPU's losses
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None,
@@ -147,12 +148,16 @@ class Trainer(Manager):
         if not is_first:  # what this process found, if anything, came of the other's
             self.processes.wait()  # until that one has left with its message
         step, terms = found
-        where = f" in step {step + 1}"
+        where, culprits = "", ""
         if self.save_failure is not None:
-            where += self.save_failure(self.current_epoch, step, terms)
+            where, culprits = self.save_failure(self.current_epoch, step, terms)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-        raise FloatingPointError(f"training is not finite any more ({shown}){where}. last.model "
-                                 f"has the last good epoch, if there is one. Try a smaller --lr.")
+        what, remedy = "training is not finite any more", "Try a smaller --lr."
+        if culprits:
+            what = f"the batch is not finite: {culprits}"
+            remedy = "Correct these files, or leave them out."
+        raise FloatingPointError(f"{what} ({shown}) in step {step + 1}{where}. last.model has the "
+                                 f"last good epoch, if there is one. {remedy}")
 
     def autocast(self) -> AbstractContextManager:
         """What the network's forward pass runs in; nothing without mixed precision."""
@@ -275,7 +280,8 @@ class _Steps(Callback):
 def _root(error: BaseException) -> str:
     """The innermost cause: torchmanager wraps errors in its own."""
     error = _innermost(error)
-    return f"{type(error).__name__}: {error}"
+    text = without_traceback(str(error))
+    return text if text != str(error) else f"{type(error).__name__}: {text}"
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -18,9 +18,18 @@ from metrics.statistics import sample_deviation
 from .canvas import PALETTE, new_figure, save_png, write_at
 from .tables import plain_text, summary_table
 
+
+def _whole(text: str) -> int:
+    """A whole number, 1.0 too, as spreadsheets write 1."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{text!r} is no whole number")
+    return int(number)
+
+
 _INK, _FAINT = "#202428", "#70767C"
 _LONGEST = 40  # characters of a name in a picture
-_NUMBERS = {"fold": int, "class": int, **dict.fromkeys((*METRICS_MM, *METRICS_VOXELS), float)}
+_NUMBERS = {"fold": _whole, "class": _whole, **dict.fromkeys((*METRICS_MM, *METRICS_VOXELS), float)}
 
 Row = dict[str, Any]
 

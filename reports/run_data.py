@@ -1,6 +1,5 @@
 """What report.html says of runs, read from their folders as plain values."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from configs import experiment_dir
 from configs.cross_validation import cross_validation_dir
 from configs.files import read_json
+from configs.json_files import read_lines, read_object
 from metrics import bootstrap_interval, compare, shared_metrics
 from metrics.repeats import Rows, compare_runs, judge
 
@@ -45,7 +45,7 @@ def read_experiment(name: str) -> dict[str, Any]:
     if not (folder / "summary.json").is_file():
         raise ValueError(f"{folder}: its evaluation was stopped before its end; run again: "
                          f"python eval.py --experiment {folder}")
-    summary = _read_object(folder / "summary.json")
+    summary = read_object(folder / "summary.json")
     if not are_of_one_evaluation(folder, summary):
         raise ValueError(f"{folder}: per_case.csv is not that of summary.json; run again: "
                          f"python eval.py --experiment {folder}")
@@ -77,25 +77,9 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
-    path = folder / "metrics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        history = [json.loads(line) for line in lines]
-        if not all(isinstance(line, dict) and isinstance(line.get("epoch"), int)
-                   for line in history):
-            raise ValueError("a line is no epoch")
-    except ValueError as error:
-        raise ValueError(f"{path}: is damaged ({error}).") from error
-    return {"settings": _read_object(folder / "config.json"),
-            "environment": _read_object(folder / "environment.json"), "history": history}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: is damaged (no JSON object); restore it, or evaluate or "
-                         f"train the run again.")
-    return found
+    return {"settings": read_object(folder / "config.json"),
+            "environment": read_object(folder / "environment.json"),
+            "history": read_lines(folder / "metrics.jsonl", "epoch")}
 
 
 def _trained_on(folder: Path, scored: set[str]) -> dict[str, int]:
@@ -103,7 +87,7 @@ def _trained_on(folder: Path, scored: set[str]) -> dict[str, int]:
     path = folder / "splits.json"
     if not path.is_file():
         return {}
-    fold = _read_object(folder / "config.json").get("fold") or 1
+    fold = read_object(folder / "config.json").get("fold") or 1
     try:
         number = len(scored & set(read_json(path)[fold - 1]["train"]))
     except (KeyError, IndexError, TypeError) as error:
@@ -116,7 +100,7 @@ def _read_cross_validation(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder}: has no scores of all its folds yet; run cross_validate.py for "
                          f"it again.")
     about = folder / "cv.json"
-    if about.is_file() and not _read_object(about).get("complete", True):
+    if about.is_file() and not read_object(about).get("complete", True):
         raise ValueError(f"{folder}: is not finished; run cross_validate.py for it again.")
     rows = _read_rows(folder / "per_case.csv")
     runs, views = {}, []

@@ -43,6 +43,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
                           help="processes at a time (default: one per core)")
         step.add_argument("--overwrite", action="store_true",
                           help="make again what is there, also what was made with other settings")
+        step.add_argument("--hu_offset", type=int, default=0, metavar="HU",
+                          help="added to the values first; -1024 for CT that is stored from 0 on "
+                               "(default 0)")
         if name in ("respace", "all"):
             step.add_argument("--spacing", type=float, default=1.0, metavar="MM",
                               help="edge of the isotropic voxels (default 1.0)")
@@ -68,14 +71,14 @@ def main() -> None:
     args = parse()
     # Only now, so that --help and a mistyped flag answer at once.
     from data.parallel import num_cores
-    from data.preparation import FAILURES, LIST, TOO_SHORT, prepare
+    from data.preparation import AIRLESS, FAILURES, LIST, TOO_SHORT, prepare
     from data.tiles import MIN_DEPTH
 
     options = {"spacing_mm": args.spacing, "rescale": args.rescale and tuple(args.rescale)} \
         if "spacing" in args else {}
     result = prepare(args.step, args.input, args.output,
                      num_cores() if args.workers is None else args.workers,
-                     overwrite=args.overwrite,
+                     hu_offset=args.hu_offset, overwrite=args.overwrite,
                      keep_intermediate=getattr(args, "keep_intermediate", False), **options)
 
     output = Path(args.output)
@@ -92,8 +95,10 @@ def main() -> None:
               f"treated as straight; dcm2niix corrects a tilt: "
               f"{', '.join(result.sheared[:NUM_NAMED])}{more}")
     if result.airless:
-        print(f"warning: {len(result.airless)} volume(s) without air, {result.airless[0]} first: "
-              f"are the values HU? For MR and others use --rescale, such as --rescale 0.5 99.5")
+        tell(f"warning: {len(result.airless)} volume(s) without air, as if their HU offset were "
+             f"missing", result.airless, output / AIRLESS)
+        print("  CT that is stored from 0 on is made again with --overwrite --hu_offset -1024, MR "
+              "and others with --overwrite --rescale 0.5 99.5")
     if result.too_short:
         tell(f"{len(result.too_short)} volume(s) too short for a tile (under {MIN_DEPTH} slices "
              f"when re-spaced)",

@@ -154,6 +154,7 @@ def test_what_is_stopped_goes_on_where_it_was(tmp_path, run_script, kill):
     data.mkdir()
     for n in range(60):  # of one tile each
         volume = np.full((120, 120, 16), 10 * n - 1000, np.int16)
+        volume[:60] += 1000
         nibabel.save(nibabel.Nifti1Image(volume, np.diag([1.5, 1.5, 1.5, 1])), data / f"{n}.nii")
     tiles = tmp_path / "out" / "DL_patches_v2"
     arguments = [str(ROOT / SCRIPT), "all", str(data), str(tmp_path / "out"), "--workers", "2"]

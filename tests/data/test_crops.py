@@ -1,6 +1,8 @@
 """Crops: padding, centres, and augmentation that moves image and label as one."""
 
 import dataclasses
+import math
+import warnings
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data.meta_obj import get_track_meta, set_track_meta
 
-from data import DATASETS, augmentation
-from data.transforms import plain_tensors, prepare_crops
+from data import DATASETS, augmentation, transforms
+from data.transforms import has_foreground, plain_tensors, prepare_crops
 
 CT, HIPPOCAMPUS = DATASETS["mmwhs-ct"], DATASETS["hippocampus"]
 SHAPE = (12, 11, 10)
@@ -81,11 +83,33 @@ def test_crop_centres_are_the_voxels_of_the_label():
     assert len(prepare_crops(volume, CT, (2, 2, 2))["background_indices"]) == 1
 
 
-def test_a_volume_without_foreground_is_an_error_that_names_the_case():
-    volume = numbered_volume() | {"label": torch.zeros(1, *SHAPE, dtype=torch.uint8),
-                                  "case_id": "ct_train_1007"}
-    with pytest.raises(ValueError, match="ct_train_1007.*no foreground"):
-        prepare_crops(volume, CT, (8, 8, 8))
+def empty_volume():
+    return numbered_volume() | {"label": torch.zeros(1, *SHAPE, dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize("dataset", [CT, HIPPOCAMPUS])
+def test_a_volume_without_foreground_is_cropped_at_random(dataset):
+    prepared = prepare_crops(empty_volume(), dataset, (4, 4, 4))
+    assert not has_foreground(prepared)
+    assert len(prepared["foreground_indices"]) == math.prod(SHAPE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        crops = [crop for seed in range(40)
+                 for crop in crops_of(dataset, empty_volume(), (4, 4, 4), seed)]
+    assert not any(crop["label"].any() for crop in crops)
+    places = {float(crop["image"].min()) for crop in crops}
+    assert len(places) > 30
+
+
+def test_the_centres_of_a_large_volume_without_foreground_are_thinned(monkeypatch):
+    monkeypatch.setattr(transforms, "MAX_CENTRES", 10)
+    centres = prepare_crops(empty_volume(), CT, (4, 4, 4))["foreground_indices"]
+    assert len(set(centres)) == 10
+    assert (centres[0], centres[-1]) == (0, math.prod(SHAPE) - 1)
+
+
+def test_foreground_is_known_where_it_is():
+    assert has_foreground(prepare_crops(numbered_volume(), CT, (4, 4, 4)))
 
 
 @pytest.mark.parametrize(("dataset", "number"), [(CT, 2), (HIPPOCAMPUS, 8)])

@@ -40,6 +40,14 @@ def deeplesion(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize(("ids", "known"), [
+    ("1,2,3", True), ("1.0,2.0,3.0", True), (" 1 ,2.00,3", True), ("1.5,2,3", False),
+    ("nan,2,3", False), ("inf,2,3", False), (",2,3", False), ("x,2,3", False)])
+def test_ids_are_read_as_spreadsheets_write_them(ids, known, tmp_path):
+    (tmp_path / "DL_info.csv").write_text(f'{HEADER}\na.png,{ids},11,"0.7, 0.8, 5","512, 512"\n')
+    assert (KEY in read_spacings(tmp_path / "DL_info.csv")) == known
+
+
 @given(st.sets(st.integers(0, 60)))
 def test_runs_hold_every_number_once_and_have_no_gap(numbers):
     runs = consecutive_runs(numbers)

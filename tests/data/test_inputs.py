@@ -110,10 +110,11 @@ def test_a_missing_label_is_a_problem(touch):
 def test_all_problems_are_told_at_once(save, tmp_path):
     shear = np.diag([0.8, 0.8, 2.0, 1.0])
     shear[1, 2] = 0.5
-    save(tmp_path / "good.nii.gz", np.zeros((9, 9, 9), np.int16), np.diag([0.8, 0.8, 2.0, 1.0]))
+    image = np.arange(-364, 365, dtype=np.int16).reshape(9, 9, 9)
+    save(tmp_path / "good.nii.gz", image, np.diag([0.8, 0.8, 2.0, 1.0]))
     save(tmp_path / "nan.nii.gz", np.full((9, 9, 9), np.nan, np.float32))
     save(tmp_path / "channels.nii.gz", np.zeros((9, 9, 9, 2), np.int16))
-    save(tmp_path / "tilted.nii.gz", np.zeros((9, 9, 9), np.int16), shear)
+    save(tmp_path / "tilted.nii.gz", image, shear)
     (tmp_path / "broken.nii.gz").write_bytes(b"no gzip")
     cases, problems = find_inputs([tmp_path, tmp_path / "absent.nii"])
     with pytest.raises(DataError) as raised:
@@ -128,7 +129,7 @@ def test_all_problems_are_told_at_once(save, tmp_path):
 def test_shear_matters_only_where_volumes_are_resampled(save, tmp_path):
     shear = np.eye(4)
     shear[1, 2] = 0.5
-    save(tmp_path / "a.nii", np.ones((9, 9, 9), np.int16), shear)
+    save(tmp_path / "a.nii", np.arange(729, dtype=np.int16).reshape(9, 9, 9), shear)
     cases, _ = find_inputs([Path(tmp_path)])
     with pytest.warns(UserWarning, match="a.nii: the axes of its affine are sheared, by up to 4 v"):
         verify_inputs(cases, DATASETS["hippocampus"])

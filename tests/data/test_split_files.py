@@ -1,6 +1,7 @@
 """Folds from a file of nnU-Net's splits_final.json structure."""
 
 import json
+import warnings
 
 import pytest
 from hypothesis import given, settings
@@ -18,9 +19,9 @@ def written(path, content):
 
 
 def test_folds_are_read_in_the_file_s_order(tmp_path):
-    path = written(tmp_path / "splits.json", [{"train": ["c", "a"], "val": ["b"]},
+    path = written(tmp_path / "splits.json", [{"train": ["c", "a", "d"], "val": ["b"]},
                                               {"train": ["b"], "val": ["a"], "test": ["d", "c"]}])
-    assert read_splits(path, KNOWN) == [Split(("c", "a"), ("b",)),
+    assert read_splits(path, KNOWN) == [Split(("c", "a", "d"), ("b",)),
                                         Split(("b",), ("a",), ("d", "c"))]
 
 
@@ -116,3 +117,21 @@ def test_any_file_of_folds_is_taken_whole_or_refused(tmp_path_factory, folds):
             every = [*split.training, *split.validation, *split.testing]
             assert split.training and split.validation and set(every) <= set("abcd")
             assert len(every) == len(set(every))
+
+
+def test_cases_that_are_in_no_group_are_counted_by_fold(tmp_path):
+    path = written(tmp_path / "splits.json", [
+        {"train": ["a"], "val": ["b"]}, {"train": ["b", "c"], "val": ["a"], "test": ["d"]},
+        {"train": ["b"], "val": ["a"]}])
+    with pytest.warns(UserWarning, match="leaves cases out") as told:
+        read_splits(path, [*KNOWN, "e", "f"])
+    assert str(told[0].message).splitlines()[1:] == [
+        "  fold 1, 3: 4 of 6 cases are in no group and not used: c, d, e, ...",
+        "  fold 2: 2 of 6 cases are in no group and not used: e, f"]
+
+
+def test_a_split_of_all_cases_is_no_reason_to_warn(tmp_path):
+    path = written(tmp_path / "splits.json", [{"train": ["a", "c"], "val": ["b"], "test": ["d"]}])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_splits(path, KNOWN)

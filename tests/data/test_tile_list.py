@@ -180,7 +180,7 @@ def test_values_that_were_not_clipped_are_warned_of_once(tmp_path, save, value):
     assert str(value) in str(caught[0].message)
 
 
-def test_nan_is_warned_of_and_clipped_values_are_not(tmp_path, save):
+def test_nan_is_refused_and_clipped_values_are_neither_that_nor_warned_of(tmp_path, save):
     array = voxels(dtype=np.float32)
     array[0, 0, :2] = -1024, 1024
     save(tmp_path / "a.nii", array)
@@ -189,7 +189,7 @@ def test_nan_is_warned_of_and_clipped_values_are_not(tmp_path, save):
         read_tile_list(tmp_path, listed(tmp_path, "a.nii"))
     array[1, 1, 1] = np.nan
     save(tmp_path / "a.nii", array)
-    with pytest.warns(UserWarning, match="a.nii holds values from nan to nan"):
+    with pytest.raises(ValueError, match="a.nii: 1 voxels are NaN or infinite; make the tile"):
         read_tile_list(tmp_path, listed(tmp_path, "a.nii"))
 
 

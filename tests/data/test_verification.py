@@ -9,7 +9,7 @@ import pytest
 
 from data import DATASETS, DataError, verify_cases
 from data.cases import Problem
-from data.verification import case_problems, grid_shift_mm
+from data.verification import case_findings, case_problems, grid_shift_mm
 
 CT = DATASETS["mmwhs-ct"]
 SHAPE = (10, 9, 8)
@@ -146,9 +146,12 @@ def test_every_problem_of_every_case_is_in_one_message(write_case, problems_of):
         verify_cases(cases, CT)
 
 
-def test_a_label_without_foreground_is_a_problem(write_case, only_problem):
-    only_problem(write_case(image_array(), np.zeros((10, 9, 8), np.int16)), "labels",
-                 "no foreground", "leave it out")
+@pytest.mark.parametrize("value", [0, 421])
+def test_a_label_without_foreground_is_a_warning(value, write_case):
+    findings = case_findings(write_case(image_array(), np.full(SHAPE, value, np.int16)), CT)
+    assert findings.errors == []
+    (line,) = map(str, findings.warnings)
+    assert "labels" in line and "has no foreground voxel" in line and "random" in line
 
 
 def test_problems_found_before_are_told_in_the_same_message(write_case):

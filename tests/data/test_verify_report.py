@@ -37,8 +37,8 @@ def test_a_case_in_order_has_no_finding(write_case):
     assert found_in(write_case(image(), label()), SHAPE) == [[], []]
 
 
-def test_a_constant_image_is_a_warning(write_case):
-    assert found_in(write_case(np.full(SHAPE, 7, np.int16), label())) == [[], ["every voxel is 7"]]
+def test_a_constant_image_is_an_error(write_case):
+    assert found_in(write_case(np.full(SHAPE, 7, np.int16), label())) == [["every voxel is 7"], []]
 
 
 def test_labels_stored_as_floats_are_a_warning_unless_they_are_wrong(write_case):

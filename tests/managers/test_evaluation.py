@@ -132,7 +132,7 @@ def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
 def test_a_case_without_a_way_back_is_named(manager, tmp_path):
     sheared = np.diag([1.0, 1.0, 1.0, 1.0])
     sheared[0, 1] = 0.4
-    cases = native_case(tmp_path, np.ones((9, 9, 9), np.uint8), sheared)
+    cases = native_case(tmp_path, np.arange(729).reshape(9, 9, 9).astype(np.uint8) % 3, sheared)
     dataset = dataclasses.replace(DATASETS["hippocampus"], spacing_mm=(2.0, 2.0, 2.0))
     with pytest.raises(ValueError, match="one: the axes of its affine are sheared"):
         score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,

@@ -54,9 +54,11 @@ def test_step_terms_and_cases_are_named_and_the_file_gives_the_same_loss(
     loader = DataLoader(data, batch_size=1, sampler=Order(data))
     manager, settings = manager_of(tiny_network()), config()
     callbacks = training_callbacks(tmp_path, settings, manager, loader, [])
-    with pytest.raises(TrainingError, match=r"epoch 1, step 3: .*not finite any more \(loss nan, "
-                                            r"dice_ce_out nan.* in step 3 on cases case2; "):
+    with pytest.raises(TrainingError, match=r"epoch 1, step 3: .*the batch is not finite: image of "
+                                            r"case2 \(loss nan, dice_ce_out nan.* in step 3 on "
+                                            r"cases case2; .*Correct these files") as stopped:
         manager.fit(loader, 3, callbacks_list=callbacks, device=CPU)
+    assert "--lr" not in str(stopped.value)
     saved = torch.load(tmp_path / "not_finite.model", weights_only=True)
     assert (saved["epoch"], saved["step"], saved["case_ids"]) == (1, 3, ["case2"])
     assert json.loads(json.dumps(saved["config"])) == settings.to_dict()
@@ -73,6 +75,6 @@ def test_on_a_gpu_the_file_has_the_batch_of_the_step_not_of_the_look(tiny_networ
     data = Crops(batches(1)[0])
     loader = DataLoader(data, batch_size=1, sampler=Order(data))
     write = FailureFile(tmp_path, manager_of(tiny_network()), loader, {}).write
-    assert "case2" in write(epoch=4, step=2, terms={"loss": torch.nan})
+    assert "case2" in write(epoch=4, step=2, terms={"loss": torch.nan}).where
     saved = torch.load(tmp_path / "not_finite.model", weights_only=True)
     assert torch.equal(saved["batch"]["image"][0], data[2]["image"]) and saved["epoch"] == 5

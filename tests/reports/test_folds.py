@@ -53,7 +53,15 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     assert list(back[0]) == list(ROWS[0])
 
 
-@pytest.mark.parametrize("text", ["", "case_id,dice\n", "a,b\n1,2\n",
+def test_numbers_that_a_spreadsheet_has_written_are_read(tmp_path):
+    (tmp_path / "rows.csv").write_text("case_id,fold,class,class_name,dice,empty\n"
+                                       "a,2.0,1.0,left,0.5,\n")
+    (row,) = read_per_case(tmp_path / "rows.csv")
+    assert (row["fold"], row["class"]) == (2, 1) and type(row["class"]) is int
+
+
+@pytest.mark.parametrize("text", ["", "case_id,class,class_name,dice,empty\na,1.5,left,1,\n",
+                                  "case_id,dice\n", "a,b\n1,2\n",
                                   "case_id,class,class_name,dice,empty\na,1,left,high,\n"])
 def test_a_damaged_table_is_named(tmp_path, text):
     path = tmp_path / "rows.csv"

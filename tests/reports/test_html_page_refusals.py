@@ -80,7 +80,8 @@ def test_a_line_that_is_cut_is_refused(run):
 
 
 @pytest.mark.parametrize(("name", "text", "says"), [
-    ("metrics.jsonl", "null\n", "a line is no epoch"), ("metrics.jsonl", "{", "is damaged"),
+    ("metrics.jsonl", "null\n", "line 1 is damaged .*epoch"), ("metrics.jsonl", "{", "is damaged"),
+    ("metrics.jsonl", '{"epoch": "1"}\n', "line 1"), ("environment.json", "[1]", "no JSON object"),
     ("summary.json", "[]", "no JSON object"), ("config.json", "3", "no JSON object"),
     ("splits.json", '[{"val": []}]', "no training cases of fold 1")])
 def test_a_damaged_file_of_the_run_is_named(run, name, text, says):
