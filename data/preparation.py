@@ -9,7 +9,7 @@ OUTPUT/preparation.json                 what each folder was made of, and how
 """
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from configs.cli import StatedError
 from configs.files import read_json, write_json, write_text
-from configs.locks import claim
+from configs.locks import held
 
 from .ct_volumes import find_nifti
 from .deeplesion import IMAGES_DIR, INFO_FILE, SliceRun, find_runs
@@ -103,8 +103,10 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
         settings |= {"spacing_mm": spacing_mm, "rescale": rescale and list(rescale)}
     _check_record(output_dir, folders, settings, overwrite)  # before anything is written there
     output_dir.mkdir(parents=True, exist_ok=True)
-    claim(output_dir / ".lock", f"OUTPUT {output_dir}: another preprocess_deeplesion.py writes "
-                                f"there now. Wait for it or stop it, or give another folder.")
+    lock = ExitStack()
+    lock.enter_context(held(
+        output_dir / ".lock", f"OUTPUT {output_dir}: another preprocess_deeplesion.py writes there "
+                              f"now. Wait for it or stop it, or give another folder."))
     record = _check_record(output_dir, folders, settings, overwrite)
     write_json(output_dir / RECORD, record | dict.fromkeys(folders, settings))
 
@@ -119,6 +121,7 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
                                   f"run the same command again: what is done is kept.")
             result.add(outcome)
     _write_lists(output_dir, result)
+    lock.close()
     return result
 
 
