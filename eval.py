@@ -6,6 +6,8 @@ The network, its weights, the data folder and the split come from the run folder
 the run was trained on cannot be scored by mistake.
 """
 
+from contextlib import ExitStack
+
 from configs import evaluation_config
 from configs.cli import exit_with, log_to_console
 
@@ -35,12 +37,13 @@ def main() -> None:
         retract_scores,
         score_native,
     )
-    from managers.locks import claim_scores
+    from managers.locks import scores_held
     from managers.runs import load_network, predicting
     from reports import write_report
 
     log = log_to_console()
     processes, device = join_processes(config.device)
+    held = ExitStack()  # of the lock of the scores
     with processes.main_first():
         folder, run, split = read_run(config.experiment)
         dataset, cases = cases_to_score(config, run, split)
@@ -48,7 +51,7 @@ def main() -> None:
         manager = predicting(network, run, processes)
         predictions_dir = folder / "predictions" if config.save_predictions else None
         if processes.is_main:
-            claim_scores(folder)
+            held.enter_context(scores_held(folder))
             if predictions_dir is not None:
                 retract_predictions(folder, cases)
 
@@ -82,6 +85,7 @@ def main() -> None:
     report = write_report([str(folder)])
     for path in [folder / "per_case.csv", folder / "summary.json", *pictures, report]:
         log.info(str(path))
+    held.close()
 
 
 if __name__ == "__main__":

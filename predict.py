@@ -53,6 +53,7 @@ def main() -> None:
                                              "saved_model": config.saved_model})
         log.info(f"\nagainst {config.labels}, in native space:\n{scores.table}\n")
         log.info(f"{output.folder / 'per_case.csv'}\n{output.folder / 'summary.json'}")
+    output.close()
 
 
 if __name__ == "__main__":

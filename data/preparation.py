@@ -19,7 +19,7 @@ import numpy as np
 
 from configs.cli import StatedError
 from configs.files import read_json, write_json, write_text
-from configs.locks import claim
+from configs.locks import held
 from configs.nifti_names import is_nifti_name
 
 from .cases import Problem
@@ -118,27 +118,29 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
         settings |= {"hu_offset": hu_offset}
     _check_record(output_dir, folders, settings, overwrite)  # before anything is written there
     output_dir.mkdir(parents=True, exist_ok=True)
-    claim(output_dir / ".lock", f"OUTPUT {output_dir}: another preprocess_deeplesion.py writes "
-                                f"there now. Wait for it or stop it, or give another folder.")
-    record = _check_record(output_dir, folders, settings, overwrite)
-    write_json(output_dir / RECORD, record | dict.fromkeys(folders, settings))
+    taken = (f"OUTPUT {output_dir}: another preprocess_deeplesion.py writes there now. Wait for it "
+             f"or stop it, or give another folder.")
+    with held(output_dir / ".lock", taken):
+        record = _check_record(output_dir, folders, settings, overwrite)
+        write_json(output_dir / RECORD, record | dict.fromkeys(folders, settings))
 
-    result = Preparation([output_dir / folder for folder in folders], num_labels=num_labels)
-    if _reads_slices(step, source_dir):
-        result.passed_over = passed_over_below(source_dir / IMAGES_DIR, is_slice_name)
-    else:
-        result.passed_over = passed_over_below(source_dir, is_nifti_name)
-    result.failed |= failed
-    jobs = [Job(source, output_dir, folders, step in ("respace", "all"), spacing_mm, rescale,
-                overwrite, hu_offset) for source in sources]
-    with closing(for_each(prepare_volume, jobs, num_workers, step, "volume", progress)) as outcomes:
-        for outcome in outcomes:
-            if outcome.disk_full:
-                raise StatedError(f"{outcome.name}: {outcome.reason}. Make room on the disk and "
-                                  f"run the same command again: what is done is kept.")
-            result.add(outcome)
-    result.airless += _known_as_airless(output_dir, result.there)
-    _write_lists(output_dir, result)
+        result = Preparation([output_dir / folder for folder in folders], num_labels=num_labels)
+        if _reads_slices(step, source_dir):
+            result.passed_over = passed_over_below(source_dir / IMAGES_DIR, is_slice_name)
+        else:
+            result.passed_over = passed_over_below(source_dir, is_nifti_name)
+        result.failed |= failed
+        jobs = [Job(source, output_dir, folders, step in ("respace", "all"), spacing_mm, rescale,
+                    overwrite, hu_offset) for source in sources]
+        done = for_each(prepare_volume, jobs, num_workers, step, "volume", progress)
+        with closing(done) as outcomes:
+            for outcome in outcomes:
+                if outcome.disk_full:
+                    raise StatedError(f"{outcome.name}: {outcome.reason}. Make room on the disk "
+                                      f"and run the same command again: what is done is kept.")
+                result.add(outcome)
+        result.airless += _known_as_airless(output_dir, result.there)
+        _write_lists(output_dir, result)
     return result
 
 

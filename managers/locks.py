@@ -1,11 +1,12 @@
 """Locks of folders and files, which end with the process that holds them, however that ends."""
 
 import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from configs.locks import TAKEN, claim
+from configs.locks import TAKEN, held
 
 
 @contextmanager
@@ -42,8 +43,14 @@ def claim_run(folder: Path) -> None:
     Raises:
         ValueError: another process trains it.
     """
-    claim(folder / ".lock", f"{folder}: another process trains this run now. Wait for it or stop "
-                            f"it, or choose another name.")
+    # Never closed: the end of the process does that, and gives the claim up.
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in TAKEN:
+            raise ValueError(f"{folder}: another process trains this run now. Wait for it or stop "
+                             f"it, or choose another name.") from error
 
 
 def is_claimed(folder: Path) -> bool:
@@ -56,8 +63,8 @@ def is_claimed(folder: Path) -> bool:
     return False
 
 
-def claim_scores(folder: Path, wait: bool = False) -> None:
-    """Keep other processes from writing scores of this run as long as this one lives.
+def scores_held(folder: Path, wait: bool = False) -> AbstractContextManager[None]:
+    """Within, no other process writes scores of this run.
 
     Args:
         wait: for another process to end, rather than to refuse.
@@ -65,18 +72,18 @@ def claim_scores(folder: Path, wait: bool = False) -> None:
     Raises:
         ValueError: another process scores it.
     """
-    claim(folder / ".scores.lock", f"{folder}: another process scores this run now. Wait for it "
-                                   f"or stop it.", wait)
+    return held(folder / ".scores.lock", f"{folder}: another process scores this run now. Wait "
+                                         f"for it or stop it.", wait)
 
 
-def claim_output(folder: Path) -> None:
-    """Keep other calls of predict.py from this folder as long as this process lives.
+def output_held(folder: Path) -> AbstractContextManager[None]:
+    """Within, no other call of predict.py writes to this folder.
 
     Raises:
         ValueError: another one writes there.
     """
-    claim(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait for it "
-                            f"or stop it, or give another folder.")
+    return held(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait "
+                                  f"for it or stop it, or give another folder.")
 
 
 def _got(file: int, mode: int) -> bool:

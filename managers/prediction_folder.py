@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from data.cases import Problem
 from data.native_files import values_of_classes
 
 from .inference import SlidingWindow
-from .locks import claim_output
+from .locks import output_held
 from .members import Member
 from .run_folders import environment
 
@@ -49,6 +50,7 @@ class PredictionFolder:
                                      values_of_classes(dataset.label_values).tolist(),
                                      strict=True)),
             "code": code_digest(), "cases": {}, "environment": environment(window.device)}
+        self.held = ExitStack()                    # of the folder's lock
         self.before: dict[str, Any] | None = None  # prediction.json as `pending` found it
         self.replaces_label_maps = False
         self.digests: dict[str, str] = {}          # of the images, by case id
@@ -153,7 +155,7 @@ class PredictionFolder:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            claim_output(self.folder)
+            self.held.enter_context(output_held(self.folder))
             if self._written() != self.before:
                 raise ValueError(f"--output {self.folder}: another predict.py has written there "
                                  f"since this one began; give the command again.")
@@ -162,6 +164,10 @@ class PredictionFolder:
             write_json(self.folder / "prediction.json", self.record)
         except OSError as error:
             raise self._not_writable(error.strerror) from error
+
+    def close(self) -> None:
+        """Let other calls into the folder."""
+        self.held.close()
 
     def add(self, case: Case, seconds: float) -> None:
         """Note a case that is done, at once, so that an interrupted call can go on."""

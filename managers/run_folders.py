@@ -24,7 +24,7 @@ from configs.json_files import read_lines, read_object
 from configs.pretraining import PretrainingConfig
 
 from .checkpoints import load_checkpoint
-from .locks import claim_run, claim_scores, is_claimed, locked
+from .locks import claim_run, is_claimed, locked, scores_held
 
 PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
 
@@ -147,8 +147,8 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
         refuse_to_replace(folder, config.overwrite or config.resume)
         if folder.exists():
             claim_run(folder)
-            claim_scores(folder)
-        _remove(folder)
+            with scores_held(folder):
+                _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     claim_run(folder)
     for left in folder.iterdir():  # by a kill while it was written
@@ -178,10 +178,9 @@ def resumptions(about: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 def _remove(folder: Path) -> None:
     """Remove a run, out of its place first, so that a kill leaves no part of it there."""
-    if folder.exists():
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-        folder.rename(aside)
-        _remove_all(aside)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    folder.rename(aside)
+    _remove_all(aside)
 
 
 def _remove_all(aside: Path) -> None:

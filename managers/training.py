@@ -19,9 +19,9 @@ from reports import write_report
 from .callbacks import BoundaryWeight, EpochOrder, KLRamp, LearningRate, Progress, Record
 from .checkpoints import SaveCheckpoints, load_checkpoint, weights_sha256
 from .distributed import Processes
-from .evaluation import draw_cases, retract_scores, score, write_scores
+from .evaluation import Scores, draw_cases, retract_scores, score, write_scores
 from .finite import FailureFile
-from .locks import claim_scores
+from .locks import scores_held
 from .schedules import LR_SCHEDULES
 from .segmentation import SegmentationManager
 from .trained_with import preprocessing_of
@@ -101,7 +101,19 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
                    progress=config.show_verbose)
     if not manager.processes.is_main:
         return
-    claim_scores(folder, wait=True)  # eval.py may be at work on an earlier best.model
+    with scores_held(folder, wait=True):  # eval.py may be at work on an earlier best.model
+        pictures = _write_validation(folder, manager, scores, best, volumes, class_names, device)
+    chosen = "; they also chose it" if config.val_every < config.epochs else ""
+    log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation "
+             f"cases{chosen}:\n{scores.table}")
+    log.info("\n".join(["", f"run folder  {folder}", f"report      {write_report([str(folder)])}",
+                        *(f"picture     {p}" for p in pictures)]))
+
+
+def _write_validation(folder: Path, manager: SegmentationManager, scores: Scores,
+                      best: dict[str, Any], volumes: Sequence[dict[str, Any]],
+                      class_names: Sequence[str], device: torch.device) -> list[Path]:
+    """Write pictures and scores of the validation volumes; the pictures' paths."""
     retract_scores(folder, "validation")
     order = list(dict.fromkeys(row["case_id"] for row in scores.rows))  # that of the volumes
     pictures = draw_cases(folder, manager, scores,
@@ -112,8 +124,4 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
                                   "space": "resampled",
                                   "weights_sha256": weights_sha256(best["network"]),
                                   "epoch": best["history"][-1]["epoch"]})
-    chosen = "; they also chose it" if config.val_every < config.epochs else ""
-    log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation "
-             f"cases{chosen}:\n{scores.table}")
-    log.info("\n".join(["", f"run folder  {folder}", f"report      {write_report([str(folder)])}",
-                        *(f"picture     {p}" for p in pictures)]))
+    return pictures

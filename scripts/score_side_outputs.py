@@ -40,7 +40,6 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
     from managers import choose_device, load_manager, read_run, refuse_several_processes
-    from managers.locks import claim_scores
     from managers.side_outputs import score_side_outputs
     from reports import per_case_csv
     from reports.side_outputs import mean_outputs, outputs_picture, outputs_table
@@ -48,7 +47,6 @@ def main() -> None:
     refuse_several_processes()
     device = choose_device(config.device)
     folder, run, split = read_run(config.experiment)
-    claim_scores(folder)
     dataset, cases = cases_to_score(config, run, split)
     manager = load_manager(folder, run, config.saved_model)
     rows = score_side_outputs(manager, stream_volumes(list(cases.values()), dataset), len(cases),

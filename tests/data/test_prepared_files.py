@@ -5,7 +5,7 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from configs.locks import claim
+from configs.locks import held
 from data import read_tile_list
 from data.preparation import prepare
 
@@ -63,16 +63,16 @@ def test_two_at_once_in_one_folder_are_refused(volumes):
     output = volumes.with_name("out")
     output.mkdir()
     context = multiprocessing.get_context("fork")
-    held, end = context.Event(), context.Event()
+    begun, end = context.Event(), context.Event()
 
     def hold():
-        claim(output / ".lock", "")
-        held.set()
-        end.wait(60)
+        with held(output / ".lock", ""):
+            begun.set()
+            end.wait(60)
 
     other = context.Process(target=hold)
     other.start()
-    assert held.wait(60)
+    assert begun.wait(60)
     with pytest.raises(ValueError, match="OUTPUT .*out: another preprocess_deeplesion.py writes"):
         run(volumes)
     assert [path.name for path in output.iterdir()] == [".lock"]

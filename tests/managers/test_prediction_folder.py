@@ -11,7 +11,7 @@ import torch
 
 from data import DATASETS
 from managers import prediction_folder
-from managers.locks import claim_output
+from managers.locks import output_held
 from managers.members import load_members, window_of
 from managers.prediction import cases_to_predict, predict_case
 from managers.prediction_folder import PredictionFolder
@@ -86,9 +86,9 @@ def test_two_at_once_in_one_folder_are_refused(experiment, settings, tmp_path):
     held, end = context.Event(), context.Event()
 
     def hold():
-        claim_output(tmp_path / "out")
-        held.set()
-        end.wait(60)
+        with output_held(tmp_path / "out"):
+            held.set()
+            end.wait(60)
 
     other = context.Process(target=hold)
     other.start()

@@ -10,7 +10,7 @@ import torch
 from data import Split
 from managers import open_run, resume_point
 from managers import run_folders as rooms
-from managers.locks import claim_run, claim_scores
+from managers.locks import claim_run, scores_held
 from managers.run_folders import work_folder
 
 CPU = torch.device("cpu")
@@ -131,9 +131,9 @@ def test_a_run_that_is_scored_elsewhere_is_not_replaced(config):
         with pytest.raises(ValueError, match="run.exp: another process scores this run now"):
             create(config("--overwrite"))
         with pytest.raises(ValueError, match="another process scores this run now"):
-            claim_scores(folder)
+            scores_held(folder).__enter__()
         assert (folder / "splits.json").is_file()
-    in_another_process(lambda: claim_scores(folder), then)
+    in_another_process(scores_held(folder).__enter__, then)
     create(config("--overwrite"))
 
 
