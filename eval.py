@@ -20,6 +20,7 @@ SETTINGS = {
     "paper_metrics": False,           # distances in voxels, as in the papers
     "include_training_cases": False,  # score cases that the run was trained on
     "save_predictions": False,        # label maps to predictions/
+    "trust_network_code": False,      # import the network's code where the run folder names its own
     "show_verbose": True,
 }
 
@@ -43,8 +44,9 @@ def main() -> None:
     processes, device = join_processes(config.device)
     with processes.main_first():
         folder, run, split = read_run(config.experiment)
+        manager = load_manager(folder, run, config.saved_model, processes,
+                               config.trust_network_code)
         dataset, cases = cases_to_score(config, run, split)
-        manager = load_manager(folder, run, config.saved_model, processes)
 
     mine = processes.share(list(cases.values()))
     progress = config.show_verbose and processes.is_main
