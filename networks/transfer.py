@@ -18,8 +18,8 @@ SIDE_HEADS = ("heads.", "hint_heads.")
 PLACES = ("", "network.", "network.encoder.")
 """What a file of a SideOutputs, of a plain network, of its encoder lacks before its names."""
 
-WRAPPERS = ("teacher", "student", "model", "network", "net", "network_weights", "state_dict",
-            "model_state_dict", "backbone", "encoder")
+WRAPPERS = ("teacher", "student", "ema", "model", "network", "net", "network_weights", "weights",
+            "state_dict", "model_state_dict", "backbone", "encoder")
 """Keys and modules that weights are saved under. Below others most of the network must fit."""
 
 PUT_IN_BETWEEN = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
