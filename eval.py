@@ -22,6 +22,7 @@ SETTINGS = {
     "paper_metrics": False,           # distances in voxels, as in the papers
     "include_training_cases": False,  # score cases that the run was trained on
     "save_predictions": False,        # label maps to predictions/
+    "trust_network_code": False,      # import the network's code where the run folder names its own
     "show_verbose": True,
 }
 
@@ -46,9 +47,9 @@ def main() -> None:
     held = ExitStack()  # of the lock of the scores
     with processes.main_first():
         folder, run, split = read_run(config.experiment)
-        dataset, cases = cases_to_score(config, run, split)
-        network, weights = load_network(folder, run, config.saved_model)
+        network, weights = load_network(folder, run, config.saved_model, config.trust_network_code)
         manager = predicting(network, run, processes)
+        dataset, cases = cases_to_score(config, run, split)
         predictions_dir = folder / "predictions" if config.save_predictions else None
         if processes.is_main:
             held.enter_context(scores_held(folder))

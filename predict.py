@@ -23,7 +23,8 @@ def main() -> None:
     log = log_to_console()
     processes, device = join_processes(config.device)
     with processes.main_first():
-        members = load_members(config.experiments, config.saved_model)
+        members = load_members(config.experiments, config.saved_model,
+                               config.trust_network_code)
         dataset = dataset_of(members[0].config)
         window = window_of(members, config, device)
         output = PredictionFolder(config, members, window)

@@ -6,6 +6,8 @@ from typing import Any
 
 MODES = ("validation", "testing", "training")
 SAVED_MODELS = ("best", "last")
+TRUST_HELP = ("import the network's code where the run folder names a network of your own, "
+              "MODULE:FACTORY")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class EvaluationConfig:
     paper_metrics: bool           # the authors' convention: voxels, undefined values left out
     include_training_cases: bool
     save_predictions: bool
+    trust_network_code: bool      # a factory that the run folder names may be imported
     show_verbose: bool
 
 
@@ -55,6 +58,7 @@ def evaluation_parser(settings: dict[str, Any]) -> argparse.ArgumentParser:
             ("save_predictions", "write label maps to predictions/: classes on the RAS, "
                                  "resampled grid, or with --native_space the dataset's label "
                                  "values on the files' own"),
+            ("trust_network_code", TRUST_HELP),
             ("show_verbose", "progress bar")):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction,
                             help=f"{text} {default(name)}")

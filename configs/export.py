@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass
 
-from .evaluation import SAVED_MODELS
+from .evaluation import SAVED_MODELS, TRUST_HELP
 
 FORMATS = ("bundle", "onnx", "safetensors")
 ENDINGS = {"onnx": ".onnx", "safetensors": ".safetensors"}  # of a file; a bundle is a folder
@@ -19,6 +19,7 @@ class ExportConfig:
     saved_model: str
     with_side_heads: bool
     overwrite: bool
+    trust_network_code: bool
 
 
 def export_parser() -> argparse.ArgumentParser:
@@ -39,6 +40,7 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument("--with_side_heads", action="store_true",
                         help="keep the heads of self-distillation; safetensors only")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--trust_network_code", action="store_true", help=TRUST_HELP)
     return parser
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .cross_validation import cross_validation_dir
-from .evaluation import SAVED_MODELS
+from .evaluation import SAVED_MODELS, TRUST_HELP
 from .files import read_json
 from .run_folder import experiment_dir, kind_of_folder
 
@@ -28,6 +28,7 @@ class PredictionConfig:
     save_probabilities: bool
     preview: bool
     overwrite: bool
+    trust_network_code: bool      # a factory that a run folder names may be imported
     show_verbose: bool
 
 
@@ -63,6 +64,7 @@ def prediction_parser() -> argparse.ArgumentParser:
                                    "(X, Y, Z, classes)"),
             ("preview", "also write CASE_ID.png: outlines on three planes"),
             ("overwrite", "predict again what is already in the output folder"),
+            ("trust_network_code", TRUST_HELP),
             ("show_verbose", "progress bars")):
         parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser
@@ -102,7 +104,8 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
         tta_axes=tuple(axis for axis in PATIENT_AXES if axis in args.tta_axes),
         overlap=args.overlap, window_batch=args.window_batch,
         save_probabilities=args.save_probabilities, preview=args.preview,
-        overwrite=args.overwrite, show_verbose=args.show_verbose)
+        overwrite=args.overwrite, trust_network_code=args.trust_network_code,
+        show_verbose=args.show_verbose)
 
 
 def _folds_of(cross_validation: str) -> list[str]:

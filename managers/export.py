@@ -53,7 +53,7 @@ def export(config: ExportConfig) -> Exported:
     if path.exists() and not config.overwrite:
         raise ValueError(f"--output {path}: exists; give another place, or --overwrite.")
     folder, run, _ = read_run(config.experiment)
-    network, _ = load_network(folder, run, config.saved_model)
+    network, _ = load_network(folder, run, config.saved_model, config.trust_network_code)
     return WRITERS[config.format](config, run, network.eval())
 
 

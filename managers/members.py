@@ -14,7 +14,7 @@ from configs.prediction import PATIENT_AXES, PredictionConfig
 from data import Case, Split, dataset_of
 
 from .inference import MeanLogits, SlidingWindow
-from .runs import load_network, read_run
+from .runs import check_network_code, load_network, read_run
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,20 @@ class Member:
     about: dict[str, Any]
 
 
-def load_members(experiments: Sequence[str], saved_model: str) -> list[Member]:
+def load_members(experiments: Sequence[str], saved_model: str,
+                 trust_network_code: bool = False) -> list[Member]:
     """The runs' networks with their "best" or "last" weights.
+
+    Args:
+        trust_network_code: see `load_network`.
 
     Raises:
         ValueError: a run or its checkpoint cannot be read, or the runs' volumes or classes differ.
     """
     runs = [read_run(experiment) for experiment in experiments]
     _check_agreement([config for _, config, _ in runs])
-    return [Member(config, split, *_load(folder, config, saved_model))
+    check_network_code([(folder, config) for folder, config, _ in runs], trust_network_code)
+    return [Member(config, split, *_load(folder, config, saved_model, trust_network_code))
             for folder, config, split in runs]
 
 
@@ -59,9 +64,9 @@ def _check_agreement(configs: Sequence[TrainingConfig]) -> None:
         raise ValueError("\n".join(["These experiments cannot be averaged:", *differences]))
 
 
-def _load(folder: Path, config: TrainingConfig,
-          saved_model: str) -> tuple[nn.Module, dict[str, Any]]:
-    network, weights = load_network(folder, config, saved_model)
+def _load(folder: Path, config: TrainingConfig, saved_model: str,
+          trust_network_code: bool) -> tuple[nn.Module, dict[str, Any]]:
+    network, weights = load_network(folder, config, saved_model, trust_network_code)
     return network, {"experiment": str(folder), "checkpoint": f"{saved_model}.model",
                      "sha256": weights["sha256"], "epoch": weights["epoch"]}
 

@@ -124,9 +124,14 @@ def _is_of(summary: dict[str, Any], folder: Path) -> bool:
 
 
 def evaluation_command(run: TrainingConfig, group: str) -> list[str]:
-    """The command line that scores best.model of a run on a group of its cases, in mm."""
+    """The command line that scores best.model of a run on a group of its cases, in mm.
+
+    Args:
+        run: as this command line asks for it; the run folder has the same settings (`run_state`).
+    """
+    trust = "--trust_network_code" if ":" in run.network else "--no-trust_network_code"
     return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
             "--data", run.data_dir, "--mode", group, "--saved_model", "best",
             "--device", run.device, "--no-paper_metrics", "--no-native_space",
-            "--no-save_predictions", "--no-include_training_cases", "--no-show_verbose",
+            "--no-save_predictions", "--no-include_training_cases", trust, "--no-show_verbose",
             "--cases"]  # no ids: all of the group, whatever SETTINGS of eval.py say

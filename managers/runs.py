@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,10 @@ def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
 def network_of(config: TrainingConfig) -> nn.Module:
     """The network that a run trains, freshly initialised.
 
+    Args:
+        config: of this command line, whose network is trusted; for one read from a run folder see
+            `load_network`.
+
     Raises:
         ValueError: options or an image size that it cannot take.
     """
@@ -207,13 +212,14 @@ def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
 
 
 def load_manager(folder: Path, config: TrainingConfig, saved_model: str,
-                 processes: Processes | None = None) -> SegmentationManager:
+                 processes: Processes | None = None,
+                 trust_network_code: bool = False) -> SegmentationManager:
     """The run's network with its "best" or "last" weights, ready to predict.
 
-    Raises:
-        ValueError: see `load_network`.
+    Args and errors: see `load_network`.
     """
-    return predicting(load_network(folder, config, saved_model)[0], config, processes)
+    network, _ = load_network(folder, config, saved_model, trust_network_code)
+    return predicting(network, config, processes)
 
 
 def predicting(network: nn.Module, config: TrainingConfig,
@@ -224,17 +230,43 @@ def predicting(network: nn.Module, config: TrainingConfig,
                                processes=processes)
 
 
-def load_network(folder: Path, config: TrainingConfig,
-                 saved_model: str) -> tuple[nn.Module, dict[str, Any]]:
+def check_network_code(runs: Iterable[tuple[Path, TrainingConfig]],
+                       trust_network_code: bool) -> None:
+    """Refuse runs whose network is a factory, unless the user trusts its code.
+
+    Building such a network imports a module that only the run folder names, and runs its code.
+
+    Args:
+        runs: folder and settings of each.
+
+    Raises:
+        ValueError: names every such run, its module and the flag.
+    """
+    named = [f"{folder / 'config.json'}: the run's network is {config.network!r}, which is not "
+             f"part of this project: to build it, the module {config.network.partition(':')[0]} "
+             f"would be imported and its code run." for folder, config in runs
+             if ":" in config.network]
+    if named and not trust_network_code:
+        raise ValueError("\n".join([*named, "Only the run folder names it, not this command line. "
+                                    "Read the module first; if you trust its code, give "
+                                    "--trust_network_code."]))
+
+
+def load_network(folder: Path, config: TrainingConfig, saved_model: str,
+                 trust_network_code: bool = False) -> tuple[nn.Module, dict[str, Any]]:
     """The run's network with its "best" or "last" weights, and what these are.
+
+    Args:
+        trust_network_code: whether a factory of which only the run folder knows is imported.
 
     Returns:
         the network; "sha256" of the file, "weights_sha256" and "epoch" of its content.
 
     Raises:
         ValueError: the checkpoint is absent, damaged, of another network, or was trained with
-            other preprocessing than `config` has.
+            other preprocessing than `config` has; a factory that is not trusted.
     """
+    check_network_code([(folder, config)], trust_network_code)
     path = folder / f"{saved_model}.model"
     checkpoint, sha256 = load_with_digest(path)
     network = network_of(config)

@@ -2,8 +2,8 @@
 
 from .any_network import find_levels, with_side_outputs
 from .desd import ARCHS, DeSDStudent, DeSDTeacher, build_desd, start_teacher
-from .encoder_weights import load_encoder_weights, read_encoder_weights
 from .hint_head import HintHead
+from .initial_weights import load_encoder_weights, start_from
 from .levels import LevelledNetwork
 from .projection_head import ProjectionHead
 from .registry import NETWORKS, build_network
@@ -11,10 +11,10 @@ from .resnet3d import DEPTHS, ResNet3D, pooled, resnet3d
 from .side_head import UPSAMPLINGS, LastStep, SideHead
 from .side_outputs import Level, SideOutputs
 from .transfer import TransferReport, transfer_weights
-from .weight_files import read_weights, start_from
+from .weight_files import read_weights
 
 __all__ = ["ARCHS", "DEPTHS", "NETWORKS", "UPSAMPLINGS", "DeSDStudent", "DeSDTeacher", "HintHead",
            "LastStep", "Level", "LevelledNetwork", "ProjectionHead", "ResNet3D", "SideHead",
            "SideOutputs", "TransferReport", "build_desd", "build_network", "find_levels",
-           "load_encoder_weights", "pooled", "read_encoder_weights", "read_weights", "resnet3d",
+           "load_encoder_weights", "pooled", "read_weights", "resnet3d",
            "start_from", "start_teacher", "transfer_weights", "with_side_outputs"]

@@ -1,8 +1,10 @@
 """DSD on any network: from the names of its levels to a LevelledNetwork."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from math import prod
 from operator import itemgetter
 from typing import Any
 
@@ -22,8 +24,8 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
 
     A level is the output of a sub-module, by its dotted name as in `network.named_modules()`.
     Where that output is a tuple or a list, a name that ends in "[i]" takes its item i. Each branch
-    is named along the data flow, so that its last level is the teacher; as published, the encoder
-    begins at full resolution and the decoder at the bottleneck.
+    is named along the data flow, so that its last level is the teacher: the encoder from full
+    resolution to coarse, the decoder from the bottleneck to fine.
 
     Args:
         network: images (B, C, H, W, D) -> logits (B, K, H, W, D), in evaluation and training.
@@ -35,8 +37,12 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
     Raises:
         ValueError: all that is wrong with the names at once: unknown, never called or called
             several times in a forward pass, an output that is not a feature map of one image or
-            whose size does not divide the image's; a branch without levels; or a network that
-            cannot take the image or does not return logits. A text instead of a list of names.
+            whose size does not divide the image's; a branch without levels, or with levels in
+            another order; or a network that cannot take the image or does not return logits. A
+            text instead of a list of names.
+
+    Warns:
+        UserWarning: the encoder goes on to the bottleneck, which is then its teacher.
     """
     if isinstance(encoder, str) or isinstance(decoder, str):
         raise ValueError(f"encoder {encoder!r} and decoder {decoder!r} must each be a list of "
@@ -54,7 +60,7 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
     unknown = dict.fromkeys(name for name in (*modules.values(), *extra) if name not in known)
     problems += [_unknown(name, known) for name in unknown]
     listen = dict.fromkeys(name for name in modules.values() if name not in unknown)
-    num_classes, calls = None, {}
+    num_classes, calls = None, None
     try:
         num_classes, calls = probe(network, in_channels, img_size, listen)
     except ValueError as error:
@@ -62,14 +68,18 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
 
     shapes = {}
     for name, module in modules.items():
-        if module in calls:
-            found = _feature_shape(name, calls[module], img_size)
+        if calls is not None and module in listen:
+            found = _feature_shape(name, calls.get(module, []), img_size)
             if isinstance(found, str):
                 problems.append(found)
             else:
                 shapes[name] = found
+    for word, names in (("encoder", branches["enc"]), ("decoder", branches["dec"])):
+        if all(name in shapes for name in names):
+            problems += _order_problem(word, names, shapes, list(calls or ()))
     if problems:
         raise ValueError(f"{type(network).__name__}: {'; '.join(problems)}.")
+    _warn_of_bottleneck(branches, shapes)
 
     heads: dict[tuple, str] = {}
 
@@ -114,6 +124,38 @@ def _split(name: str) -> tuple[str, int | None]:
     """"encoder[2]" to ("encoder", 2), "encoder" to ("encoder", None)."""
     match = re.fullmatch(r"(.*)\[(-?\d+)\]", name)
     return (match[1], int(match[2])) if match else (name, None)
+
+
+def _order_problem(branch: str, names: Sequence[str], shapes: dict[str, tuple],
+                   called: list[str]) -> list[str]:
+    """What is wrong with the order of a branch's levels, if anything.
+
+    Levels of one size are in the order of their calls: data flow cannot be seen otherwise.
+
+    Args:
+        shapes: (C, h, w, d) by name.
+        called: modules in the order of their outputs.
+    """
+    sign = -1 if branch == "encoder" else 1
+    right = sorted(names, key=lambda name: (sign * prod(shapes[name][1:]),
+                                            called.index(_split(name)[0])))
+    if right == list(names):
+        return []
+    sizes = ", ".join(f"{name!r} {shapes[name][1:]}" for name in names)
+    return [f"the {branch}'s levels {sizes} are not along the data flow, so that "
+            f"{names[-1]!r} would be the teacher; the right order is {branch}={right}"]
+
+
+def _warn_of_bottleneck(branches: dict[str, tuple[str, ...]], shapes: dict[str, tuple]) -> None:
+    """The bottleneck begins the decoder; an encoder of several levels ends before it."""
+    last, first = branches["enc"][-1], branches["dec"][0]
+    is_coarser = prod(shapes[last][1:]) < prod(shapes[first][1:])
+    if len(branches["enc"]) > 1 and (last in branches["dec"] or is_coarser):
+        why = (f"coarser than {first!r}, where the decoder begins" if is_coarser
+               else "a level of the decoder too")
+        warnings.warn(f"The encoder's last level {last!r}, its teacher, is {why}. As published the "
+                      f"bottleneck is the decoder's first level and the encoder ends before it: "
+                      f"encoder={list(branches['enc'][:-1])}.", stacklevel=3)
 
 
 def _unknown(name: str, known: list[str]) -> str:

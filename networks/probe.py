@@ -20,15 +20,17 @@ def probe(network: nn.Module, in_channels: int, img_size: tuple[int, int, int],
 
     Returns:
         K of the logits, and each module's outputs in the order of its calls: tensors on the meta
-        device, which have shapes only.
+        device, which have shapes only. Modules are in the order of their first outputs; those
+        that were not called are absent.
 
     Raises:
         ValueError: the network cannot take such an image, or does not return (1, K, *img_size).
     """
-    calls: dict[str, list[Any]] = {name: [] for name in modules}
+    calls: dict[str, list[Any]] = {}
     hooks = [network.get_submodule(name).register_forward_hook(
-        lambda _module, _inputs, output, name=name: calls[name].append(_shapes(output)))
-        for name in calls]
+        lambda _module, _inputs, output, name=name:
+            calls.setdefault(name, []).append(_shapes(output)))
+        for name in dict.fromkeys(modules)]
     like = next(chain(network.parameters(), network.buffers()), torch.empty(0))
     zeros = torch.zeros(1, in_channels, *img_size, device=like.device,
                         dtype=like.dtype if like.is_floating_point() else torch.float32)

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from configs.cli import exit_with  # noqa: E402 - needs the line above
-from configs.evaluation import MODES, SAVED_MODELS, EvaluationConfig  # noqa: E402
+from configs.evaluation import MODES, SAVED_MODELS, TRUST_HELP, EvaluationConfig  # noqa: E402
 
 
 def parse(argv: list[str] | None = None) -> EvaluationConfig:
@@ -29,6 +29,7 @@ def parse(argv: list[str] | None = None) -> EvaluationConfig:
     parser.add_argument("--saved_model", choices=SAVED_MODELS, default="best",
                         help="which weights (default best)")
     parser.add_argument("--device", default="auto", help="cuda:0, cpu, ... (default auto)")
+    parser.add_argument("--trust_network_code", action="store_true", help=TRUST_HELP)
     args = vars(parser.parse_args(argv))
     return EvaluationConfig(**args, cases=(), native_space=False, paper_metrics=False,
                             include_training_cases=args["mode"] == "training",
@@ -47,8 +48,9 @@ def main() -> None:
     refuse_several_processes()
     device = choose_device(config.device)
     folder, run, split = read_run(config.experiment)
+    manager = load_manager(folder, run, config.saved_model,
+                           trust_network_code=config.trust_network_code)
     dataset, cases = cases_to_score(config, run, split)
-    manager = load_manager(folder, run, config.saved_model)
     rows = score_side_outputs(manager, stream_volumes(list(cases.values()), dataset), len(cases),
                               device, run.temperature, run.include_background, progress=True)
 

@@ -119,7 +119,8 @@ def test_a_network_of_ones_own_by_its_path(run_script, data, tmp_path):
     assert done.returncode == 0, done.stderr
     line = json.loads((tmp_path / "experiments" / name / "metrics.jsonl").read_text())
     assert terms_of(line) == DECODER | {"kl_dec", "kl_enc"}
-    scored = run_script("eval.py", "--experiment", name, "--mode", "testing", "--device", "cpu")
+    scored = run_script("eval.py", "--experiment", name, "--mode", "testing", "--device", "cpu",
+                        "--trust_network_code")
     assert scored.returncode == 0, scored.stderr
 
 

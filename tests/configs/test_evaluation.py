@@ -7,7 +7,8 @@ from configs import evaluation_config, evaluation_parser
 SETTINGS = {"experiment": "A.exp", "data": None, "mode": "validation", "cases": None,
             "saved_model": "best", "device": "auto", "native_space": False,
             "paper_metrics": False,
-            "include_training_cases": False, "save_predictions": False, "show_verbose": True}
+            "include_training_cases": False, "save_predictions": False, "trust_network_code": False,
+            "show_verbose": True}
 
 
 def test_the_block_alone_is_a_configuration():
@@ -31,7 +32,7 @@ def test_flags_leave_the_block_as_it_is():
 
 
 @pytest.mark.parametrize("name", ["native_space", "paper_metrics", "include_training_cases",
-                                  "save_predictions", "show_verbose"])
+                                  "save_predictions", "trust_network_code", "show_verbose"])
 @pytest.mark.parametrize("edited", [True, False])
 def test_a_switch_can_be_thrown_both_ways(name, edited):
     block = SETTINGS | {name: edited}

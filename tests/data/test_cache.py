@@ -143,6 +143,13 @@ def test_each_use_of_a_volume_is_another_entry(cases):
     assert len({volume_key(cases[0], recipe_of(one, SIZE, None)) for one in windows}) == 2
 
 
+def test_channels_that_lie_first_are_another_entry(cases):
+    """The same file of 3 x 3 x 3 voxels is another volume then."""
+    recipe = recipe_of(HIPPOCAMPUS, SIZE, None)
+    assert len({volume_key(dataclasses.replace(cases[0], channel_first=first), recipe)
+                for first in (False, True)}) == 2
+
+
 def test_flips_and_the_number_of_crops_are_no_part_of_an_entry(cases):
     drawn = dataclasses.replace(HIPPOCAMPUS.augmentation, flip_prob=0.9, num_crops=3)
     keys = {volume_key(cases[0], recipe_of(dataset, SIZE, None))

@@ -58,6 +58,15 @@ def test_image_and_label_are_padded_alike(dataset, expected):
     assert padded["label"].dtype == torch.uint8
 
 
+@pytest.mark.parametrize(("size", "expected"), [(5, [0, 1, 2, 3, 3]), (7, [0, 0, 1, 2, 3, 3, 3])])
+def test_the_odd_voxel_of_padding_is_at_the_end(size, expected):
+    volume = {"image": line([0, 1, 2, 3]), "label": line([0, 1, 2, 3]).to(torch.uint8),
+              "case_id": "a"}
+    padded = prepare_crops(volume, HIPPOCAMPUS, (size, 3, 3))
+    assert padded["image"][0, :, 1, 1].tolist() == expected
+    assert padded["label"][0, :, 1, 1].tolist() == expected
+
+
 @pytest.mark.parametrize("dataset", [CT, HIPPOCAMPUS], ids=lambda dataset: dataset.name)
 def test_volumes_much_smaller_than_the_crop_are_padded_too(dataset):
     padded = prepare_crops(numbered_volume((8, 9, 40)), dataset, (32, 32, 32))

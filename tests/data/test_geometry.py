@@ -154,6 +154,19 @@ def test_a_sheared_grid_is_refused():
         grid_map(sheared, (40, 40, 40), np.eye(4), (40, 40, 40))
 
 
+@pytest.mark.parametrize(("voxels", "accepted"), [(0.09, True), (-0.09, True), (0.11, False),
+                                                  (-0.11, False), (1.0, False)])
+def test_a_tenth_of_a_voxel_over_the_volume_is_rounding(voxels, accepted):
+    affine = np.eye(4)
+    affine[1, 2] = voxels / 39  # from the first of 40 slices to the last
+    if accepted:
+        assert [axis.model_axis for axis in grid_map(affine, (40, 40, 40), np.eye(4),
+                                                     (40, 40, 40)).axes] == [0, 1, 2]
+        return
+    with pytest.raises(ValueError, match=f"sheared, by up to {abs(voxels):.2g} voxels .toler"):
+        grid_map(affine, (40, 40, 40), np.eye(4), (40, 40, 40))
+
+
 def test_no_more_than_a_few_planes_at_a_time(monkeypatch):
     import data.geometry
     monkeypatch.setattr(data.geometry, "CHUNK_VALUES", 2 * 3 * 4 * 5)

@@ -25,6 +25,14 @@ def test_names_and_sum_of_the_terms(small):
         torch.testing.assert_close(terms[f"dice_ce_dec{number}"], dice_ce(logits, label))
 
 
+def test_the_defaults_are_the_published_settings(small):
+    outputs, label = small()
+    expected, _ = dsd_loss(outputs, label, alpha=1.0, temperature=3.0, include_background=True,
+                           distil="both", detach_teacher=False, supervise_encoder=False,
+                           hint_weight=0.0)
+    assert torch.equal(dsd_loss(outputs, label)[0], expected)
+
+
 @pytest.mark.parametrize("include_background", [True, False])
 def test_the_last_of_a_branch_teaches(small, include_background):
     outputs, label = small()

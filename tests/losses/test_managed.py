@@ -58,6 +58,21 @@ def test_running_means_and_reset():
     assert loss.result.item() == 4 and loss.mean_terms == {"small": 4, "large": 40}
 
 
+def test_steps_of_unequal_shares_weigh_in_the_means():
+    """1, 2 and 3 with weights 1/2, 3/2 and 1: the mean is 6.5 / 3."""
+    loss, one = Counted(), torch.ones(())
+    for weight in (0.5, 1.5, 1.0):
+        loss.step_weight = weight
+        loss(one, one)
+    assert loss.result.item() == pytest.approx(6.5 / 3)
+    assert loss.mean_terms == pytest.approx({"small": 6.5 / 3, "large": 65 / 3})
+    loss.step_weight = 0.25
+    loss(one, one)  # the weights need not come to whole steps: 7.5 / 3.25
+    assert loss.result.item() == pytest.approx(7.5 / 3.25)
+    assert loss.means(lambda sums: sums) == pytest.approx(
+        {"loss": 7.5 / 3.25, "small": 7.5 / 3.25, "large": 75 / 3.25})
+
+
 def test_mean_terms_of_dsd(small):
     (outputs, label), loss = small(), DSDLoss()
     doubled = {"out": 2 * outputs["out"],

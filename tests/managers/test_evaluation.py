@@ -116,10 +116,10 @@ def test_native_space_is_the_label_files_own(manager, tmp_path, spacing_mm):
 def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
     """The prediction lacks the last layer, 2.5 mm away; resampled voxels would be 1 mm."""
     label = np.zeros((10, 6, 9), np.uint8)
-    label[:, :, :4] = 1
+    label[:, :, :4], label[:, :, 8] = 1, 2
     cases = native_case(tmp_path, label)
     predicted = label.copy()
-    predicted[:, :, 3] = 0
+    predicted[:, :, 3] = predicted[:, :, 8] = 0
     nibabel.save(nibabel.Nifti1Image(predicted.astype(np.float32), AFFINE), cases["one"].image)
     dataset = dataclasses.replace(DATASETS["hippocampus"], intensity="none")
     rows = score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,
@@ -127,6 +127,9 @@ def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
     steps_mm = nibabel.affines.voxel_sizes(AFFINE)
     assert rows[0]["hd95_mm"] == pytest.approx(steps_mm[2])
     assert rows[0]["dice"] == pytest.approx(6 / 7)
+    assert [row["empty"] for row in rows] == ["", "prediction"]
+    # Of the prediction, the last layer's inner 8 x 4 voxels lie 2.5 mm or less from the label's.
+    assert rows[0]["msd_mm"] < rows[0]["msd_label_to_pred_mm"]
 
 
 def test_a_case_without_a_way_back_is_named(manager, tmp_path):

@@ -18,8 +18,7 @@ from configs.files import read_json, write_json
 from managers import load_manager, read_run, save_checkpoint
 from managers.export import export
 from managers.runs import network_of
-from networks import build_network
-from networks.weight_files import read_weights, start_from
+from networks import build_network, read_weights, start_from
 
 NNUNET = ("nnunet", "--filters", 4, 6, 8, "--img_size", 16, 16, 16)
 UNETR = ("unetr", "--feature_size", 4, "--img_size", 16, 16, 16)

@@ -8,7 +8,7 @@ import torch
 from torchmanager.callbacks import Callback
 
 from configs.cli import TrainingInterruptedError
-from losses import DSDLoss, dsd_loss
+from losses import DSDLoss, dice_ce, dsd_loss
 from managers import TrainingError, load_checkpoint
 from managers.callbacks import Record
 from managers.checkpoints import SaveCheckpoints
@@ -67,6 +67,14 @@ def test_each_epoch_has_a_mean_of_its_own(tiny_network, manager_of, batches):
             losses.append(loss.item())
         assert summary["loss"] == pytest.approx(sum(losses) / 2, rel=1e-4)
     assert diary.training[2]["loss"] < diary.training[0]["loss"]
+
+
+def test_the_validation_loss_is_the_mean_dice_ce_of_the_cases(tiny_network, manager_of, batches):
+    manager, data = manager_of(tiny_network()), batches(3, crops=1)
+    summary = manager.test(data, device=CPU)
+    with torch.no_grad():
+        losses = [dice_ce(manager.model(batch["image"]), batch["label"]).item() for batch in data]
+    assert summary["loss"] == pytest.approx(sum(losses) / 3, rel=1e-5)
 
 
 def test_initial_epoch(tiny_network, manager_of, batches):

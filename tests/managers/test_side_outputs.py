@@ -44,6 +44,16 @@ def test_the_scores_of_four_voxels_by_hand():
     assert scores["confidence"] == pytest.approx(0.8)
 
 
+def test_the_accuracy_is_of_the_labels_foreground():
+    """Four voxels of the label's foreground, two of them found; the prediction has two."""
+    label_map = torch.tensor([0, 1, 1, 2, 1]).view(5, 1, 1)
+    found = torch.tensor([0, 1, 0, 2, 0]).view(5, 1, 1)
+    scores = sums_of((logits_of(found, 0.8), label_map)).scores()
+    assert scores["accuracy"] == pytest.approx(0.5)
+    assert scores["dice"] == pytest.approx((2 / 4 + 1) / 2)
+    assert scores["confidence"] == pytest.approx(0.8)
+
+
 def test_nothing_but_background_has_no_accuracy():
     empty = torch.zeros(2, 2, 2, dtype=torch.long)
     scores = sums_of((logits_of(empty, 0.9), empty)).scores()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from metrics import dice, overlap_counts
+from metrics.overlap import class_overlaps
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +56,17 @@ def test_counts_name_the_empty_mask(pred_value, true_value, expected):
     shape = (2, 2, 2)
     counts = overlap_counts(np.full(shape, pred_value, bool), np.full(shape, true_value, bool))
     assert counts.empty == expected
+
+
+def test_classes_of_a_table_keep_what_is_false_on_either_side():
+    """By predicted class (rows) and true class: 2 voxels of class 1 are predicted as background."""
+    voxels = np.array([[9, 2, 0], [0, 5, 1], [4, 0, 7]])
+    assert class_overlaps(voxels) == [(5, 1, 2), (7, 4, 1)]
+    maps = np.array([0] * 11 + [1] * 6 + [2] * 11), np.array(
+        [0] * 9 + [1] * 2 + [1] * 5 + [2] + [0] * 4 + [2] * 7)
+    pred, true = (each.reshape(7, 2, 2) for each in maps)
+    for index, counts in enumerate(class_overlaps(voxels), start=1):
+        assert counts == overlap_counts(pred == index, true == index)
 
 
 def test_tensors_and_arrays_agree():

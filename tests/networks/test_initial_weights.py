@@ -21,10 +21,10 @@ from networks import (
     SideOutputs,
     build_desd,
     load_encoder_weights,
-    read_encoder_weights,
+    read_weights,
     resnet3d,
 )
-from networks.encoder_weights import depth_of
+from networks.initial_weights import depth_of, resnet_depth
 
 KEYS = json.loads((Path(__file__).parents[1] / "golden" / "desd_state_dict_keys.json").read_text())
 
@@ -107,9 +107,9 @@ def test_prefixes_of_a_teacher(tmp_path, prefix):
     shapes = {f"{prefix}{name}": list(value.shape) for name, value in on_meta(10).state_dict()
               .items()} | {"head.mlp.0.weight": [4, 3], "module.head.mlp.0.bias": [4]}
     torch.save(authors_checkpoint(shapes), tmp_path / "checkpoint.pth")
-    state = read_encoder_weights(tmp_path / "checkpoint.pth")
-    assert list(state) == list(on_meta(10).state_dict())
-    assert (state["norm1.bias"] == 2).all()
+    encoder = empty(10)
+    assert len(load_encoder_weights(encoder, tmp_path / "checkpoint.pth").matched) == 39
+    assert (encoder.norm1.bias == 2).all()
 
 
 @pytest.mark.parametrize("name", ["last.model", "checkpoint.pth"])
@@ -121,6 +121,8 @@ def test_the_folder_of_a_run(tmp_path, name):
     teacher = {key: value + 0.5 for key, value in teacher.items()}
     torch.save({"format": 1, "student": student, "teacher": teacher, "optimizer": {"lr": 0.1},
                 "desd_loss": {"center": torch.zeros(1, 5)}}, tmp_path / name)
+    if name == "last.model":
+        (tmp_path / "config.json").write_text('{"method": "desd"}')
     encoder = empty(10)
     report = load_encoder_weights(encoder, tmp_path)
     assert len(report.matched) == 39
@@ -161,16 +163,15 @@ def test_other_networks_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("there", "here", "counts"), [
-    (18, 10, "39 of the encoder's 39 entries fit .14,359,744 of 14,359,744 values.*; "
-             "24 of the file's 63 have no place"),
-    (10, 18, "39 of the encoder's 63 entries"),
-    (50, 10, "23 of the encoder's 39 entries"),
+    (18, 10, r"39 of 39 entries .100.0 % of the values. of the network's encoder"),
+    (10, 18, r"39 of 63 entries .43.2 %"),
+    (50, 10, r"23 of 39 entries .65.6 %"),
 ])
 def test_another_depth_is_told(tmp_path, there, here, counts):
     torch.save(small_state(there), tmp_path / "weights.pth")
     encoder = empty(here)
-    with pytest.warns(UserWarning, match=f"{counts}.*of depth {there}, the encoder of depth "
-                                         f"{here}: choose the same depth"):
+    with pytest.warns(UserWarning, match=f"{counts}.*of depth {there}, the network has one of "
+                                         f"depth {here}: --network resnet{there}-unet"):
         report = load_encoder_weights(encoder, tmp_path / "weights.pth")
     left = {name for name, value in encoder.state_dict().items() if value.isnan().any()}
     assert left == set(encoder.state_dict()) - set(report.matched)
@@ -179,7 +180,7 @@ def test_another_depth_is_told(tmp_path, there, here, counts):
 
 def test_images_of_other_channels_are_told(tmp_path):
     torch.save(small_state(), tmp_path / "weights.pth")
-    with pytest.warns(UserWarning, match=r"38 of the encoder's 39 .*conv1.weight: of shape "
+    with pytest.warns(UserWarning, match=r"38 of 39 entries .99.3 %.*conv1.weight: of shape "
                                          r"\(64, 1, 7, 7, 7\) in the file, \(64, 4, 7, 7, 7\)"):
         report = load_encoder_weights(resnet3d(10, in_channels=4), tmp_path / "weights.pth")
     assert set(report.unmatched) == {"conv1.weight"}
@@ -189,7 +190,7 @@ def test_nothing_is_written_where_nothing_fits(tmp_path):
     encoder, state = empty(10), small_state()
     torch.save({name: value[None] if name not in ("conv1.weight", "norm1.weight") else value[:7]
                 for name, value in state.items()}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match="0 of the encoder's 39 entries fit"):
+    with pytest.raises(ValueError, match="39 entries have the same name and another shape"):
         load_encoder_weights(encoder, tmp_path / "weights.pth")
     assert all(value.isnan().all() for value in encoder.parameters())
 
@@ -205,15 +206,17 @@ def test_a_copy_is_independent_of_the_file(tmp_path):
 def test_depth_of():
     assert [depth_of(on_meta(depth).state_dict()) for depth in (10, 34, 101)] == [10, 34, 101]
     assert depth_of({"layer1.0.conv1.weight": 0}) is None and depth_of({}) is None
+    state = {f"model.module.{name}": value for name, value in on_meta(18).state_dict().items()}
+    assert resnet_depth(state) == 18 and resnet_depth({"a": torch.ones(1)}) is None
 
 
 def test_files_without_an_encoder(tmp_path):
     run = tmp_path / "new.exp"
     run.mkdir()
-    (run / "config.json").write_text("{}")
+    (run / "config.json").write_text('{"method": "desd"}')
     heads = {name: shape for name, shape in KEYS["checkpoint_teacher_ddp"].items()
              if "head" in name}
-    torch.save(authors_checkpoint(heads), tmp_path / "heads.pth")
+    torch.save({"teacher": numbered(heads)}, tmp_path / "heads.pth")
     torch.save({"network": {"network.conv.weight": torch.ones(1)}}, tmp_path / "unet.model")
     torch.save({"conv1.weight": torch.ones(64, 3, 7, 7), "layer1.0.conv1.weight": torch.ones(1)},
                tmp_path / "resnet2d.pth")
@@ -222,14 +225,16 @@ def test_files_without_an_encoder(tmp_path):
     torch.save({"teacher": {}}, tmp_path / "nothing.pth")
     torch.save({1: torch.ones(1)}, tmp_path / "numbers.pth")
     for name, words in {
-            "absent.exp": "no such file or folder", "new.exp": "after the first epoch",
-            "heads.pth": "no encoder of a DeSD .* 18 entries, such as module.head.mlp.0.weight",
-            "unet.model": "no encoder of a DeSD .* such as network.conv.weight",
-            "resnet2d.pth": "no encoder of a DeSD", "two.pth": "several encoders, under 'a.', 'b.'",
-            "list.pth": "no state dict", "nothing.pth": "no state dict",
-            "numbers.pth": "no state dict"}.items():
+            "absent.exp": "no such file", "new.exp": "after the first epoch",
+            "heads.pth": "No weight matches.*The file has teacher.module.head.mlp.0.weight, .*18.*"
+                         "; the network has conv1.weight",
+            "unet.model": "The file has network.network.conv.weight; the network has conv1.weight",
+            "resnet2d.pth": r"conv1.weight, of shape \(64, 3, 7, 7\) in the file",
+            "two.pth": "several sets .* fit equally, under 'a.', 'b.'",
+            "list.pth": "no state dict.*it is a list", "nothing.pth": "its keys: teacher",
+            "numbers.pth": "no state dict.*its keys: 1"}.items():
         with pytest.raises(ValueError, match=f"{name}: .*{words}"):
-            read_encoder_weights(tmp_path / name)
+            load_encoder_weights(empty(10), tmp_path / name)
 
 
 @pytest.mark.parametrize("kept", [0, 100, 0.5, 0.98])
@@ -240,16 +245,16 @@ def test_files_that_were_cut(tmp_path, kept, zipped):
     whole = path.read_bytes()
     path.write_bytes(whole[:kept if isinstance(kept, int) else int(kept * len(whole))])
     with pytest.raises(ValueError, match="checkpoint.pth: cannot be read as weights"):
-        read_encoder_weights(path)
+        read_weights(path)
 
 
 def test_files_of_something_else(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"no header here")
     (tmp_path / "text.pth").write_text("conv1.weight")
     with pytest.raises(ValueError, match="not a safetensors file"):
-        read_encoder_weights(tmp_path / "bad.safetensors")
+        read_weights(tmp_path / "bad.safetensors")
     with pytest.raises(ValueError, match="cannot be read as weights"):
-        read_encoder_weights(tmp_path / "text.pth")
+        read_weights(tmp_path / "text.pth")
 
 
 class Harmful:
@@ -276,11 +281,11 @@ def test_no_code_in_a_file_is_run(tmp_path, wrap, zipped):
                                      (subprocess.call, ["touch", proof], "commands.call")):
         torch.save(wrap(Harmful(function, argument)), path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(ValueError, match=f"asks for {name} while.*another source") as refused:
-            read_encoder_weights(path)
+            read_weights(path)
         assert "weights_only=False" not in str(refused.value)
     path.write_bytes(pickle.dumps(Harmful(os.mkdir, str(proof)), protocol=2))
     with pytest.raises(ValueError, match="asks for (posix|nt).mkdir"):
-        read_encoder_weights(path)
+        read_weights(path)
     assert not proof.exists()
 
 
@@ -288,7 +293,7 @@ def test_settings_are_ignored_and_leave_nothing_allowed(tmp_path):
     before = set(torch.serialization.get_safe_globals())
     args = namespace(best=0.1, seed=np.int64(3), sizes=[np.float32(0.5), np.float64(2)])
     torch.save(authors_checkpoint(args=args), tmp_path / "checkpoint.pth")
-    assert len(read_encoder_weights(tmp_path / "checkpoint.pth")) == 159
+    assert len(load_encoder_weights(empty(50), tmp_path / "checkpoint.pth").matched) == 159
     assert set(torch.serialization.get_safe_globals()) == before
 
 
@@ -298,15 +303,15 @@ def test_settings_are_ignored_and_leave_nothing_allowed(tmp_path):
 def test_settings_with_other_objects_are_refused_by_name(tmp_path, thing, name):
     torch.save(authors_checkpoint(args=namespace(thing=thing)), tmp_path / "checkpoint.pth")
     with pytest.raises(ValueError, match=f"holds a {name} beside its weights.*never loaded"):
-        read_encoder_weights(tmp_path / "checkpoint.pth")
+        read_weights(tmp_path / "checkpoint.pth")
 
 
 def test_the_way_out_of_a_refusal_works(tmp_path):
     path = tmp_path / "check point.pth"
     torch.save(authors_checkpoint(args=namespace(output_dir=Path("runs"))), path)
     with pytest.raises(ValueError, match="write out its teacher alone") as refused:
-        read_encoder_weights(path)
+        read_weights(path)
     python, *arguments = shlex.split(str(refused.value).splitlines()[-1])
     assert python == "python"
     subprocess.run([sys.executable, *arguments], check=True)
-    assert len(read_encoder_weights(arguments[-1])) == 159
+    assert len(load_encoder_weights(empty(50), arguments[-1]).matched) == 159
