@@ -97,7 +97,7 @@ def test_one_flipped_bit_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(torch.full((100,), 7.0).numpy().tobytes()) + 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="weights.pth: .*checksum of its part .*data/0 is wrong"):
+    with pytest.raises(ValueError, match="weights.pth: .*checksum of .*data/0 in it is wrong"):
         read_weights(path)
 
 
