@@ -10,22 +10,22 @@ skipped, those that were interrupted go on. Tables and pictures are in experimen
 that are not its own go to train_basic.py or train_SelfDistil_Original.py.
 """
 
-from configs.cli import exit_with, log_to_console
-from configs.cross_validation import cross_validation_config
+from configs.study.cross_validation import cross_validation_config
+from system.exit import exit_with, log_to_console
 
 
 def main() -> None:
     config = cross_validation_config()
     # Only now, so that --help and a mistyped flag answer at once.
     from managers import refuse_several_processes
-    from managers.cross_validation import (
+    from studies.cross_validation import (
         check_plan,
         gathered_rows,
         opened,
         write_comparison,
         write_results,
     )
-    from managers.folds import run_folds, states
+    from studies.folds import run_folds, states
     log = log_to_console()
     refuse_several_processes()
     found = states(config)

@@ -9,7 +9,7 @@ the run was trained on cannot be scored by mistake.
 from contextlib import ExitStack
 
 from configs import evaluation_config
-from configs.cli import exit_with, log_to_console
+from system.exit import exit_with, log_to_console
 
 SETTINGS = {
     "experiment": "Hippocampus_nnUnet_SelfDist.exp",
@@ -32,14 +32,15 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
     from managers import draw_cases, join_processes, read_run, score, write_scores
-    from managers.evaluation import (
+    from managers.inference.scoring import (
         note_predictions,
         retract_predictions,
         retract_scores,
         score_native,
     )
-    from managers.locks import scores_held
-    from managers.runs import load_network, predicting
+    from managers.runs.resume import load_network
+    from managers.runs.run_locks import scores_held
+    from managers.segmentation.trained import predicting
     from reports import write_report
 
     log = log_to_console()

@@ -7,8 +7,8 @@ Each input gives OUTPUT/CASE_ID.nii.gz: the dataset's label values on the input'
 header. What is there already is skipped, so an interrupted call goes on where it stopped.
 """
 
-from configs.cli import exit_with, log_to_console
-from configs.prediction import prediction_config
+from configs.use.prediction import prediction_config
+from system.exit import exit_with, log_to_console
 
 
 def main() -> None:
@@ -16,9 +16,9 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import dataset_of
     from managers import join_processes, write_scores
-    from managers.members import load_members, warn_of_training_cases, window_of
-    from managers.prediction import cases_to_predict, predict_case, score_files
-    from managers.prediction_folder import PredictionFolder
+    from managers.inference.ensemble import load_members, warn_of_training_cases, window_of
+    from managers.inference.output_folder import PredictionFolder
+    from managers.inference.predict import cases_to_predict, predict_case, score_files
 
     log = log_to_console()
     processes, device = join_processes(config.device)

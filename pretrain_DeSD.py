@@ -10,8 +10,8 @@ the output folder; a segmentation network starts from it with --init_from experi
 """
 
 from configs import experiment_dir, pretraining_config
-from configs.cli import exit_with, log_to_console
-from configs.pretraining_parser import warn_of_rates
+from configs.pretraining.pretraining_parser import warn_of_rates
+from system.exit import exit_with, log_to_console
 
 
 def main() -> None:

@@ -13,21 +13,21 @@ another GPU, takes those that the first is not at. The report is OUTPUT/STUDY.st
 
 import shlex
 
-from configs.cli import StatedError, exit_with, log_to_console
-from configs.label_studies import LabelStudyConfig
-from configs.study_plan import study_config
+from configs.study.label_studies import LabelStudyConfig
+from configs.study.study_plan import study_config
+from system.exit import StatedError, exit_with, log_to_console
 
 
 def main() -> None:
     config = study_config()
     # Only now, so that --help and a mistyped flag answer at once.
     from managers import refuse_several_processes
-    from managers.label_study import run_label_study
-    from managers.locks import alone
-    from managers.run_folders import work_folder
-    from managers.run_states import FINISHED, SCRIPTS
-    from managers.studies import check_plan, progress_of, run_study
-    from managers.study_report import write_report
+    from managers.runs.folder import work_folder
+    from managers.runs.run_locks import alone
+    from managers.runs.state import FINISHED, SCRIPTS
+    from studies.execute import check_plan, progress_of, run_study
+    from studies.label_study import run_label_study
+    from studies.report import write_report
 
     log = log_to_console()
     refuse_several_processes()

@@ -10,7 +10,7 @@ of the two (configs/recipes.py). Everything about the run is kept in experiments
 from pathlib import Path
 
 from configs import training_config
-from configs.cli import exit_with, log_to_console
+from system.exit import exit_with, log_to_console
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.rows import Row, table
-from configs.cli import exit_with
-from configs.files import read_json, write_json, write_text
+from system.exit import exit_with
+from system.files import read_json, write_json, write_text
 
 # Each module has rows(device, quick) -> list[Row]; the order is that of the table.
 BENCHMARKS = {

@@ -24,10 +24,10 @@ from torchmanager.callbacks import Callback
 from benchmarks.measure import peak_growth_mib
 from benchmarks.rows import Row
 from data import DATASETS, load_volumes, training_loader
-from data.cache import DiskVolumes
-from data.cache_entries import FOLDER
-from data.cases import Case
-from data.phantoms import make_phantoms
+from data.phantoms.make import make_phantoms
+from data.sets.cases import Case
+from data.volumes.cache import DiskVolumes
+from data.volumes.cache_entries import FOLDER
 from losses import DSDLoss
 from managers import SegmentationManager
 from networks import build_network

@@ -23,9 +23,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.study_settings import MAY_CHANGE, Study, study_of  # noqa: E402
-from configs.cli import LOGGER_NAME, StatedError, exit_with, log_to_console  # noqa: E402
-from configs.files import read_json, write_json, write_text  # noqa: E402
-from configs.json_files import read_lines  # noqa: E402
+from system.exit import LOGGER_NAME, StatedError, exit_with, log_to_console  # noqa: E402
+from system.files import read_json, write_json, write_text  # noqa: E402
+from system.json_files import read_lines  # noqa: E402
 
 
 def begin(study: Study) -> None:

@@ -31,10 +31,10 @@ from torch.nn.functional import log_softmax
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from losses import DeSDLoss  # noqa: E402 - needs the line above
-from managers.momentum_teacher import pair_by_name, update  # noqa: E402
-from managers.optimizers import build_optimizer, parameter_groups  # noqa: E402
+from managers.desd.momentum_teacher import pair_by_name, update  # noqa: E402
+from managers.desd.optimizers import build_optimizer, parameter_groups  # noqa: E402
 from networks import ProjectionHead, build_desd  # noqa: E402
-from networks.desd import crop_features  # noqa: E402
+from networks.resnet.desd import crop_features  # noqa: E402
 
 ARMS = ("plain", "no_grad", "foreach", "ours")
 PARTS = ("teacher", "student", "loss and backward", "optimiser", "mean")

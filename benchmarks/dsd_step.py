@@ -11,9 +11,9 @@ import torch
 from benchmarks.measure import paired, peak_growth_mib
 from benchmarks.rows import Row
 from losses import DiceCELoss, DSDLoss, RunningLoss, dsd_loss
-from losses.fused import fused_dsd_loss
+from losses.fused.loss import fused_dsd_loss
 from managers import SegmentationManager
-from managers.devices import keep_freed_memory
+from managers.compute.devices import keep_freed_memory
 from networks import build_network
 
 NETWORKS = {"nnunet": {}, "unetr": {}}  # with the published options

@@ -29,13 +29,13 @@ from benchmarks.rows import Row
 from configs import experiment_dir, training_config
 from configs.dataset_json import read_dataset_json
 from configs.experiment_name import DATASET_TOKENS, NETWORK_TOKENS, read_experiment_name
-from configs.files import read_json
-from configs.run_folder import read_config
-from configs.studies import FOLDER, read_study
+from configs.study.studies import FOLDER, read_study
+from configs.use.run_folder import read_config
 from data import DATASETS, Case
-from data.definitions import dataset_from_definition
-from data.split_files import read_splits
-from data.verification import case_findings
+from data.checks.verification import case_findings
+from data.sets.definitions import dataset_from_definition
+from data.sets.split_files import read_splits
+from system.files import read_json
 
 ODD = (None, True, -1, 0, 1, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "a", "\x00",
        "../../etc/passwd", "\ud800", "0", "-1", [], {}, [[]], [None], {"": None}, "x" * 5000)

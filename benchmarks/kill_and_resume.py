@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from configs.cli import exit_with
-from configs.files import write_text
+from system.exit import exit_with
+from system.files import write_text
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 EPOCHS, CASES = 3, 9
@@ -137,10 +137,10 @@ def main() -> int:
                         default=Path(__file__).parent / "results" / "kill_and_resume.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    import data.loaders  # noqa: F401, I001  (once, for every process that is forked)
+    import data.volumes.loaders  # noqa: F401, I001  (once, for every process that is forked)
     import managers  # noqa: F401
     import reports  # noqa: F401
-    from data.phantoms import make_phantoms
+    from data.phantoms.make import make_phantoms
 
     rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as scratch:

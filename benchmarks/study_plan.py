@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.study_runs import Task, flags_of_run, phantoms_finished, run_finished, scored
+from benchmarks.study_settings import Study
 from data import Split
-from data.datasets import DATASETS
-from data.phantoms import case_id_of
-from data.preparation import FAILURES, LIST
-
-from .study_runs import Task, flags_of_run, phantoms_finished, run_finished, scored
-from .study_settings import Study
+from data.phantoms.make import case_id_of
+from data.preparation.steps import FAILURES, LIST
+from data.sets.datasets import DATASETS
 
 SCRIPTS = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
 STARTS = ("scratch", "pretrained")

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.cli import INTERRUPTED, LOGGER_NAME, TrainingInterruptedError
-from configs.files import read_json
-from configs.signals import is_interruption
-from managers.checkpoints import load_checkpoint
-from managers.executors import Outcome, run_logged
+from managers.runs.checkpoints import load_checkpoint
 from reports.scores import are_of_one_evaluation
+from studies.executors import Outcome, run_logged
+from system.exit import INTERRUPTED, LOGGER_NAME, TrainingInterruptedError
+from system.files import read_json
+from system.signals import is_interruption
 
 log = logging.getLogger(LOGGER_NAME)
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.pretraining import ARCHS
+from configs.pretraining.pretraining import ARCHS
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # For a GPU of 24 GB. The peak of the learning rate is that of --tiny, 0.1.

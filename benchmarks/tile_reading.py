@@ -23,11 +23,11 @@ import nibabel  # noqa: E402
 import numpy as np  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
-from data.deeplesion import find_runs, slice_affine  # noqa: E402
-from data.marked_files import write_volume  # noqa: E402
-from data.phantom_deeplesion import make_deeplesion  # noqa: E402
-from data.respacing import HU_RANGE, respaced, respaced_shape  # noqa: E402
-from data.tiles import tiles  # noqa: E402
+from data.phantoms.ct_series import make_deeplesion  # noqa: E402
+from data.preparation.deeplesion import find_runs, slice_affine  # noqa: E402
+from data.preparation.marked_files import write_volume  # noqa: E402
+from data.preparation.respacing import HU_RANGE, respaced, respaced_shape  # noqa: E402
+from data.preparation.tiles import tiles  # noqa: E402
 
 REPEATS = 15
 
@@ -49,7 +49,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def by_ndimage(volume: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """data.respacing.respaced with scipy's own filters over the volume."""
+    """data.preparation.respacing.respaced with scipy's own filters over the volume."""
     volume = np.clip(volume, *HU_RANGE).astype(float)
     shape = respaced_shape(volume.shape, spacing_mm)
     factors = np.array(volume.shape) / shape

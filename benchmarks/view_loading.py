@@ -3,10 +3,10 @@
 python benchmarks/view_loading.py
 
 Makes a tile of 326 x 326 x 24 voxels in a temporary folder and draws many samples from it: as
-data/tile_views.py does, and the plain way (the whole file in float64, every step slice by slice).
-Both cut the same views and take the same random numbers. Processor time of the one thread, so that
-other processes count little; the file is in the page cache. Then three ways to blur, and the check
-of a list.
+data/views/tile_views.py does, and the plain way (the whole file in float64, every step slice by
+slice). Both cut the same views and take the same random numbers. Processor time of the one thread,
+so that other processes count little; the file is in the page cache. Then three ways to blur, and
+the check of a list.
 """
 
 import sys
@@ -26,10 +26,10 @@ from torch.nn.functional import conv2d, interpolate
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data import read_tile_list  # noqa: E402 - needs the line above
-from data.tile_list import read_tile  # noqa: E402
-from data.tile_views import CROP_SIZE, TileViews  # noqa: E402
-from data.view_geometry import View, draw_views, take_view  # noqa: E402
-from data.view_intensity import (  # noqa: E402
+from data.views.tile_list import read_tile  # noqa: E402
+from data.views.tile_views import CROP_SIZE, TileViews  # noqa: E402
+from data.views.view_geometry import View, draw_views, take_view  # noqa: E402
+from data.views.view_intensity import (  # noqa: E402
     BLUR_SIGMA,
     GLOBAL_1,
     GLOBAL_2,

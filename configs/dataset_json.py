@@ -18,10 +18,11 @@ import re
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from system.files import read_json
+from system.text_files import is_control
+
 from .experiment_name import refuse_control_characters
-from .files import read_json
 from .nifti_names import NIFTI_SUFFIXES, is_nifti_name, split_nifti_name, without_role
-from .text_files import is_control
 
 MAX_CLASSES = 256  # class indices are kept as uint8
 

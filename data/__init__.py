@@ -3,26 +3,26 @@
 from importlib import import_module
 from typing import Any
 
-_HOME = {
-    "Case": "cases", "DataError": "cases", "Layout": "cases", "find_cases": "cases",
-    "DATASETS": "datasets", "Dataset": "datasets",
-    "AUGMENTATIONS": "augmentations", "Augmentation": "augmentations",
-    "dataset_from_definition": "definitions", "dataset_of": "definitions",
-    "INTENSITIES": "intensities",
-    "distance_maps": "distances",
-    "Split": "splits", "choose_fold": "splits", "consecutive_folds": "splits",
-    "equal_folds": "splits", "shuffled_split": "splits",
-    "read_splits": "split_files", "write_splits": "split_files",
-    "Selection": "selection", "cases_to_score": "selection", "planned_folds": "selection",
-    "select_cases": "selection",
-    "verify_cases": "verification",
-    "read_volume": "images",
-    "prepare": "preparation",
-    "preprocessing": "transforms", "augmentation": "transforms", "case_files": "transforms",
-    "evaluation_loader": "loaders", "training_loader": "loaders",
-    "load_volumes": "volumes", "run_volumes": "volumes", "stream_volumes": "volumes",
-    "read_tile_list": "tile_list", "pretraining_loader": "tile_views",
+_NAMES = {
+    "sets.cases": ("Case", "DataError", "Layout", "find_cases"),
+    "sets.datasets": ("DATASETS", "Dataset"),
+    "sets.augmentations": ("AUGMENTATIONS", "Augmentation"),
+    "sets.definitions": ("dataset_from_definition", "dataset_of"),
+    "sets.intensities": ("INTENSITIES",),
+    "volumes.distances": ("distance_maps",),
+    "sets.splits": ("Split", "choose_fold", "consecutive_folds", "equal_folds", "shuffled_split"),
+    "sets.split_files": ("read_splits", "write_splits"),
+    "checks.selection": ("Selection", "cases_to_score", "planned_folds", "select_cases"),
+    "checks.verification": ("verify_cases",),
+    "nifti.images": ("read_volume",),
+    "preparation.steps": ("prepare",),
+    "volumes.transforms": ("preprocessing", "augmentation", "case_files"),
+    "volumes.loaders": ("evaluation_loader", "training_loader"),
+    "volumes.prepared": ("load_volumes", "run_volumes", "stream_volumes"),
+    "views.tile_list": ("read_tile_list",),
+    "views.tile_views": ("pretraining_loader",),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)
 

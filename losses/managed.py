@@ -9,7 +9,7 @@ from torchmanager.losses import Loss
 
 from .boundary import boundary_sum
 from .dsd import DISTIL, Outputs, dsd_loss
-from .fused import fused_dsd_loss
+from .fused.loss import fused_dsd_loss
 from .heads import whole_logits
 from .teachers import SIDE_WEIGHTS, TEACHERS, WHERE
 

@@ -1,28 +1,29 @@
 """The torchmanager subclass and what surrounds it: callbacks, checkpoints, runs, evaluation."""
 
-from .checkpoints import export_weights, load_checkpoint, restore, save_checkpoint
-from .devices import choose_device, seed_everything
-from .distributed import (
+from .compute.devices import choose_device, seed_everything
+from .compute.distributed import (
     join_processes,
     loader_workers,
     refuse_several_processes,
 )
-from .evaluation import draw_cases, score, write_scores
-from .fast import settled
-from .launch import spread_over_gpus
-from .optimizers import build_optimizer, parameter_groups
-from .pretraining import DeSDManager
-from .pretraining_runs import (
+from .compute.launch import spread_over_gpus
+from .desd.optimizers import build_optimizer, parameter_groups
+from .desd.pretraining_manager import DeSDManager
+from .desd.pretraining_recipe import (
     fingerprint,
     pretraining_callbacks,
     pretraining_resume_point,
     restore_pretraining,
 )
-from .run_folders import open_folder
-from .runs import initialise, load_manager, network_of, open_run, read_run, resume_point
-from .segmentation import SegmentationManager
+from .inference.scoring import draw_cases, score, write_scores
+from .runs.checkpoints import export_weights, load_checkpoint, restore, save_checkpoint
+from .runs.folder import open_folder
+from .runs.resume import initialise, network_of, open_run, read_run, resume_point
+from .segmentation.segmentation_manager import SegmentationManager
+from .segmentation.speed_options import settled
+from .segmentation.trained import load_manager
+from .segmentation.training_recipe import manager_of, optimizer_of, score_best, training_callbacks
 from .trainer import TrainingError
-from .training import manager_of, optimizer_of, score_best, training_callbacks
 
 __all__ = [
     "DeSDManager", "SegmentationManager", "TrainingError", "build_optimizer",

@@ -14,11 +14,11 @@ from torch.utils.tensorboard import SummaryWriter
 from torchmanager.callbacks import Callback
 from tqdm import tqdm
 
-from configs.cli import LOGGER_NAME
-from configs.files import write_text
-from configs.json_files import read_lines
 from losses import DSDLoss, boundary_weight
 from reports import progress_picture
+from system.exit import LOGGER_NAME
+from system.files import write_text
+from system.json_files import read_lines
 
 log = logging.getLogger(LOGGER_NAME)
 

@@ -12,14 +12,14 @@ from torchmanager import Manager
 from torchmanager.callbacks import Callback
 from torchmanager_core.errors import StopTraining
 
-from configs.cli import StatedError, TrainingInterruptedError
-from configs.faults import without_traceback
-from configs.signals import Request, deferred
+from system.exit import StatedError, TrainingInterruptedError
+from system.faults import without_traceback
+from system.signals import Request, deferred
 
-from .devices import keep_freed_memory
-from .distributed import LOST, Processes, StopVote, has_lost_another
-from .finite import Failure, LossWatch
-from .precision import autocast, gradient_scaler, guard_short_axes
+from .compute.devices import keep_freed_memory
+from .compute.distributed import LOST, Processes, StopVote, has_lost_another
+from .compute.precision import autocast, gradient_scaler, guard_short_axes
+from .loss_watch import Failure, LossWatch
 
 # It logs each error that it raises: without a handler, once more on standard error.
 logging.getLogger("torchmanager").addHandler(logging.NullHandler())
@@ -32,7 +32,7 @@ class TrainingError(RuntimeError):
 class Trainer(Manager):
     """A torchmanager Manager whose `fit` tells a failure and an interruption from success.
 
-    A signal (see configs.signals) ends `fit` after the step under way; a second one at once. Of
+    A signal (see system.signals) ends `fit` after the step under way; a second one at once. Of
     several processes all end after the same step, whichever of them had the signal.
 
     Args:

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from .levels import LevelledNetwork
-from .probe import probe
+from .dsd.levels import LevelledNetwork
+from .dsd.probe import probe
 
 ARGUMENTS = ("in_channels", "num_classes", "img_size")
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .custom import load_factory, measured
-from .levels import LevelledNetwork
-from .nnunet import build_nnunet
-from .resnet_unet import RESNET_UNETS
-from .side_head import UPSAMPLINGS
-from .side_outputs import SideOutputs
-from .swin_unetr import build_swinunetr
-from .unetr import build_unetr
-from .vnet import build_vnet
+from .dsd.levels import LevelledNetwork
+from .dsd.side_head import UPSAMPLINGS
+from .dsd.side_outputs import SideOutputs
+from .resnet.resnet_unet import RESNET_UNETS
+from .stock.nnunet import build_nnunet
+from .stock.swin_unetr import build_swinunetr
+from .stock.unetr import build_unetr
+from .stock.vnet import build_vnet
 
 NETWORKS: dict[str, Callable[..., LevelledNetwork]] = {
     "unetr": build_unetr,

@@ -8,10 +8,10 @@ from .comparison import (
 )
 from .curves import pretraining_picture, progress_picture
 from .folds import fold_table, folds_picture, read_per_case, summarise_folds
-from .html_page import write_report
+from .html.page_file import write_report
+from .html.views import CaseView, case_view, write_views
 from .pictures import case_picture
 from .tables import per_case_csv, summary_table
-from .views import CaseView, case_view, write_views
 
 __all__ = [
     "CaseView", "case_picture", "case_view", "comparison_csv", "comparison_picture",

@@ -7,7 +7,7 @@ python -m reports BASELINE.exp OTHER.exp --output comparison.html
 import argparse
 from pathlib import Path
 
-from configs.cli import exit_with
+from system.exit import exit_with
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--output", metavar="FILE",
                         help="default: report.html in the folder of the last")
     options = parser.parse_args()
-    from .html_page import write_report  # only now, so that --help answers at once
+    from .html.page_file import write_report  # only now, so that --help answers at once
 
     path = write_report(options.experiments, options.output and Path(options.output))
     print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

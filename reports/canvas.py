@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from configs.files import write_bytes
+from system.files import write_bytes
 
 # Okabe-Ito first, then tones after Paul Tol's schemes that stay apart from them on dark grey.
 PALETTE = (

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from configs.text_files import read_text
 from metrics import METRICS_MM, METRICS_VOXELS, summarise
 from metrics.statistics import sample_deviation
+from system.text_files import read_text
 
 from .canvas import PALETTE, new_figure, save_png, write_at
 from .tables import plain_text, summary_table

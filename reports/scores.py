@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from configs.files import sha256_of
+from system.files import sha256_of
 
 ROWS = "per_case_sha256"  # in summary.json: the digest of the per_case.csv that it is of
 

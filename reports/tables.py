@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.files import write_text
+from system.files import write_text
 
 _TITLES = {"dice": "Dice", "msd_label_to_pred": "MSD back"}
 _UNITS = ("mm", "voxels")

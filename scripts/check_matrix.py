@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(ROOT))
 
-from configs.cli import exit_with  # noqa: E402 - the line above
-from configs.files import read_json, write_json, write_text  # noqa: E402
+from system.exit import exit_with  # noqa: E402 - the line above
+from system.files import read_json, write_json, write_text  # noqa: E402
 
 QUICK = ("tests/losses", "tests/networks", "tests/metrics", "tests/managers", "tests/data",
          "tests/cli/test_train_and_eval.py", "tests/cli/test_several_processes.py",

@@ -13,14 +13,14 @@ from pathlib import Path
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs.cli import exit_with  # noqa: E402 - needs the line above
-from configs.export import export_config  # noqa: E402
+from configs.use.export import export_config  # noqa: E402
+from system.exit import exit_with  # noqa: E402 - needs the line above
 
 
 def main() -> None:
     config = export_config()
     # Only now, so that --help and a mistyped flag answer at once.
-    from managers.export import export
+    from managers.inference.export.files import export
 
     print(export(config).summary())
 

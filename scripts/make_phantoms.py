@@ -8,8 +8,8 @@ from pathlib import Path
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs.cli import exit_with  # noqa: E402 - needs the line above
-from data.phantoms import MIN_SIZE, PHANTOMS, make_phantoms  # noqa: E402
+from data.phantoms.make import MIN_SIZE, PHANTOMS, make_phantoms  # noqa: E402
+from system.exit import exit_with  # noqa: E402 - needs the line above
 
 SMALLER = "--img_size 64 64 64 --filters 8 16 32 64 128 --epochs 10"
 TRAINING = {  # an experiment's name, which says dataset, network and fold, and other flags
@@ -52,7 +52,7 @@ def training_command(dataset: str, output: str, num_cases: int) -> str | None:
 
 def write_deeplesion(args: argparse.Namespace) -> None:
     """Write series of PNG slices and say how to prepare them."""
-    from data.phantom_deeplesion import make_deeplesion  # only now: --help imports nothing heavy
+    from data.phantoms.ct_series import make_deeplesion  # only now: --help imports nothing heavy
 
     names = make_deeplesion(args.output, args.cases, args.size, args.seed, args.overwrite)
     prepared = f"{args.output.rstrip('/')}_prepared"

@@ -15,7 +15,7 @@ from pathlib import Path
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs.cli import StatedError, exit_with  # noqa: E402 - needs the line above
+from system.exit import StatedError, exit_with  # noqa: E402 - needs the line above
 
 STEPS = {
     "nifti": ("PNG series -> OUTPUT/Images_nifti",
@@ -70,9 +70,9 @@ def tell(title: str, lines: list[str], path: Path) -> None:
 def main() -> None:
     args = parse()
     # Only now, so that --help and a mistyped flag answer at once.
-    from data.parallel import num_cores
-    from data.preparation import AIRLESS, FAILURES, LIST, TOO_SHORT, prepare
-    from data.tiles import MIN_DEPTH
+    from data.preparation.steps import AIRLESS, FAILURES, LIST, TOO_SHORT, prepare
+    from data.preparation.tiles import MIN_DEPTH
+    from system.workers import num_cores
 
     options = {"spacing_mm": args.spacing, "rescale": args.rescale and tuple(args.rescale)} \
         if "spacing" in args else {}

@@ -14,8 +14,8 @@ from pathlib import Path
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs.cli import exit_with  # noqa: E402 - needs the line above
-from configs.evaluation import MODES, SAVED_MODELS, TRUST_HELP, EvaluationConfig  # noqa: E402
+from configs.use.evaluation import MODES, SAVED_MODELS, TRUST_HELP, EvaluationConfig  # noqa: E402
+from system.exit import exit_with  # noqa: E402 - needs the line above
 
 
 def parse(argv: list[str] | None = None) -> EvaluationConfig:
@@ -41,7 +41,7 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
     from managers import choose_device, load_manager, read_run, refuse_several_processes
-    from managers.side_outputs import score_side_outputs
+    from managers.inference.side_scores import score_side_outputs
     from reports import per_case_csv
     from reports.side_outputs import mean_outputs, outputs_picture, outputs_table
 

@@ -14,15 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(ROOT))
 
-from configs import RECIPES, evaluation_parser, training_parser  # noqa: E402 - the line above
-from configs.cross_validation import cross_validation_parser  # noqa: E402
-from configs.export import export_parser  # noqa: E402
-from configs.files import write_text  # noqa: E402
-from configs.prediction import prediction_parser  # noqa: E402
-from configs.pretraining_parser import pretraining_parser  # noqa: E402
+from configs import RECIPES, evaluation_parser  # noqa: E402 - the line above
+from configs.pretraining.pretraining_parser import pretraining_parser  # noqa: E402
 from configs.recipes import OWN_RECIPES  # noqa: E402
-from configs.study_plan import study_parser  # noqa: E402
+from configs.study.cross_validation import cross_validation_parser  # noqa: E402
+from configs.study.study_plan import study_parser  # noqa: E402
+from configs.training import training_parser  # noqa: E402 - the line above
+from configs.use.export import export_parser  # noqa: E402
+from configs.use.prediction import prediction_parser  # noqa: E402
 from eval import SETTINGS  # noqa: E402
+from system.files import write_text  # noqa: E402
 
 
 def flag_table(parser: argparse.ArgumentParser) -> str:

@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(ROOT))
 
-from configs.files import read_json, write_json, write_text  # noqa: E402 - the line above
 from reports import per_case_csv, read_per_case  # noqa: E402
-from reports.study import METRICS, Arm, arm_lines, average_gain, gain_lines  # noqa: E402
-from reports.study_page import COMPLETE, study_page  # noqa: E402
-from reports.study_picture import gains_picture  # noqa: E402
+from reports.studies.numbers import METRICS, Arm, arm_lines, average_gain, gain_lines  # noqa: E402
+from reports.studies.study_page import COMPLETE, study_page  # noqa: E402
+from reports.studies.study_picture import gains_picture  # noqa: E402
+from system.files import read_json, write_json, write_text  # noqa: E402 - the line above
 
 RESULTS = ROOT / "studies" / "results"
 P_VALUES = ("p", "p_holm", "p_level")

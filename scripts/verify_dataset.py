@@ -13,8 +13,8 @@ from pathlib import Path
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs.cli import exit_with  # noqa: E402 - needs the line above
 from configs.recipes import DATASETS, recipe_of  # noqa: E402
+from system.exit import exit_with  # noqa: E402 - needs the line above
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -37,10 +37,10 @@ def main() -> None:
     args = parse()
     # Only now, so that --help and a mistyped flag answer at once.
     from configs.dataset_json import read_dataset_json
-    from configs.files import write_json
     from data import DATASETS, DataError
-    from data.definitions import dataset_from_definition
-    from data.verify_report import verify_dataset
+    from data.checks.verify_report import verify_dataset
+    from data.sets.definitions import dataset_from_definition
+    from system.files import write_json
 
     if args.dataset in DATASETS:
         dataset = DATASETS[args.dataset]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.cli import LOGGER_NAME
+from system.exit import LOGGER_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,7 +62,7 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory):
     """phantoms(dataset, cases, size) -> DATA folder, made once per session."""
-    from data.phantoms import make_phantoms
+    from data.phantoms.make import make_phantoms
 
     made = {}
 

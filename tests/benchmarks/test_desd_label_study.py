@@ -33,11 +33,11 @@ from benchmarks.study_report import (
 from benchmarks.study_runs import Task, run_tasks
 from benchmarks.study_settings import PRESETS, study_of
 from configs import training_config
-from configs.cli import TrainingInterruptedError
-from configs.evaluation import evaluation_parser
-from configs.pretraining_parser import pretraining_config
+from configs.pretraining.pretraining_parser import pretraining_config
+from configs.use.evaluation import evaluation_parser
 from metrics import METRICS_MM
 from metrics.repeats import mean_over_seeds
+from system.exit import TrainingInterruptedError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import training_config
-from data.datasets import DATASETS
+from data.sets.datasets import DATASETS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_phantoms.py"
 

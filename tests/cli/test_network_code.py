@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from configs import read_config
-from managers.run_states import evaluation_command
+from managers.runs.state import evaluation_command
 from reports import write_report
 
 DSD = "train_SelfDistil_Original.py"

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from data.phantom_deeplesion import make_deeplesion
+from data.phantoms.ct_series import make_deeplesion
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "scripts/preprocess_deeplesion.py"

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from configs import DATASETS, evaluation_config, training_config
-from configs.cross_validation import cross_validation_config
-from configs.prediction import prediction_parser
-from configs.pretraining_parser import pretraining_config
-from configs.study_plan import study_config
+from configs.pretraining.pretraining_parser import pretraining_config
+from configs.study.cross_validation import cross_validation_config
+from configs.study.study_plan import study_config
+from configs.use.prediction import prediction_parser
 from eval import SETTINGS
 from networks import build_network
 from scripts.update_readme import recipe_table

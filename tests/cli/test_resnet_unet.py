@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from networks.desd import build_desd
+from networks.resnet.desd import build_desd
 
 NAME = "Hippocampus_ResNet10UNet_DeSD_SelfDist_Fold1.exp"
 

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from managers import executors, studies
+from studies import execute as studies
+from studies import executors
 
 ARGUMENTS = ("--networks", "nnunet", "--methods", "basic", "dsd", "--seeds", "100", "--epochs", "5",
              "--device", "cpu", "--", "--filters", "4", "8", "8", "8", "8", "--num_crops", "1")

@@ -45,7 +45,8 @@ def of_its_own(root, script, *arguments):
     """The command in two processes as --use_multi_gpus starts them, where there are two GPUs."""
     command = [sys.executable, str(root / script), *map(str, arguments)]
     return [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); "
-            f"from managers.launch import run_processes; sys.exit(run_processes({command!r}, 2))"]
+            f"from managers.compute.launch import run_processes; "
+            f"sys.exit(run_processes({command!r}, 2))"]
 
 
 def epochs_on_disk(path):

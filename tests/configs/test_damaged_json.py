@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from configs import training_config
 from configs.dataset_json import read_dataset_json
-from configs.files import read_json
-from configs.run_folder import read_config
-from configs.studies import FOLDER, read_study
-from configs.study_plan import study_config
+from configs.study.studies import FOLDER, read_study
+from configs.study.study_plan import study_config
+from configs.use.run_folder import read_config
+from system.files import read_json
 
 KEYS = st.sampled_from(["name", "labels", "modality", "channel_names", "training", "image", "label",
                         "file_ending", "0", "1", "background"]) | st.text(max_size=4)

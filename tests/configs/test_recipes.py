@@ -8,8 +8,8 @@ import managers.schedules
 import networks
 from configs import DATASETS, NETWORKS, RECIPES, recipe_of
 from configs.recipes import INTENSITIES, RESNET_UNETS
-from configs.settings import OPTION_NETWORKS
-from configs.training_parser import BRANCHES, LR_SCHEDULES
+from configs.training.settings import OPTION_NETWORKS
+from configs.training.training_parser import BRANCHES, LR_SCHEDULES
 
 WIDE, NARROW = (32, 64, 128, 256, 320), (16, 32, 64, 128, 256)
 

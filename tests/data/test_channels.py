@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import DATASETS, Case, find_cases, load_volumes, preprocessing, verify_cases
-from data.images import channel_axis, read_volume, spatial_grid
-from data.transforms import case_files
+from data.nifti.images import channel_axis, read_volume, spatial_grid
+from data.volumes.transforms import case_files
 
 BRATS = DATASETS["msd-brats"]
 SIZE = (20, 18, 16)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data.meta_obj import get_track_meta, set_track_meta
 
-from data import DATASETS, augmentation, transforms
-from data.transforms import has_foreground, plain_tensors, prepare_crops
+from data import DATASETS, augmentation
+from data.volumes import transforms
+from data.volumes.transforms import has_foreground, plain_tensors, prepare_crops
 
 CT, HIPPOCAMPUS = DATASETS["mmwhs-ct"], DATASETS["hippocampus"]
 SHAPE = (12, 11, 10)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from configs import training_config
-from configs.files import write_json
 from data import run_volumes, select_cases, training_loader
-from data.inputs import find_inputs, verify_inputs
+from data.checks.inputs import find_inputs, verify_inputs
+from system.files import write_json
 
 SIZE = (16, 16, 12)
 

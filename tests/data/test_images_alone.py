@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from data import DATASETS, DataError, preprocessing, verify_cases
-from data.transforms import case_files
-from data.verification import case_problems
+from data.checks.verification import case_problems
+from data.volumes.transforms import case_files
 
 
 def alone(case):

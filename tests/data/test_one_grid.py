@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data import DATASETS, preprocessing
-from data.transforms import case_files
-from data.verification import case_problems
+from data.checks.verification import case_problems
+from data.volumes.transforms import case_files
 
 DATASET = dataclasses.replace(DATASETS["hippocampus"], intensity="none")
 

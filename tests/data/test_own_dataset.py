@@ -18,7 +18,7 @@ from data import (
     preprocessing,
     verify_cases,
 )
-from data.transforms import case_files
+from data.volumes.transforms import case_files
 
 SIZE = (20, 18, 16)
 

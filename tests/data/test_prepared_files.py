@@ -5,9 +5,9 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from configs.locks import held
 from data import read_tile_list
-from data.preparation import prepare
+from data.preparation.steps import prepare
+from system.locks import held
 
 NAME = "a_dep1.nii"
 

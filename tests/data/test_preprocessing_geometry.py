@@ -13,7 +13,7 @@ from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
 from data import DATASETS, preprocessing
-from data.transforms import case_files
+from data.volumes.transforms import case_files
 
 CT = DATASETS["mmwhs-ct"]
 RAW_CT = dataclasses.replace(CT, intensity="none")

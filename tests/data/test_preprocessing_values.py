@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data import DATASETS, preprocessing
-from data.transforms import case_files
+from data.volumes.transforms import case_files
 
 GRID = np.diag([1.5, 1.5, 2.0, 1.0])  # already RAS and at the published spacing
 SHAPE = (8, 8, 8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from losses import DSDLoss, dice_ce, dsd_loss, pixelwise_kl
-from losses.fused import fused_dsd_loss
+from losses.fused.loss import fused_dsd_loss
 from losses.teachers import side_weights_of, taught_terms, weights_by_name
 
 NEW = [{"side_weights": "halved"}, {"teacher": "main"}, {"teacher": "ensemble"},

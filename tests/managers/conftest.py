@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from configs import training_config
-from configs.cli import LOGGER_NAME
-from configs.files import write_json
-from configs.prediction import prediction_config
+from configs.use.prediction import prediction_config
 from losses import DSDLoss
 from managers import SegmentationManager, save_checkpoint
-from managers.runs import network_of
+from managers.runs.resume import network_of
 from networks import build_network
+from system.exit import LOGGER_NAME
+from system.files import write_json
 
 LPS = np.array([[-1.0, 0, 0, 9], [0, 0, -1.2, 8], [0, 0.9, 0, 7], [0, 0, 0, 1]])
 CLASS_NAMES = ("background", "anterior", "posterior")

@@ -6,10 +6,10 @@ import subprocess
 import pytest
 import torch
 
-from configs.faults import remedy
 from managers import TrainingError, load_checkpoint
 from managers.callbacks import Record
-from managers.checkpoints import SaveCheckpoints
+from managers.runs.checkpoints import SaveCheckpoints
+from system.faults import remedy
 
 CPU = torch.device("cpu")
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torchmanager.callbacks import Callback
 
-from configs.cli import TrainingInterruptedError
 from losses import DSDLoss, dice_ce, dsd_loss
 from managers import TrainingError, load_checkpoint
 from managers.callbacks import Record
-from managers.checkpoints import SaveCheckpoints
+from managers.runs.checkpoints import SaveCheckpoints
+from system.exit import TrainingInterruptedError
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import resource
 import pytest
 import torch
 
-from managers.devices import keep_freed_memory
+from managers.compute.devices import keep_freed_memory
 
 MIB = 1 << 20
 

@@ -11,13 +11,13 @@ from torchmanager.callbacks import Callback
 
 from configs import training_config
 from data import Case, dataset_of
-from data.native_files import plain_grid
+from data.nifti.native_files import plain_grid
 from managers import TrainingError, score
-from managers.bundle import inference
-from managers.evaluation import score_native
-from managers.finite import LogitsError
-from managers.inference import SlidingWindow, native_label_map, whole_logits
-from managers.side_outputs import score_side_outputs
+from managers.inference.export.bundle import inference
+from managers.inference.logit_checks import LogitsError
+from managers.inference.scoring import score_native
+from managers.inference.side_scores import score_side_outputs
+from managers.inference.sliding_window import SlidingWindow, native_label_map, whole_logits
 
 CPU = torch.device("cpu")
 NAMES = ("background", "anterior", "posterior")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from configs.files import write_text
 from managers.callbacks import EpochOrder, Progress, Record
 from reports import progress_picture
+from system.files import write_text
 
 TRAINING = {"loss": 2.5, "dice_ce_out": 1.5}
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from configs.cli import TrainingInterruptedError
 from data import Split
 from losses import DSDLoss
 from managers import (
@@ -24,7 +23,8 @@ from managers import (
     seed_everything,
     training_callbacks,
 )
-from managers.trained_with import preprocessing_of
+from managers.runs.trained_with import preprocessing_of
+from system.exit import TrainingInterruptedError
 
 CPU = torch.device("cpu")
 FOLDS = [Split(("a", "b"), ("c",), ("d",))]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from configs.training_parser import LR_SCHEDULES as CHOICES
+from configs.training.training_parser import LR_SCHEDULES as CHOICES
 from managers import choose_device, optimizer_of, seed_everything
 from managers.callbacks import LearningRate
 from managers.schedules import LR_SCHEDULES, constant_lr, step_lr

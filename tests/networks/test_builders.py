@@ -10,8 +10,8 @@ from monai.networks.nets import DynUNet
 from torch import nn
 
 from networks import NETWORKS, Level, SideOutputs, build_network
-from networks.levels import check_size
-from networks.nnunet import AnyStrideResBlock
+from networks.dsd.levels import check_size
+from networks.stock.nnunet import AnyStrideResBlock
 
 ONE, TWO = (1, 1, 1), (2, 2, 2)
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from configs.files import write_json, write_text
 from reports import per_case_csv
-from reports.views import case_view, write_views
+from reports.html.views import case_view, write_views
+from system.files import write_json, write_text
 
 SHAPE = (12, 10, 8)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from configs.files import write_json, write_text
 from reports import per_case_csv, read_per_case, write_report
-from reports.views import read_views
+from reports.html.views import read_views
+from system.files import write_json, write_text
 
 
 @pytest.mark.parametrize(("missing", "says"), [

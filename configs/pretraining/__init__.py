@@ -1,0 +1,1 @@
+"""The settings and the command line of DeSD pre-training."""

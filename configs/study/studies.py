@@ -1,0 +1,207 @@
+"""A study: which datasets, networks, methods, folds and seeds make a table of the papers.
+
+    {"title": "DSD on the hippocampus",
+     "datasets": ["hippocampus"],
+     "networks": ["nnunet", "vnet"],
+     "methods": {"basic": {"method": "basic"},             the first is the baseline of the others
+                 "dsd": {"method": "dsd"},
+                 "decoder_kl": {"method": "dsd", "flags": ["--distil", "decoder"]}},
+     "folds": [1],
+     "seeds": [100, 101, 102],
+     "group": "testing",                                   cases that are scored: eval.py --mode
+     "epochs": null,                                       null: the recipe of dataset and network
+     "flags": ["--training_split", "60"],                  of every training run
+     "published": {"method": "dsd", "dice_points": 1.3, "hd95_mm": -0.76, "source": "..."}}
+
+"folds", "epochs", "flags" and "published" may be left out. Shipped studies are studies/*.json.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from system import ROOT
+from system.files import read_json
+
+from ..checks import checked_names, checked_numbers, checked_text, checked_words, short
+from ..recipes import DATASETS, NETWORKS
+from ..training.training_parser import training_parser
+from .cross_validation import METHODS
+
+FOLDER = ROOT / "studies"
+GROUPS = ("validation", "testing")
+LARGEST_SEED = 2**32 - 1  # of numpy
+# What the study itself gives its runs, what asks for no run, and what has its place elsewhere.
+OWN_FLAGS = ("--experiment", "--show_settings", "--resume", "--overwrite", "--dataset", "--network",
+             "--fold", "--epochs", "--seed", "--device", "--show_verbose", "--help")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One column of a study: a training script and what it is told besides."""
+
+    name: str                       # of its runs and rows
+    method: str                     # of METHODS
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """The papers' gain of a method over its baseline, averaged over their networks."""
+
+    method: str                     # name of the study's method
+    dice_points: float              # 100 x Dice
+    hd95_mm: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is in a study's file."""
+
+    name: str
+    title: str
+    datasets: tuple[str, ...]
+    networks: tuple[str, ...]
+    methods: tuple[Method, ...]     # the baseline first
+    folds: tuple[int, ...]          # 1-based
+    seeds: tuple[int, ...]
+    group: str                      # of GROUPS
+    epochs: int | None
+    flags: tuple[str, ...]
+    published: Published | None
+
+
+REQUIRED = ("title", "datasets", "networks", "methods", "seeds", "group")
+OPTIONAL = ("folds", "epochs", "flags", "published")
+
+
+def study_path(name: str) -> Path:
+    """The file of a study: a path that ends in .json, or the name of one in studies/.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name.endswith(".json"):
+        return Path(name)
+    known = sorted(path.stem for path in FOLDER.glob("*.json"))
+    if name not in known:
+        raise ValueError(f"STUDY {name}: must be one of {', '.join(known)}, or the path of a "
+                         f".json file.")
+    return FOLDER / f"{name}.json"
+
+
+def read_study(name: str) -> Study:
+    """The checked content of a study's file (see the module's docstring).
+
+    Raises:
+        ValueError: the file cannot be read, or every problem that it has.
+    """
+    path = study_path(name)
+    content = read_json(path)
+    problems: list[str] = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", path.stem):
+        problems.append(f"the file's name {path.stem!r}: must be of letters, digits, - and _, "
+                        f"since the folder of the results has it.")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must be one object with {', '.join(REQUIRED)}.")
+    problems += [f"{key}: is missing." for key in REQUIRED if key not in content]
+    problems += [f"{short(key)}: is unknown; known are {', '.join((*REQUIRED, *OPTIONAL))}."
+                 for key in content if key not in (*REQUIRED, *OPTIONAL)]
+
+    def checked(key: str, check, default: Any = None) -> Any:
+        return check(key, content[key], problems) if key in content else default
+
+    methods = checked("methods", _methods, ())
+    study = Study(
+        path.stem, checked("title", checked_text, ""),
+        checked("datasets", lambda *one: checked_names(*one, DATASETS), ()),
+        checked("networks", lambda *one: checked_names(*one, NETWORKS), ()), methods,
+        checked("folds", lambda *one: checked_numbers(*one, 1, 10**6), (1,)),
+        checked("seeds", lambda *one: checked_numbers(*one, 0, LARGEST_SEED), ()),
+        checked("group", _group, ""), checked("epochs", _epochs),
+        checked("flags", _flags_of_all, ()), checked("published", _published))
+    if study.published is not None and methods and \
+            study.published.method not in [one.name for one in methods[1:]]:
+        problems.append(f"published: its method {study.published.method!r} is none of the methods "
+                        f"after the baseline.")
+    if problems:
+        raise ValueError("\n".join([f"{path}: cannot be used:", *(f"  {p}" for p in problems)]))
+    return study
+
+
+def flag_problems(words: tuple[str, ...], method: str) -> list[str]:
+    """What is wrong with flags that a study passes on to a training script."""
+    known = {name for action in training_parser(method)._actions
+             for name in action.option_strings} - {"-h", "-exp", "-e"} - set(OWN_FLAGS)
+    problems = []
+    if words and not words[0].startswith("-"):
+        problems.append(f"{words[0]!r} belongs to no flag.")
+    for word in words:
+        name = word.partition("=")[0]
+        if not re.match(r"-+[A-Za-z]", word) and word != "--":
+            continue
+        if name in (*OWN_FLAGS, "-h", "-exp", "-e"):
+            problems.append(f"{name} is given by the study itself.")
+        elif name not in known:
+            problems.append(f"{name} is no flag of the training script of {method}.")
+    return problems
+
+
+def _group(key: str, value: Any, problems: list[str]) -> str:
+    if isinstance(value, str) and value in GROUPS:
+        return value
+    problems.append(f"{key}: {short(value)} must be one of {', '.join(GROUPS)}.")
+    return ""
+
+
+def _epochs(key: str, value: Any, problems: list[str]) -> int | None:
+    if value is not None and not (type(value) is int and 1 <= value <= 10**6):
+        problems.append(f"{key}: {short(value)} must be a whole number from 1, or null.")
+        return None
+    return value
+
+
+def _methods(key: str, value: Any, problems: list[str]) -> tuple[Method, ...]:
+    if not isinstance(value, dict) or not value:
+        problems.append(f'{key}: {short(value)} must be {{"NAME": {{"method": "basic" or "dsd", '
+                        f'"flags": [...]}}, ...}}.')
+        return ()
+    methods = []
+    for name, entry in value.items():
+        where = f"{key}, {short(name)}"
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+            problems.append(f"{where}: must be of small letters, digits and _.")
+        elif not isinstance(entry, dict) or not {"method"} <= set(entry) <= {"method", "flags"}:
+            problems.append(f'{where}: {short(entry)} must have "method" and may have "flags".')
+        elif not isinstance(entry["method"], str) or entry["method"] not in METHODS:
+            problems.append(f"{where}: {short(entry['method'])} must be one of "
+                            f"{', '.join(METHODS)}.")
+        else:
+            flags = checked_words(where, entry.get("flags", []), problems)
+            problems += [f"{where}: {one}" for one in flag_problems(flags, entry["method"])]
+            methods.append(Method(name, entry["method"], flags))
+    return tuple(methods)
+
+
+def _flags_of_all(key: str, value: Any, problems: list[str]) -> tuple[str, ...]:
+    flags = checked_words(key, value, problems)
+    problems += [f"{key}: {one}" for one in flag_problems(flags, "basic")]
+    return flags
+
+
+def _published(key: str, value: Any, problems: list[str]) -> Published | None:
+    fields = ("method", "dice_points", "hd95_mm", "source")
+    if value is None:
+        return None
+    if not isinstance(value, dict) or set(value) != set(fields):
+        problems.append(f"{key}: {short(value)} must have {', '.join(fields)}.")
+        return None
+    numbers = [value["dice_points"], value["hd95_mm"]]
+    if not all(type(one) in (int, float) and abs(one) <= 1000 for one in numbers):
+        problems.append(f"{key}: dice_points and hd95_mm must be numbers from -1000 to 1000.")
+        return None
+    method, source = (checked_text(f"{key}, {name}", value[name], problems)
+                      for name in ("method", "source"))
+    return Published(method, *map(float, numbers), source)

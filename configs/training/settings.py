@@ -1,0 +1,240 @@
+"""From a command line to the settings of a run: flags over name over recipe over defaults."""
+
+import math
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ..dataset_json import read_dataset_json
+from ..experiment_name import NameHints, read_experiment_name, refuse_control_characters
+from ..recipes import DATASETS, NETWORKS, Recipe, recipe_of
+from .training import DEFAULTS, TrainingConfig
+from .training_parser import training_parser
+
+OPTION_NETWORKS = {"feature_size": ("unetr", "swinunetr"), "filters": ("nnunet",),
+                   "kernel_size": ("nnunet",), "strides": ("nnunet",),
+                   "legacy_patch_merging": ("swinunetr",)}
+OWN_DATASET = "dataset.json"
+LEFT_TO_DATASET = ("intensity", "window", "spacing_mm", "num_crops", "training_split",
+                   "validation_split")
+LEFT_TO_DEVICE = ("amp", "compile", "channels_last", "fused", "tf32")  # by --fast
+NEEDS = {"init_part": "init_from", "distance_unit": "shape_priors", "beta_start": "shape_priors",
+         "beta_step": "shape_priors"}
+
+
+def training_config(method: str, argv: list[str] | None = None) -> TrainingConfig:
+    """Read the command line; with --show_settings print the result and leave.
+
+    Raises:
+        ValueError: every setting that cannot be, in one message.
+    """
+    flags = vars(training_parser(method).parse_args(argv))
+    show = flags.pop("show_settings", False)
+    values, sources = resolve(method, flags)
+    config = TrainingConfig(**values)
+    if show:
+        print(settings_table(config, sources))
+        sys.exit(0)
+    return config
+
+
+def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every setting's value, and what said it.
+
+    That is "flag", "name", "recipe", "default", "script" for the method, or for what is left open
+    (None) "dataset" or "--fast", which chooses by the device.
+
+    Args:
+        flags: those that were given, by name.
+
+    Raises:
+        ValueError: every setting that cannot be, in one message.
+    """
+    flags = dict(flags)
+    hints = read_experiment_name(Path(flags.get("experiment", "")).name)
+    problems: list[str] = []
+    try:
+        refuse_control_characters("--experiment", flags.get("experiment", ""))
+    except ValueError as error:
+        problems.append(f"  {error}")
+    chosen = {kind: _choose(kind, flags, hints, choices, problems)
+              for kind, choices in (("dataset", DATASETS), ("network", NETWORKS), ("fold", None))}
+    _warn_of_method(method, flags, hints)
+    own = str(chosen["dataset"]).endswith(".json")
+    if own:
+        flags["dataset"], flags["dataset_definition"] = _own_dataset(chosen["dataset"], problems)
+        chosen["dataset"] = flags["dataset"]
+    said = dict(hints.variants) if method == "dsd" else {}
+    said |= {kind: value for kind, value in chosen.items() if value is not None}
+    _warn_of_idle(flags, said)
+    if flags.get("optimizer") == "sgd" and "lr" not in flags:
+        warnings.warn("--optimizer sgd: the recipe's learning rate is for adamw; give --lr, such "
+                      "as 0.01.", stacklevel=3)
+    recipe = recipe_of(chosen["dataset"], chosen["network"])
+    problems += _range_problems(flags, chosen["fold"])
+    if "use_checkpoint" in flags and chosen["network"] not in (None, "swinunetr"):
+        problems.append(f"  --use_checkpoint: is an option of swinunetr, but the network is "
+                        f"{chosen['network']}.")
+    if own and method == "dsd":
+        _check_kl(flags, said, problems)
+    options, option_source = _network_options(chosen["network"], flags, recipe, problems)
+    if problems:
+        raise ValueError("\n".join(["These settings cannot be used:", *problems]))
+
+    layers = {
+        "default": dict(DEFAULTS, output_model=None),
+        "recipe": {name: getattr(recipe, name)
+                   for name in ("img_size", "epochs", "lr", "weight_decay", "lr_schedule")},
+        "name": said,
+        "--fast": dict.fromkeys(LEFT_TO_DEVICE if flags.get("fast") else ()),
+        "flag": {name: tuple(value) if isinstance(value, list) else value
+                 for name, value in flags.items() if name in TrainingConfig.__dataclass_fields__},
+    }
+    values, sources = {}, {}
+    for source, layer in layers.items():
+        values |= layer
+        sources |= dict.fromkeys(layer, source)
+    values |= {"method": method, "network_options": options,
+               "data_dir": str(Path(flags["data_dir"]).resolve()),
+               "output_model": None if flags["output_model"] == "_" else flags["output_model"]}
+    values.setdefault("experiment", _experiment_name(values))
+    sources |= {"method": "script", "network_options": option_source}
+    sources |= {name: "dataset" for name in LEFT_TO_DATASET if values[name] is None}
+    return values, {name: sources.get(name, "default") for name in values}
+
+
+def _choose(kind: str, flags: dict[str, Any], hints: NameHints, choices, problems) -> Any:
+    """The flag, else what the name says; a contradiction is warned of, silence is a problem."""
+    flag, said = flags.get(kind), getattr(hints, kind)
+    if flag is not None:
+        if said and said != (flag,):
+            warnings.warn(f"--{kind} {flag} is used, although the experiment's name "
+                          f"{flags['experiment']} says {' and '.join(map(str, said))}.",
+                          stacklevel=4)
+        return flag
+    if len(said) == 1:
+        return said[0]
+    if said or choices:
+        why = (f"the name {flags['experiment']} says {' and '.join(map(str, said))}" if said
+               else "neither a flag nor the experiment's name says it")
+        more = ", or the path of a dataset.json" if kind == "dataset" else ""
+        pick = f"one of {', '.join(choices)}{more}" if choices else "a number"
+        problems.append(f"  --{kind}: {why}; give --{kind} as {pick}.")
+    return None
+
+
+def _warn_of_method(method: str, flags: dict[str, Any], hints: NameHints) -> None:
+    said = set(hints.method) | ({"dsd"} if hints.variants else set())
+    if said and method not in said:
+        script = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
+        other = next(iter(said))
+        warnings.warn(f"{script[method]} trains without the method that the experiment's name "
+                      f"{flags['experiment']} says; {script[other]} trains with it.", stacklevel=4)
+
+
+def _warn_of_idle(flags: dict[str, Any], said: dict[str, Any]) -> None:
+    for name, switch in NEEDS.items():
+        if name in flags and not (flags.get(switch) or said.get(switch)):
+            warnings.warn(f"--{name} {flags[name]}: has no effect without --{switch}.",
+                          stacklevel=4)
+    if "cache_dir" in flags and flags.get("cache", DEFAULTS["cache"]) != "disk":
+        warnings.warn(f"--cache_dir {flags['cache_dir']}: has no effect with --cache "
+                      f"{flags['cache']}.", stacklevel=4)
+
+
+def _check_kl(flags: dict[str, Any], said: dict[str, Any], problems: list[str]) -> None:
+    """Of one class alone the softmax is 1 everywhere, and the KL between outputs 0."""
+    labels = (flags["dataset_definition"] or {}).get("labels", ())
+    if len(labels) != 2 or flags.get("distil", said.get("distil")) == "none":
+        return
+    text = "leaves one class out of two for the KL, which is 0 then"
+    if flags.get("include_background") is False:
+        problems.append(f"  --exclude_background: {text}; leave it out, or give --distil none.")
+    if flags.get("shape_priors", said.get("shape_priors")):
+        warnings.warn(f"--shape_priors: {text}: the run has no distillation.", stacklevel=4)
+
+
+def _own_dataset(path: str, problems: list[str]) -> tuple[str, dict[str, Any] | None]:
+    try:
+        return OWN_DATASET, read_dataset_json(path)
+    except ValueError as error:
+        problems.append(f"  --dataset: {error}")
+        return OWN_DATASET, None
+
+
+AT_LEAST_ONE = ("epochs", "batch_size", "num_crops", "fold", "val_every", "validation_split",
+                "window_batch", "feature_size", "num_folds")
+EVERY_AT_LEAST_ONE = ("img_size", "filters")
+ABOVE_ZERO = ("lr", "temperature")
+AT_LEAST_ZERO = ("training_split", "weight_decay", "alpha", "num_workers", "seed", "hint_weight",
+                 "beta_start", "beta_step")
+
+
+def _range_problems(flags: dict[str, Any], fold: int | None) -> list[str]:
+    given = flags | ({} if fold is None else {"fold": fold})
+    problems = [f"  --{name} {given[name]}: must be at least 1."
+                for name in AT_LEAST_ONE if name in given and given[name] < 1]
+    problems += [f"  --{name} {given[name]}: every number must be at least 1."
+                 for name in EVERY_AT_LEAST_ONE if any(n < 1 for n in given.get(name, ()))]
+    problems += [f"  --{name} {given[name]}: must be above 0." for name in ABOVE_ZERO
+                 if name in given and not (math.isfinite(given[name]) and given[name] > 0)]
+    problems += [f"  --{name} {given[name]}: must be at least 0." for name in AT_LEAST_ZERO
+                 if name in given and not (math.isfinite(given[name]) and given[name] >= 0)]
+    if not 0 <= given.get("overlap", 0) < 1:
+        problems.append(f"  --overlap {given['overlap']}: must be at least 0 and below 1.")
+    if any(not (math.isfinite(mm) and mm > 0) for mm in given.get("spacing_mm", ())):
+        problems.append(f"  --spacing {given['spacing_mm']}: every number must be above 0.")
+    if given.get("num_folds", 2) == 1:
+        problems.append("  --num_folds 1: must be at least 2; without it the published split is "
+                        "used.")
+    if not 0 <= given.get("kl_ramp", 0) <= 1:
+        problems.append(f"  --kl_ramp {given['kl_ramp']}: must be from 0 to 1.")
+    low, high = given.get("window", (0, 1))
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        problems.append(f"  --window {low} {high}: LOW must be below HIGH.")
+    return problems
+
+
+def _network_options(network: str | None, flags: dict[str, Any], recipe: Recipe,
+                     problems: list[str]) -> tuple[dict[str, Any], str]:
+    """The recipe's options with the flags over them; a flag of another network is a problem."""
+    given = {name: flags[name] for name in OPTION_NETWORKS if name in flags}
+    for name in given:
+        if network is not None and network not in OPTION_NETWORKS[name]:
+            problems.append(f"  --{name}: is an option of {' and '.join(OPTION_NETWORKS[name])}, "
+                            f"but the network is {network}.")
+    given |= dict(flags.get("network_options", ()))
+    options = recipe.network_options | {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return options, "flag" if given else "recipe"
+
+
+def _experiment_name(values: dict[str, Any]) -> str:
+    """DATASET_NETWORK_METHOD_FoldK.exp, of letters that every file system takes."""
+    definition = values["dataset_definition"]
+    dataset = definition["name"] if definition else values["dataset"]
+    network = values["network"].split(":")[-1]
+    name = f"{dataset}_{network}_{values['method']}_Fold{values['fold']}"
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) + ".exp"
+
+
+def settings_table(config: TrainingConfig, sources: dict[str, str]) -> str:
+    """What a run uses and what said so, one setting a line."""
+    values = config.to_dict()
+    if config.dataset_definition is not None:
+        values["dataset_definition"] = config.dataset_definition.get("name")
+    rows = [(name, _shown(value), sources[name]) for name, value in values.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}" for name, value, source in rows]
+    head = f"{'setting':<{widths[0]}}  {'value':<{widths[1]}}  from"
+    return "\n".join([head, "-" * len(head), *lines])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_shown(one)}" for name, one in value.items()) or "-"
+    if isinstance(value, list):
+        nested = any(isinstance(one, list) for one in value)
+        return (" " if nested else ",").join(map(_shown, value))
+    return "-" if value is None else str(value)

@@ -1,0 +1,105 @@
+"""Where a run lives on disk, and reading back what it was."""
+
+from pathlib import Path
+from typing import Any
+
+from system.files import read_json
+
+from ..experiment_name import refuse_control_characters
+from ..pretraining.pretraining import METHOD, PretrainingConfig
+from ..training.training import TrainingConfig
+
+
+def experiment_dir(experiment: str) -> Path:
+    """The folder of an experiment: a bare name lives below experiments/, a path is itself.
+
+    NAME and NAME.exp are the same experiment.
+
+    Raises:
+        ValueError: the name has control characters.
+    """
+    refuse_control_characters("--experiment", experiment)
+    path = Path(experiment)
+    if path.suffix != ".exp":
+        path = path.with_name(f"{path.name}.exp")
+    return path if path.parent != Path(".") else Path("experiments") / path
+
+
+# What is written by a run, a cross-validation or a study, and by nothing else.
+KINDS = {".exp": "a run", ".cv": "a cross-validation", ".study": "a study"}
+MARKS = {"a run": ("config.json", "splits.json"),
+         "a pre-training run": ("config.json", "environment.json"),
+         "a cross-validation": ("cv.json",), "a study": ("study.log",)}
+WITHIN_A_RUN = ("predictions", "pictures", "data")  # folders of a run that scripts write to
+
+
+def kind_of_folder(path: str | Path) -> str | None:
+    """What a folder is, by its ending or its content: "a run", ...; None: none of these.
+
+    Also of the folders of a run that scripts write to.
+    """
+    path = Path(path).resolve()
+    if path.suffix in KINDS:
+        return KINDS[path.suffix]
+    for kind, names in MARKS.items():
+        if all((path / name).is_file() for name in names):
+            return kind
+    inside = path.name in WITHIN_A_RUN and kind_of_folder(path.parent) == "a run"
+    return "a part of a run" if inside else None
+
+
+def is_of_a_run(path: str | Path) -> bool:
+    """Whether a file is one that a run keeps for itself in its folder, there already or not."""
+    path = Path(path)
+    return (kind_of_folder(path.parent) in ("a run", "a pre-training run")
+            and (path.suffix in (".model", ".jsonl", ".json", ".log", ".csv", ".html", ".npz")
+                 or path.name == "progress.png"))
+
+
+def cache_dir(config: TrainingConfig) -> Path:
+    """Where a run's prepared volumes are kept: by default cache/ beside its folder."""
+    if config.cache_dir is not None:
+        return Path(config.cache_dir)
+    return experiment_dir(config.experiment).parent / "cache"
+
+
+def read_config(folder: Path) -> TrainingConfig:
+    """The settings of the run in `folder`.
+
+    Raises:
+        ValueError: there is no run there, with a list of those that are beside it, or it is
+            one of pre-training.
+    """
+    values = _read(folder)
+    if isinstance(values, dict) and values.get("method") == METHOD:
+        raise ValueError(f"{folder}: is a run of DeSD pre-training, which segments nothing. Start "
+                         f"a segmentation network from it with --init_from {folder} "
+                         f"--encoder_only.")
+    return _made(TrainingConfig, values, folder)
+
+
+def read_pretraining_config(folder: Path) -> PretrainingConfig:
+    """The settings of the pre-training run in `folder`.
+
+    Raises:
+        ValueError: there is no run there, or it is one of segmentation.
+    """
+    values = _read(folder)
+    if isinstance(values, dict) and values.get("method") != METHOD:
+        raise ValueError(f"{folder}: is a run of segmentation, not of DeSD pre-training.")
+    return _made(PretrainingConfig, values, folder)
+
+
+def _read(folder: Path) -> Any:
+    if not (folder / "config.json").is_file():
+        beside = sorted(path.parent.name for path in folder.parent.glob("*.exp/config.json"))
+        raise ValueError(f"{folder}: no run here (config.json is absent). "
+                         f"Runs in {folder.parent}: {', '.join(beside) or 'none'}.")
+    return read_json(folder / "config.json")
+
+
+def _made(kind: type, values: Any, folder: Path) -> Any:
+    try:
+        return kind.from_dict(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error

@@ -1,0 +1,165 @@
+"""The images that predict.py is given: files, folders of files, lists of files."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from configs.nifti_names import NIFTI_SUFFIXES, is_nifti_name, split_nifti_name, without_role
+from system.text_files import listed_path, read_text
+
+from ..nifti.file_kinds import kind_of_file
+from ..sets.case_names import name_problems
+from ..sets.cases import ROLE_ENDINGS, Case, DataError, Problem, case_id_of
+from ..sets.datasets import Dataset
+from .grouped_findings import grouped
+from .passed_over import passed_over, untaken
+from .verification import case_findings
+
+IMAGE, LABEL = ROLE_ENDINGS
+
+
+def find_inputs(inputs: Sequence[str | Path],
+                labels: str | Path | None = None) -> tuple[list[Case], list[Problem]]:
+    """The cases to segment, sorted by case id: the file name less its suffix and _image.
+
+    Of a folder its NIfTI files are taken, hidden ones and those that end in _label left out. A
+    .txt file has one path per line; relative paths are below the current folder, not its own.
+    A file that is given twice is taken once.
+
+    Args:
+        inputs: files, folders or .txt files.
+        labels: folder of the labels, paired by case id (there nnU-Net's images lose their
+            _0000); None for images without.
+
+    Returns:
+        The cases, and a problem for whatever could not be taken.
+    """
+    problems: list[Problem] = []
+    files = [file for path in map(Path, inputs) for file in _files_of(path, problems)]
+    by_id: dict[str, Path] = {}
+    for file in files:
+        case_id = case_id_of(file.name)
+        if case_id in by_id and not _same(file, by_id[case_id]):
+            problems.append(Problem(case_id, file, f"has the case id of {by_id[case_id]}",
+                                    "their results would share a name; rename one"))
+        by_id.setdefault(case_id, file)
+    problems += name_problems([Case(case_id, by_id[case_id], None) for case_id in sorted(by_id)])
+    if labels is None:
+        return [Case(case_id, by_id[case_id], None) for case_id in sorted(by_id)], problems
+    if not Path(labels).is_dir():
+        problems.append(Problem("--labels", Path(labels), "is no folder", "give the folder of the "
+                                "label files"))
+        return [], problems
+    label_of = {case_id_of(file.name): file for file in _nifti_files(Path(labels))
+                if not _has_role(file, IMAGE)}
+    cases = []
+    for case_id, image in sorted(by_id.items()):
+        if case_id not in label_of and case_id.removesuffix("_0000") not in by_id:
+            case_id = case_id.removesuffix("_0000")
+        if case_id in label_of:
+            cases.append(Case(case_id, image, label_of[case_id]))
+        else:
+            problems.append(Problem(case_id, image, f"has no label in {labels}",
+                                    "add it, or leave the image or --labels out"))
+    return cases, problems
+
+
+def _files_of(path: Path, problems: list[Problem]) -> list[Path]:
+    """The image files that one entry of the command line stands for."""
+    if path.is_dir():
+        found = [file for file in _nifti_files(path) if not _has_role(file, LABEL)]
+        if not found:
+            below = [each.name for each in sorted(path.iterdir())
+                     if each.is_dir() and _nifti_files(each)]
+            remedy = f"give {' or '.join(below)} below it" if below else "give another folder"
+            problems.append(Problem(path.name, path, "holds no NIfTI images", remedy))
+        return found
+    if path.suffix.lower() == ".txt" and path.is_file():
+        return [file for line in _lines_of(path, problems)
+                for file in _files_of(listed_path(line), problems)]
+    if path.is_file() and is_nifti_name(path.name):
+        return [path]
+    problems.append(_not_taken(path))
+    return []
+
+
+def _not_taken(path: Path) -> Problem:
+    kind = kind_of_file(path)
+    if kind is not None:
+        return Problem(path.name, path, kind.found, kind.remedy)
+    if path.is_file():
+        found = "is neither NIfTI nor a .txt list"
+    elif path.exists():
+        found = "is a pipe, socket or device, not a file"
+    else:
+        found = "no such file or folder"
+    return Problem(path.name, path, found,
+                   f"give {' or '.join(NIFTI_SUFFIXES)} files or folders of them")
+
+
+def _lines_of(path: Path, problems: list[Problem]) -> list[str]:
+    """The lines of a list that are not empty; a list does not hold lists."""
+    try:
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except (OSError, ValueError) as error:
+        problems.append(Problem(path.name, path, f"cannot be read ({error})",
+                                "give a text file with a path per line"))
+        return []
+    problems += [Problem(path.name, path, f"lists {line}", "list the images themselves")
+                 for line in lines if line.lower().endswith(".txt")]
+    return [line for line in lines if line and not line.lower().endswith(".txt")]
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    """Broken links too, so that no case is passed over in silence."""
+    return [path for path in sorted(folder.iterdir()) if is_nifti_name(path.name)
+            and not path.name.startswith(".") and not path.is_dir()]
+
+
+def _same(file: Path, other: Path) -> bool:
+    return file.resolve() == other.resolve()
+
+
+def _has_role(file: Path, role: str) -> bool:
+    stem, _ = split_nifti_name(file.name)
+    return without_role(stem, role) is not None
+
+
+def inputs_passed_over(inputs: Sequence[str | Path],
+                       labels: str | Path | None = None) -> list[Problem]:
+    """A finding for each kind of files in the given folders that is not taken."""
+    given = [*inputs] if labels is None else [*inputs, labels]
+    problems = []
+    for folder in dict.fromkeys(map(Path, given)):
+        if folder.is_dir():
+            problems += passed_over(folder, untaken(folder, _nifti_files(folder)))
+    return problems
+
+
+def verify_inputs(cases: Sequence[Case], dataset: Dataset, known: Sequence[Problem] = (),
+                  progress: bool = False, left_out: Sequence[Problem] = ()) -> None:
+    """Read every file, one at a time, and refuse them all if any cannot be segmented or scored.
+
+    Warns of what is doubtful, all in one warning; see data.checks.verification.case_findings.
+
+    Args:
+        known: problems found before, told in the same message.
+        left_out: what `inputs_passed_over` gives, told with the rest.
+
+    Raises:
+        DataError: what data.verify_cases finds, and affines with no way back (sheared, where the
+            dataset is resampled). One message with every problem.
+    """
+    problems, doubtful = list(known), list(left_out)
+    for case in tqdm(cases, desc="verifying", unit="case", disable=not progress):
+        found = case_findings(case, dataset)
+        problems += found.errors
+        doubtful += found.warnings
+    if problems:
+        raise DataError(f"{len(problems)} problem(s) with the inputs:\n"
+                        + "\n".join(map(str, [*problems, *left_out])))
+    if doubtful:
+        warnings.warn(f"{len(doubtful)} doubtful finding(s) with the inputs:\n"
+                      + "\n".join(grouped(doubtful)), stacklevel=2)

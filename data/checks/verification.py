@@ -1,0 +1,272 @@
+"""Looking at every file before anything is trained: all problems, in one message.
+
+One implementation with two forms: `verify_cases` at the start of every run, and the report of
+scripts/verify_dataset.py (data/checks/verify_report.py).
+"""
+
+import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from tqdm import tqdm
+
+from ..nifti.images import channel_axis, not_finite_in_float32, spatial_grid
+from ..nifti.nifti_stream import NiftiFile, UnreadableError, read_nifti
+from ..nifti.sheared_grids import shear_problem
+from ..sets.cases import Case, DataError, Problem
+from ..sets.datasets import Dataset
+from ..sets.label_values import farthest_off, text_of, value_counts
+from .grouped_findings import grouped
+from .network_values import value_problems
+from .resampled_size import resampled_shape, size_problems
+
+Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
+NUM_THREADS = 4
+PLAUSIBLE_MM = (0.05, 20.0)  # voxel sizes, from micro-CT to the thickest slices
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What reading one case has shown.
+
+    Attributes:
+        errors: what keeps the case from being used.
+        warnings: what should be looked at.
+        digest: of the image's unpacked bytes; None where it cannot be read.
+    """
+
+    case: Case
+    errors: list[Problem]
+    warnings: list[Problem]
+    digest: str | None
+
+
+def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Problem] = (),
+                 progress: bool = False, *, passed_over: Sequence[Problem] = (),
+                 refuse_sheared: bool = True) -> None:
+    """Read every image and label and refuse the set if any cannot be trusted.
+
+    Warns of what should be looked at, all in one warning; see `case_findings`.
+
+    Args:
+        known: problems found before, told in the same message.
+        passed_over: warnings found before, told in the same warning.
+        refuse_sheared: see `case_findings`.
+
+    Raises:
+        DataError: unreadable or damaged files, shapes or affines that differ between image and
+            label, a wrong number of channels, values of which a network sees nothing, labels with
+            unexpected values. One message with every problem.
+    """
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        look = partial(case_findings, dataset=dataset, refuse_sheared=refuse_sheared)
+        found = list(tqdm(pool.map(look, cases), total=len(cases), desc="verifying", unit="case",
+                          disable=not progress))
+    problems = [*known, *(problem for one in found for problem in one.errors)]
+    if problems:
+        raise DataError(f"{len(problems)} problem(s) in {len(cases)} cases of {dataset.name}:\n"
+                        + "\n".join(map(str, [*problems, *passed_over])))
+    doubtful = [*passed_over, *(problem for one in found for problem in one.warnings),
+                *twin_problems(found)]
+    if doubtful:
+        warnings.warn(f"{len(doubtful)} doubtful finding(s) in {len(cases)} cases of "
+                      f"{dataset.name}:\n" + "\n".join(grouped(doubtful)), stacklevel=2)
+
+
+def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
+    """The errors of one case, with its label if it has one; empty when it can be trusted."""
+    return case_findings(case, dataset).errors
+
+
+def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | None = None,
+                  refuse_sheared: bool = True) -> Findings:
+    """Read one case, whole.
+
+    Warnings are: a constant channel among others, values that hardly differ for a network or are
+    no HU, implausible voxel sizes, labels without foreground or stored as floating point, a volume
+    smaller than the crop, and a sheared grid that is not resampled.
+
+    Args:
+        crop: (X, Y, Z) voxels that training cuts out, after resampling; None to leave it open.
+        refuse_sheared: whether a sheared grid that is resampled is an error; else a warning.
+    """
+    errors: list[Problem] = []
+    doubtful: list[Problem] = []
+    image, array, digest = _read(case, case.image, errors)
+    grid = None
+    if image is not None:
+        found, grid = _checked_image(case, dataset, image, array)
+        errors += found
+        if not found:
+            wrong, odd = value_problems(case, dataset, array)
+            errors += wrong
+            doubtful += odd
+    if grid is not None:
+        errors += size_problems(case, *grid, dataset)
+        doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
+        sheared = shear_problem(case, grid[1], grid[0], dataset.spacing_mm)
+        if sheared is not None:
+            refused = refuse_sheared and dataset.spacing_mm is not None
+            (errors if refused else doubtful).append(sheared)
+    if case.label is not None:
+        del image, array  # one file is held at a time
+        label, array, _ = _read(case, case.label, errors)
+        if label is not None:
+            wrong = _label_problems(case, array, dataset.label_values)
+            errors += wrong
+            if not wrong:
+                doubtful += _empty_label(case, array, dataset.label_values)
+            if array.dtype.kind == "f" and not wrong:
+                doubtful.append(Problem(case.case_id, case.label, f"labels are {array.dtype}"
+                                        f"{_off(array)}",
+                                        "store them as integers, without a scale"))
+        if label is not None and grid is not None:
+            errors += _geometry_problems(case, grid, label)
+    return Findings(case, errors, doubtful, digest)
+
+
+def twin_problems(found: Iterable[Findings]) -> list[Problem]:
+    """A problem for each image that is byte-identical to one of another case."""
+    return [Problem(other.case_id, other.image, f"is byte-identical to {first.image} of "
+                    f"{first.case_id}", "remove one, or keep both in one group of the split")
+            for first, *others in twins(found) for other in others]
+
+
+def twins(found: Iterable[Findings]) -> list[list[Case]]:
+    """Groups of two cases or more whose images have the same bytes once unpacked."""
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for one in found:
+        if one.digest is not None:
+            groups[one.digest].append(one.case)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _checked_image(case: Case, dataset: Dataset, image: NiftiFile,
+                   array: np.ndarray) -> tuple[list[Problem], Grid | None]:
+    """The image's errors, and its grid if that can be trusted."""
+    problems: list[Problem] = []
+    if array.dtype.kind not in "biuf":
+        return [_no_real_numbers(case, case.image, array)], None
+    try:
+        axis = channel_axis(image.shape, len(dataset.channels), case.channel_first)
+    except ValueError:
+        expected = f"expected a volume of {len(dataset.channels)} channel(s)"
+        return [Problem(case.case_id, case.image, f"has shape {image.shape}", expected)], None
+    bad = not_finite_in_float32(array)
+    if bad is not None:
+        problems.append(Problem(case.case_id, case.image, bad,
+                                "replace them or leave the case out"))
+    grid = spatial_grid(image, axis)
+    if not np.isfinite(grid[1]).all() or np.linalg.det(grid[1][:3, :3]) == 0:
+        problems.append(Problem(case.case_id, case.image, "its affine is not that of a grid of "
+                                "voxels", "correct the header or export the image again"))
+        return problems, None
+    return problems, grid
+
+
+def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
+    return Problem(case.case_id, path, f"holds {array.dtype} values",
+                   "export it with one real number per voxel")
+
+
+def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float] | None,
+                   crop: tuple[int, int, int] | None) -> list[Problem]:
+    shape, affine = grid
+    problems = []
+    spacing = nibabel.affines.voxel_sizes(affine)
+    if not PLAUSIBLE_MM[0] <= spacing.min() <= spacing.max() <= PLAUSIBLE_MM[1]:
+        said = " x ".join(f"{size:.3g}" for size in spacing)
+        problems.append(Problem(case.case_id, case.image, f"its voxels are {said} mm",
+                                "correct the header if that is not so"))
+    shape = resampled_shape(shape, spacing, spacing_mm)
+    if crop is not None and any(size < wanted for size, wanted in zip(shape, crop, strict=True)):
+        said = " x ".join(f"{size:.0f}" for size in shape)
+        resampled = "" if spacing_mm is None else ", resampled,"
+        wanted = " x ".join(map(str, crop))
+        problems.append(Problem(case.case_id, case.image, f"its {said} voxels{resampled} are "
+                                f"fewer than the crop's {wanted}", "it is padded; choose a "
+                                "smaller --img_size to train on whole crops"))
+    return problems
+
+
+def _read(case: Case, path: Path, problems: list[Problem]):
+    """Header, voxels and digest of the unpacked file, or three times None with a problem."""
+    try:
+        file, content = read_nifti(path)
+    except UnreadableError as error:
+        problems.append(Problem(case.case_id, path, f"cannot be read ({error})", error.remedy))
+        return None, None, None
+    return file, file.dataobj, hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _label_problems(case, array, label_values):
+    if array.dtype.kind not in "biuf":
+        return [_no_real_numbers(case, case.label, array)]
+    counts = value_counts(array)
+    wrong = [f"{text_of(value)} ({count} voxels)" for value, count in counts.items()
+             if value not in label_values]
+    if not wrong:
+        return []
+    known = ", ".join(str(value) for value in sorted(label_values))
+    more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+    return [Problem(case.case_id, case.label, f"unexpected label values {', '.join(wrong[:8])}"
+                    f"{more}", f"this dataset has {known}; correct the label file, or choose "
+                    f"the dataset it belongs to")]
+
+
+def _off(array: np.ndarray) -> str:
+    off = farthest_off(array)
+    return f", up to {off:.2g} off whole numbers, as which they are taken" if off > 0 else ""
+
+
+def _empty_label(case: Case, array: np.ndarray, label_values: dict[int, int]) -> list[Problem]:
+    """A warning for a label of nothing but background, as a healthy patient may have."""
+    background = [value for value, index in label_values.items() if index == 0]
+    if not np.isin(np.rint(array), background).all():
+        return []
+    return [Problem(case.case_id, case.label, "has no foreground voxel", "it is scored as it is, "
+                    "and cropped at random where it trains; label it if that is wrong")]
+
+
+def _geometry_problems(case, image_grid, label):
+    shape, affine = image_grid
+    try:
+        axis = channel_axis(label.shape, 1, case.channel_first)
+        label_shape, label_affine = spatial_grid(label, axis)
+    except ValueError:
+        label_shape = None
+    if label_shape != shape:
+        return [Problem(case.case_id, case.label,
+                        f"shape {label.shape} differs from the image's {shape}",
+                        "label and image must lie on one grid; export the label again")]
+    shift = grid_shift_mm(affine, label_affine, shape)
+    tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(affine)))
+    if not shift <= tolerance:  # also when the affine holds NaN
+        turned = _axes(label_affine) != _axes(affine)
+        axes = f", axes {_axes(label_affine)} against {_axes(affine)}" if turned else ""
+        return [Problem(case.case_id, case.label, f"its affine moves voxels by up to "
+                        f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm){axes}",
+                        "find out which header is right and copy it to the other file")]
+    return []
+
+
+def _axes(affine: np.ndarray) -> str:
+    """Orientation such as RAS; ??? where the affine is none."""
+    if not np.isfinite(affine).all():
+        return "???"
+    return "".join(code or "?" for code in nibabel.aff2axcodes(affine))
+
+
+def grid_shift_mm(affine: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
+    """Largest distance in mm between the two positions that a grid's corner is given."""
+    corners = np.stack(np.meshgrid(*[(0, size - 1) for size in shape]), -1).reshape(-1, 3)
+    apart = (nibabel.affines.apply_affine(affine, corners)
+             - nibabel.affines.apply_affine(other, corners))
+    return float(np.linalg.norm(apart, axis=1).max())

@@ -1,0 +1,1 @@
+"""Made data in the layouts of the real sets."""

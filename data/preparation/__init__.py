@@ -1,0 +1,1 @@
+"""From DeepLesion or any CT to tiles for pre-training."""

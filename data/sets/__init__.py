@@ -1,0 +1,1 @@
+"""Which cases there are: data sets, their layouts and labels, splits, augmentations."""

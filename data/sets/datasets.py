@@ -1,0 +1,141 @@
+"""What each dataset is: where its files are, what its labels mean, how its crops are made."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..checks.passed_over import passed_over_cases
+from .augmentations import Augmentation
+from .case_names import name_problems
+from .cases import Case, Layout, Listed, Problem, find_cases, find_listed
+from .intensities import WINDOW
+from .splits import Split, folds_alone, folds_with_test_set
+
+_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset, as data.
+
+    Attributes:
+        channels: names of the input channels.
+        class_names: by class index, background first.
+        label_values: value in the file -> class index; any other value is an error.
+        layouts: where its files may lie below DATA, tried in order.
+        intensity: a key of data.INTENSITIES.
+        window: (low, high) of the intensity scheme "ct", in HU.
+        spacing_mm: resampled to, along the file's axes; None to keep the file's.
+        padding_mode: of training volumes that are smaller than the crop.
+        augmentation: of training crops, as published.
+        symmetric: whether a mirror image, left to right, is as likely as the image.
+        foreign_prefix: case ids that begin so belong to another dataset.
+        listed: its cases, where they are listed; None to take all that the layouts hold.
+        split: (case ids, held-out size or None, validation size or None, number of folds or
+            None) -> folds.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    class_names: tuple[str, ...]
+    label_values: dict[int, int]
+    layouts: tuple[Layout, ...]
+    intensity: str
+    padding_mode: str
+    augmentation: Augmentation
+    split: Callable[..., list[Split]]
+    symmetric: bool = False
+    window: tuple[float, float] = WINDOW
+    spacing_mm: tuple[float, float, float] | None = None
+    foreign_prefix: str | None = None
+    listed: tuple[Listed, ...] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """K, background included."""
+        return len(self.class_names)
+
+    @property
+    def sided_classes(self) -> tuple[str, ...]:
+        """The classes whose names say left or right, so that a mirror image is another class."""
+        return tuple(name for name in self.class_names if _SIDE.search(name.replace("_", " ")))
+
+    def find_cases(self, data_dir: str | Path) -> tuple[list[Case], list[Problem]]:
+        """The dataset's cases below `data_dir` and what is wrong there; see data.find_cases."""
+        if self.listed is not None:
+            cases, problems = find_listed(data_dir, self.listed)
+            return cases, problems + name_problems(cases)
+        cases, problems = find_cases(data_dir, self.layouts)
+        problems += name_problems(cases)
+        problems += [Problem(case.case_id, case.image, f"is not of {self.name}",
+                             "give the folder or the --dataset that it belongs to")
+                     for case in cases
+                     if self.foreign_prefix
+                     and case.case_id.lower().startswith(self.foreign_prefix)]
+        return cases, problems
+
+    def passed_over(self, data_dir: str | Path) -> list[Problem]:
+        """What lies beside the cases and is not taken; nothing where the cases are listed."""
+        return [] if self.listed is not None else passed_over_cases(data_dir, self.layouts)
+
+
+def _mmwhs(modality: str) -> Dataset:
+    """MM-WHS 2017 (Zhuang and Shen, 2016), 20 labelled cases of one modality."""
+    folders, prefix = ("imagesTraining", "labelsTraining"), f"{modality}_"
+    return Dataset(
+        name=f"mmwhs-{modality}",
+        channels=(modality.upper(),),
+        class_names=("background", "myocardium", "left atrium", "left ventricle", "right atrium",
+                     "right ventricle", "ascending aorta", "pulmonary artery"),
+        # 421 is a stray value in a few voxels of the release.
+        label_values={0: 0, 205: 1, 420: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7, 421: 0},
+        layouts=(Layout(*folders),
+                 Layout(*(f"{modality.upper()}/{folder}" for folder in folders)),
+                 Layout(f"{modality}_train", f"{modality}_train", prefix),
+                 Layout(".", ".", prefix)),
+        intensity="ct" if modality == "ct" else "zscore",
+        spacing_mm=(1.5, 1.5, 2.0),
+        foreign_prefix="mr_" if modality == "ct" else "ct_",
+        padding_mode="reflect",
+        augmentation=Augmentation(num_crops=2),
+        split=partial(folds_alone, fold_size=4))
+
+
+# Differs from the authors' code: theirs reads channel-first files only and does not normalise
+# (--no_normalize), since its copy of the data was normalised already. Nothing is published on
+# volumes smaller than a crop, as there are none; mirrored tumours would be wrong, so edges repeat.
+_BRATS = Dataset(
+    name="msd-brats",
+    channels=("FLAIR", "T1w", "T1gd", "T2w"),
+    class_names=("background", "edema", "non-enhancing tumour", "enhancing tumour"),
+    label_values={0: 0, 1: 1, 2: 2, 3: 3},
+    layouts=(Layout("Images.Training", "Labels.Training", channel_first=True),
+             Layout("imagesTr", "labelsTr"),
+             Layout("Task01_BrainTumour/imagesTr", "Task01_BrainTumour/labelsTr")),
+    intensity="zscore",
+    padding_mode="edge",
+    augmentation=Augmentation(num_crops=2, flip_prob=0.5, shift_prob=1.0),
+    symmetric=True,
+    split=partial(folds_with_test_set, default_testing=24, published_validation=72))
+
+_HIPPOCAMPUS = Dataset(
+    name="hippocampus",
+    channels=("MR",),
+    class_names=("background", "anterior", "posterior"),
+    label_values={0: 0, 1: 1, 2: 2},
+    layouts=(Layout("imagesTr", "labelsTr"),
+             Layout("Task04_Hippocampus/imagesTr", "Task04_Hippocampus/labelsTr")),
+    intensity="minmax",
+    padding_mode="edge",
+    augmentation=Augmentation(num_crops=8, negative=0.1, flip_prob=0.5, shift_prob=1.0),
+    symmetric=True,
+    split=partial(folds_with_test_set, default_testing=60, published_validation=30))
+
+DATASETS: dict[str, Dataset] = {
+    "mmwhs-ct": _mmwhs("ct"),
+    "mmwhs-mr": _mmwhs("mr"),
+    "msd-brats": _BRATS,
+    "hippocampus": _HIPPOCAMPUS,
+}

@@ -1,0 +1,1 @@
+"""From tiles to the views that DeSD trains on."""

@@ -1,0 +1,1 @@
+"""From cases to crops: transforms, the cache of prepared volumes, loaders."""

@@ -1,0 +1,117 @@
+"""Prepared volumes on disk, found again by all that they follow from.
+
+An entry's name is a digest of the content of the case's files, the settings, this code and the
+versions of the packages that do the work. So whatever changes is made anew, beside what there is;
+a cache may be deleted at any time, also while it is in use.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from system import ROOT
+from system.once import compares_checksums
+
+from ..sets.cases import Case
+from ..sets.datasets import Dataset
+from ..sets.intensities import INTENSITIES
+from .cache_entries import FOLDER, Volume, is_intact, open_cache, read_entry, write_entry
+
+FORMAT = 2  # of the entries
+PACKAGES = ("monai", "nibabel", "numpy", "torch")
+CODE = ("nifti/images.py", "nifti/nifti_stream.py", "sets/intensities.py", "volumes/distances.py",
+        "volumes/prepared.py", "volumes/transforms.py")  # of data/
+
+
+def recipe_of(dataset: Dataset, img_size: tuple[int, int, int] | None,
+              distance_unit: str | None) -> dict[str, Any]:
+    """All that a volume follows from but its files, as JSON values."""
+    recipe = {
+        "format": FORMAT, "versions": [version(name) for name in PACKAGES],
+        "code": [_digest(ROOT / "data" / name) for name in CODE],
+        "num_channels": len(dataset.channels), "spacing_mm": dataset.spacing_mm,
+        "label_values": sorted(dataset.label_values.items()),
+        "intensity": INTENSITIES[dataset.intensity](dataset.window),
+    }
+    if img_size is not None:
+        recipe |= {"img_size": img_size, "padding_mode": dataset.padding_mode,
+                   "background": dataset.augmentation.negative > 0}
+    if distance_unit is not None:
+        recipe |= {"distance_unit": distance_unit, "num_classes": dataset.num_classes,
+                   "edt": version("edt")}
+    return recipe
+
+
+def volume_key(case: Case, recipe: dict[str, Any]) -> str:
+    """The name of a case's entry, 32 hexadecimal digits; reads both files but decodes neither."""
+    made_of = [_digest(case.image), case.label and _digest(case.label), case.channel_first, recipe]
+    return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class DiskVolumes(Sequence):
+    """Volumes of a cache on disk, mapped whenever they are asked for.
+
+    Holds names only, so that loader processes are sent no voxel, and a process takes no more
+    memory for many cases than for few. An entry that is gone or torn is made again.
+
+    Args:
+        folder: of the cache; the entries lie in a folder of their own in it.
+        keys: of the cases; see `volume_key`.
+        prepare: makes a case's volume.
+    """
+
+    def __init__(self, folder: Path, cases: Sequence[Case], keys: Sequence[str],
+                 prepare: Callable[[Case], Volume]):
+        self.cases, self.prepare = list(cases), prepare
+        self.entries = [folder / FOLDER / key for key in keys]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Volume:
+        try:
+            volume = read_entry(self.entries[index])
+        except (OSError, ValueError):
+            return self._made(index)  # not read back, since whoever deletes may do so again
+        return volume | {"case_id": self.cases[index].case_id}
+
+    def has(self, index: int) -> bool:
+        """Whether a volume's entry is there, with every byte as it was written.
+
+        Reads it all in one process on a machine; another one looks at the length of its files.
+        """
+        if compares_checksums():
+            return is_intact(self.entries[index])
+        try:
+            read_entry(self.entries[index])
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def make(self, index: int) -> None:
+        """Write the entry of a volume.
+
+        Raises:
+            ValueError: the folder cannot be written, or is not of a cache.
+        """
+        self._made(index)
+
+    def _made(self, index: int) -> Volume:
+        """The volume in memory, of which the entry is written."""
+        entry, volume = self.entries[index], self.prepare(self.cases[index])
+        try:
+            open_cache(entry.parent)
+            write_entry(entry, volume)
+        except OSError as error:
+            raise ValueError(f"--cache disk: {entry.parent} cannot be written ({error.strerror}). "
+                             f"Choose another --cache_dir, or keep the volumes in memory with "
+                             f"--cache memory.") from error
+        return volume

@@ -1,0 +1,261 @@
+"""Several processes, one per GPU or group of cores: the only file that knows about ranks."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from system.exit import LOGGER_NAME, StatedError
+from system.workers import num_cores
+
+from .devices import choose_device
+from .synced_norm import synchronise
+
+Item = TypeVar("Item")
+LOST = "another process has ended, see its message"
+# Who ends takes its connections along, so that nobody waits for it; only work is waited for.
+STEP_TIMEOUT, WORK_TIMEOUT = timedelta(hours=2), timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that work together; alone without a process group.
+
+    Attributes:
+        control: group for values on the host, beside that for tensors on the device.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    control: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one process that writes and reports."""
+        return self.rank == 0
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Within, the others begin when the main process has finished; all leave together.
+
+        What is wrong with the input is so reported once, and files are made once. What the main
+        process does afterwards, as making a run's folder, finds nobody still looking at it.
+        """
+        if not self.is_main:
+            self.wait()
+        yield
+        if self.is_main:
+            self.wait()
+        self.wait()
+
+    def wait(self) -> None:
+        """For all processes to come here.
+
+        Raises:
+            StatedError: another one has ended; as all that waits for the others.
+        """
+        if self.world_size > 1:
+            with _with_the_others():
+                dist.barrier(self.control)
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean of every process's `value`; the value itself where there is one process."""
+        if self.world_size == 1:
+            return value
+        total = value.detach().clone()
+        dist.all_reduce(total, group=self.control if total.device.type == "cpu" else None)
+        return total / self.world_size
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """The items that fall to this process: every world_size-th."""
+        return list(items[self.rank::self.world_size])
+
+    def turns(self, items: Sequence[Item]) -> list[list[Item]]:
+        """The `share` in as many turns as every process has: one item each, or in the last none."""
+        starts = range(0, len(items), self.world_size)
+        return [list(items[start + self.rank:start + self.rank + 1]) for start in starts]
+
+    def in_order(self, found: Sequence[Item]) -> list[Item]:
+        """What every process found for each item of its `share`, in the order of all items."""
+        if self.world_size == 1:
+            return list(found)
+        of_all: list[Any] = [None] * self.world_size
+        with _with_the_others():
+            dist.all_gather_object(of_all, list(found), self.control)
+        return [of_all[index % self.world_size][index // self.world_size]
+                for index in range(sum(map(len, of_all)))]
+
+    def largest(self, number: int) -> int:
+        """The largest of every process's `number`; waits for all."""
+        return max(self._of_all(number))
+
+    def is_first(self, number: int | None) -> bool | None:
+        """Whether this process has the smallest of every `number`; None where nobody has one.
+
+        Of several it is the one of the lowest rank. Waits for all.
+        """
+        nobody = torch.iinfo(torch.int64).max
+        place = nobody if number is None else number * self.world_size + self.rank
+        first = min(self._of_all(place))
+        return None if first == nobody else first == place
+
+    def _of_all(self, number: int) -> list[int]:
+        """Every process's `number`, by rank."""
+        if self.world_size == 1:
+            return [number]
+        with _with_the_others():
+            found, work = self.ask_all(number)
+            work.wait()
+        return [int(one) for one in found]
+
+    def ask_all(self, number: int) -> tuple[list[torch.Tensor], Any]:
+        """Where every process's `number` will be, by rank, and what to wait for until then."""
+        found = [torch.zeros((), dtype=torch.int64) for _ in range(self.world_size)]
+        return found, dist.all_gather(found, torch.tensor(number), self.control, async_op=True)
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """The network with its gradients averaged over the processes in each backward pass.
+
+        The graph must be the same in every step. A parameter that no output depends on may stay
+        without a gradient; all outputs must have one.
+        """
+        if self.world_size == 1:
+            return network
+        on_gpu = next(network.parameters()).device.type == "cuda"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # from torch 2.13 on
+            # The batch norm is synchronised, so that there are no buffers to send around.
+            return DistributedDataParallel(
+                network, broadcast_buffers=False, static_graph=True,
+                device_ids=[torch.cuda.current_device()] if on_gpu else None)
+
+    def synchronised(self, network: nn.Module) -> nn.Module:
+        """The network with batch statistics over all processes; names and values stay."""
+        return synchronise(network) if self.world_size > 1 else network
+
+    def seed_step(self, seed: int, epoch: int, step: int) -> None:
+        """Give each process random numbers of its own, from nothing that needs to be saved.
+
+        One process alone goes on with the generators that it has.
+        """
+        if self.world_size > 1:
+            drawn = np.random.SeedSequence((seed, epoch, step, self.rank)).generate_state(1)
+            torch.manual_seed(int(drawn[0]))
+
+    def leave(self) -> None:
+        """End the process group; after the last collective, by every process."""
+        self.wait()
+        if self.world_size > 1:
+            dist.destroy_process_group()
+
+
+class StopVote:
+    """The signal that any of the processes has heard: all of them learn of it at one step.
+
+    Asked in each step, each process the same number of times. No process waits for the others'
+    present step: the answer is to the question before.
+    """
+
+    def __init__(self, processes: Processes):
+        self.processes = processes
+        self.agreed: int | None = None
+        self._asked: tuple[list[torch.Tensor], Any] | None = None
+
+    def ask(self, number: int | None) -> int | None:
+        """The number of the signal, None while there was none."""
+        if self.processes.world_size == 1:
+            self.agreed = number
+        elif self.agreed is None:
+            if self._asked is not None:
+                found, work = self._asked
+                work.wait()
+                self.agreed = int(max(found)) or None
+            if self.agreed is None:
+                self._asked = self.processes.ask_all(number or 0)
+        return self.agreed
+
+    def settle(self, number: int | None) -> int | None:
+        """The answer to all questions so far and this one; waits for all processes."""
+        self.ask(number)
+        return self.ask(number) if self.processes.world_size > 1 else self.agreed
+
+
+@contextmanager
+def _with_the_others() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if has_lost_another(error):
+            raise StatedError(LOST) from error
+        raise
+
+
+def has_lost_another(error: BaseException) -> bool:
+    """Whether an error says no more than that another process has ended."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        sign in text for sign in ("Connection closed by peer", "Connection reset by peer",
+                                  "remote process exited", "Broken pipe"))
+
+
+def is_started_among_several() -> bool:
+    """Whether torchrun, or --use_multi_gpus, started this process and others."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def refuse_several_processes() -> None:
+    """For a script that is one process: several would each do all of it, into one folder.
+
+    Raises:
+        ValueError: torchrun started more than one.
+    """
+    if is_started_among_several():
+        raise ValueError(f"torchrun started {os.environ['WORLD_SIZE']} processes, but this script "
+                         f"is one. Start it once, without torchrun.")
+
+
+def join_processes(device: str) -> tuple[Processes, torch.device]:
+    """Join the processes that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), if it did.
+
+    NCCL between GPUs, gloo between CPUs. One process needs no process group. All but the main one
+    keep quiet from here on: they report errors alone.
+
+    Args:
+        device: as for `choose_device`; each process gets the GPU of its local rank.
+
+    Raises:
+        ValueError: no such device, or more processes than GPUs.
+    """
+    if not is_started_among_several():
+        return Processes(), choose_device(device)
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if rank > 0:
+        warnings.simplefilter("ignore")
+        logging.getLogger(LOGGER_NAME).setLevel(logging.ERROR)
+    chosen, local_rank = choose_device(device), int(os.environ["LOCAL_RANK"])
+    if chosen.type == "cuda":
+        if local_rank >= torch.cuda.device_count():
+            raise ValueError(f"Process {local_rank} has no GPU: this machine has "
+                             f"{torch.cuda.device_count()}. Give torchrun --nproc_per_node as "
+                             f"many, or --device cpu.")
+        chosen = torch.device("cuda", local_rank)
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=STEP_TIMEOUT)
+    control = dist.new_group(backend="gloo", timeout=WORK_TIMEOUT)
+    return Processes(rank, world_size, control), chosen
+
+
+def loader_workers(wanted: int) -> int:
+    """Loader processes of this process: as many as wanted, at most its share of the cores."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(wanted, num_cores() // local)

@@ -1,0 +1,1 @@
+"""DeSD pre-training, from settings to the teacher's encoder."""

@@ -1,0 +1,30 @@
+"""The metrics of one case on its grid, without distances that would be wrong."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data.nifti.sheared_grids import is_sheared
+from metrics import case_metrics
+
+
+def case_scores(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
+                spacing_mm: Sequence[float], class_names: Sequence[str],
+                paper_metrics: bool = False) -> list[dict[str, Any]]:
+    """As `metrics.case_metrics`, but distances in mm are NaN where the grid is sheared.
+
+    They are computed from the voxel sizes, as if the axes were at right angles. The summary leaves
+    NaN out and counts what remains.
+
+    Args:
+        prediction, label: classes (X, Y, Z) on one grid.
+        affine: (4, 4), mm, of the grid.
+        spacing_mm: of the grid.
+    """
+    rows = case_metrics(prediction, label, spacing_mm, class_names, paper_metrics)
+    if not is_sheared(affine, label.shape):
+        return rows
+    return [{name: math.nan if name.endswith("_mm") else value for name, value in row.items()}
+            for row in rows]

@@ -1,0 +1,133 @@
+"""A trained run written for use elsewhere: weights in safetensors, a network in ONNX."""
+
+import hashlib
+import importlib.util
+import io
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from configs import TrainingConfig
+from configs.use.export import ExportConfig
+from data import dataset_of
+from system.files import write_bytes
+
+from ...runs.resume import load_network, read_run
+from .bundle import write_bundle
+
+OPSET = 17
+ATOL, RTOL = 1e-4, 1e-4  # of logits; runtimes add float32 numbers up in other orders
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it was checked."""
+
+    path: Path
+    check: str
+
+    def summary(self) -> str:
+        """Path, size in bytes and sha256 of every file, and the check."""
+        files = [self.path] if self.path.is_file() else sorted(
+            path for path in self.path.rglob("*") if path.is_file())
+        lines = [f"{path}  {path.stat().st_size} bytes  sha256 {_sha256(path)}" for path in files]
+        return "\n".join([*lines, self.check])
+
+
+def export(config: ExportConfig) -> Exported:
+    """Write the run's network in the format asked for, and check what was written.
+
+    Raises:
+        ValueError: a run that cannot be read, an output that exists, a network that the format
+            cannot hold, a package that is missing, or an export that computes something else.
+    """
+    path = Path(config.output)
+    if path.is_dir() and config.format != "bundle":
+        raise ValueError(f"--output {path}: is a folder; give a file.")
+    if path.exists() and not config.overwrite:
+        raise ValueError(f"--output {path}: exists; give another place, or --overwrite.")
+    folder, run, _ = read_run(config.experiment)
+    network, _ = load_network(folder, run, config.saved_model, config.trust_network_code)
+    return WRITERS[config.format](config, run, network.eval())
+
+
+def write_safetensors(config: ExportConfig, run: TrainingConfig, network: nn.Module) -> Exported:
+    """The weights by the names of the plain network, and the run's settings as metadata.
+
+    With side heads they keep the names of this project: "network." and "heads.".
+    """
+    kept = network if config.with_side_heads else network.network
+    # DynUNet holds its blocks under two names; safetensors wants each tensor's memory once.
+    state = {name: value.detach().cpu().clone().contiguous()
+             for name, value in kept.state_dict().items()}
+    data = to_safetensors(state, {"config": json.dumps(run.to_dict()), "format": "pt"})
+    write_bytes(config.output, data)
+    return Exported(Path(config.output), f"{len(state)} tensors"
+                    f"{', side heads included' if config.with_side_heads else ''}")
+
+
+def write_onnx(config: ExportConfig, run: TrainingConfig, network: nn.Module) -> Exported:
+    """The plain network on windows (B, C, H, W, D) of the run's crop size, B free.
+
+    It is run by onnxruntime before it is written, with one window and with two.
+
+    Raises:
+        ValueError: onnx or onnxruntime is missing, torch cannot write the network (SwinUNETR), or
+            logits differ by more than the tolerance.
+    """
+    lacking = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise ValueError(f"--format onnx: needs {' and '.join(lacking)}; "
+                         f"pip install {' '.join(lacking)}")
+    plain, buffer = network.network, io.BytesIO()
+    windows = torch.randn(2, len(dataset_of(run).channels), *run.img_size,
+                          generator=torch.Generator().manual_seed(0))
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer's, on shapes that are the window's
+            torch.onnx.export(plain, (windows,), buffer, input_names=["image"],
+                              output_names=["logits"], opset_version=OPSET, dynamo=False,
+                              dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}})
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).split("[Caused by")[0].splitlines()[0].strip()
+        raise ValueError(f"--format onnx: torch cannot write {run.network} ({reason}). "
+                         f"--format bundle or safetensors can hold it.") from error
+    difference = max(_onnx_difference(buffer.getvalue(), plain, windows[:number])
+                     for number in (1, 2))
+    write_bytes(config.output, buffer.getvalue())
+    return Exported(Path(config.output), f"onnxruntime's logits differ by at most {difference:.2g}")
+
+
+def _onnx_difference(model: bytes, network: nn.Module, windows: torch.Tensor) -> float:
+    """The largest difference of logits between onnxruntime and torch."""
+    import onnxruntime  # optional
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    logits = torch.from_numpy(session.run(None, {"image": windows.numpy()})[0])
+    with torch.no_grad():
+        expected = network(windows)
+    difference = (logits - expected).abs().max().item()
+    if not torch.allclose(logits, expected, rtol=RTOL, atol=ATOL):
+        raise ValueError(f"--format onnx: onnxruntime's logits differ by up to {difference:.2g} "
+                         f"for a batch of {len(windows)}; nothing was written.")
+    return difference
+
+
+def _bundle(config: ExportConfig, run: TrainingConfig, network: nn.Module) -> Exported:
+    difference = write_bundle(Path(config.output), run, network)
+    return Exported(Path(config.output), f"MONAI's logits differ by at most {difference:.2g}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+WRITERS: dict[str, Callable[[ExportConfig, TrainingConfig, nn.Module], Exported]] = {
+    "bundle": _bundle, "onnx": write_onnx, "safetensors": write_safetensors}

@@ -1,0 +1,197 @@
+"""Where predict.py writes, and what it leaves alone."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from configs.use.prediction import PredictionConfig
+from data import Case, dataset_of
+from data.nifti.native_files import values_of_classes
+from data.sets.cases import Problem
+from system import ROOT
+from system.files import read_json, sha256_of, write_json
+
+from ..runs.folder import environment
+from ..runs.run_locks import output_held
+from .ensemble import Member
+from .sliding_window import SlidingWindow
+
+# What makes label maps of images and weights.
+PACKAGES = ("monai", "nibabel", "numpy", "torch")
+CODE = ("data/nifti/geometry.py", "data/nifti/images.py", "data/nifti/native_files.py",
+        "data/sets/intensities.py", "data/volumes/transforms.py",
+        "managers/inference/predict.py", "managers/inference/sliding_window.py",
+        "networks/**/*.py")
+SCORES = ("per_case.csv", "summary.json")
+
+
+class PredictionFolder:
+    """The folder that predictions go to, and its prediction.json, kept up with every case.
+
+    prediction.json holds the experiments with the sha256 of their checkpoints, the settings that
+    decide the label maps, the label value of each class, a digest of the code that makes them, the
+    cases so far, each with the sha256 of its image, and the versions.
+
+    Raises:
+        ValueError: it is or lies below a file, or cannot be written to.
+    """
+
+    def __init__(self, config: PredictionConfig, members: Sequence[Member],
+                 window: SlidingWindow):
+        self.folder = Path(config.output)
+        self.config = config
+        dataset = dataset_of(members[0].config)
+        self.record = {
+            "experiments": [member.about for member in members],
+            "tta_axes": list(config.tta_axes), "overlap": window.overlap,
+            "label_values": dict(zip(dataset.class_names,
+                                     values_of_classes(dataset.label_values).tolist(),
+                                     strict=True)),
+            "code": code_digest(), "cases": {}, "environment": environment(window.device)}
+        self.held = ExitStack()                    # of the folder's lock
+        self.before: dict[str, Any] | None = None  # prediction.json as `pending` found it
+        self.replaces_label_maps = False
+        self.digests: dict[str, str] = {}          # of the images, by case id
+        there = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents)
+                     if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"--output {self.folder}: {there} is a file; give a folder.")
+        if not os.access(there, os.W_OK):
+            raise self._not_writable("no permission")
+
+    def _not_writable(self, reason: str) -> ValueError:
+        return ValueError(f"--output {self.folder}: cannot be written to ({reason}); give another "
+                          f"folder.")
+
+    def label_map(self, case: Case) -> Path:
+        """Where the case's label map goes."""
+        return self.folder / f"{case.case_id}.nii.gz"
+
+    def probabilities(self, case: Case) -> Path:
+        """Where the case's probabilities go."""
+        return self.folder / f"{case.case_id}_probabilities.nii.gz"
+
+    def preview(self, case: Case) -> Path:
+        """Where the case's picture goes."""
+        return self.folder / f"{case.case_id}.png"
+
+    def clashes(self, cases: Sequence[Case]) -> list[Problem]:
+        """The cases whose image or label lies in this folder, where it might be replaced."""
+        return [Problem(case.case_id, path, "lies in the output folder", "give another --output")
+                for case in cases for path in (case.image, case.label)
+                if path is not None and path.resolve().parent == self.folder.resolve()]
+
+    def pending(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases that lack an output, or all with --overwrite.
+
+        Raises:
+            ValueError: the folder holds what other weights, settings or inputs made, or files of
+                these names that another program made.
+        """
+        present = [case for case in cases if self.label_map(case).exists()]
+        self.before = self._written()
+        if self.before is None:
+            self._check_foreign([self.label_map(case) for case in present])
+        before = self.before or {}
+        old, new = _identity(before), _identity(self.record)
+        if old == new:
+            self.record["cases"] = dict(before["cases"])
+        elif (present or before.get("cases")) and not self.config.overwrite:
+            changed = "; ".join(f"{name} {old[name]}, now {new[name]}" for name in new
+                                if old[name] != new[name])
+            raise ValueError(f"--output {self.folder}: holds predictions made otherwise "
+                             f"(prediction.json: {changed}); give another folder, or --overwrite.")
+        self.digests = {case.case_id: sha256_of(case.image) for case in cases}
+        self._check_inputs(cases)
+        pending = [case for case in cases if self.config.overwrite
+                   or case.case_id not in self.record["cases"]
+                   or not all(file.exists() for file in self._files(case))]
+        self.replaces_label_maps = any(self.label_map(case).exists() for case in pending)
+        return pending
+
+    def _written(self) -> dict[str, Any] | None:
+        path = self.folder / "prediction.json"
+        return read_json(path) if path.is_file() else None
+
+    def _check_foreign(self, label_maps: Sequence[Path]) -> None:
+        """Refuse a folder without prediction.json where files of another origin were replaced."""
+        scores = [self.folder / name for name in SCORES if self.config.labels is not None]
+        foreign = [path for path in (*label_maps, *scores) if path.exists()]
+        if foreign:
+            raise ValueError(f"--output {self.folder}: holds {foreign[0].name}, but no "
+                             f"prediction.json, so predict.py did not write it; give another "
+                             f"folder.")
+
+    def _check_inputs(self, cases: Sequence[Case]) -> None:
+        """Refuse to take the prediction of one image for that of another of the same name."""
+        other = []
+        for case in cases:
+            known = self.record["cases"].get(case.case_id)
+            if known is None or known.get("sha256") == self.digests[case.case_id]:
+                continue
+            said = (f"is of {known['input']}, not {_source(case)}"
+                    if known["input"] != _source(case) else
+                    f"is of what was {_source(case)} then; the file has changed since")
+            other.append(f"  {case.case_id}: {said}.")
+        if other and not self.config.overwrite:
+            raise ValueError("\n".join([
+                f"--output {self.folder}: holds predictions of other files with these names:",
+                *other, "Give another folder, or --overwrite."]))
+
+    def _files(self, case: Case) -> list[Path]:
+        files = [self.label_map(case)]
+        files += [self.probabilities(case)] if self.config.save_probabilities else []
+        return files + ([self.preview(case)] if self.config.preview else [])
+
+    def open(self) -> None:
+        """Make the folder, keep other calls out of it and write prediction.json.
+
+        Before the first case; scores of label maps that are about to be replaced go.
+
+        Raises:
+            ValueError: that is impossible, or another call writes there or has since `pending`.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.held.enter_context(output_held(self.folder))
+            if self._written() != self.before:
+                raise ValueError(f"--output {self.folder}: another predict.py has written there "
+                                 f"since this one began; give the command again.")
+            if self.replaces_label_maps and self.before is not None:
+                (self.folder / "summary.json").unlink(missing_ok=True)
+            write_json(self.folder / "prediction.json", self.record)
+        except OSError as error:
+            raise self._not_writable(error.strerror) from error
+
+    def close(self) -> None:
+        """Let other calls into the folder."""
+        self.held.close()
+
+    def add(self, case: Case, seconds: float) -> None:
+        """Note a case that is done, at once, so that an interrupted call can go on."""
+        self.record["cases"][case.case_id] = {
+            "input": _source(case), "sha256": self.digests[case.case_id],
+            "output": self.label_map(case).name, "seconds": round(seconds, 1)}
+        write_json(self.folder / "prediction.json", self.record)
+
+
+def _source(case: Case) -> str:
+    return str(case.image.resolve())
+
+
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
+    """What decides the label maps."""
+    return {"checkpoints (sha256)": [each["sha256"][:12] for each in record.get("experiments", ())]
+            } | {name: record.get(name) for name in ("tta_axes", "overlap", "label_values", "code")}
+
+
+def code_digest() -> str:
+    """Of the code and the packages that make a label map of an image and weights."""
+    digest = hashlib.sha256(" ".join(version(name) for name in PACKAGES).encode())
+    for path in sorted(path for pattern in CODE for path in ROOT.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,97 @@
+"""Segmenting new volumes: what is written for each, and how it scores."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from configs.use.prediction import PredictionConfig
+from data import Case, Dataset, read_volume
+from data.checks.inputs import find_inputs, inputs_passed_over, verify_inputs
+from data.nifti.native_files import (
+    NativeGrid,
+    ProbabilityFile,
+    image_grid,
+    in_ras_order,
+    label_on_image_grid,
+    values_of_classes,
+    write_label_map,
+)
+from data.volumes.prepared import image_volume
+from metrics import summarise
+from reports import case_picture
+
+from .case_scores import case_scores
+from .logit_checks import naming
+from .output_folder import PredictionFolder
+from .scoring import Scores
+from .sliding_window import SlidingWindow, native_label_map
+
+
+def cases_to_predict(config: PredictionConfig, dataset: Dataset,
+                     output: PredictionFolder) -> tuple[list[Case], list[Case]]:
+    """All cases of the inputs, and those that are pending, verified.
+
+    Raises:
+        ValueError: whatever is wrong with the inputs, in one message, or with the output folder.
+    """
+    cases, problems = find_inputs(config.inputs, config.labels)
+    problems += output.clashes(cases)
+    pending = cases if problems else output.pending(cases)
+    verify_inputs(pending if config.labels is None else cases, dataset, problems,
+                  config.show_verbose, inputs_passed_over(config.inputs, config.labels))
+    if not cases:
+        raise ValueError(f"--input {' '.join(config.inputs)}: lists no images.")
+    return cases, pending
+
+
+def predict_case(case: Case, dataset: Dataset, window: SlidingWindow,
+                 output: PredictionFolder) -> float:
+    """Write the case's label map, with the dataset's own label values, and what else is asked for.
+
+    Returns:
+        Seconds it took.
+
+    Raises:
+        LogitsError: the network's logits are not finite; nothing is written.
+    """
+    start = time.perf_counter()
+    config = output.config
+    grid = image_grid(case, len(dataset.channels))
+    volume = image_volume(case, dataset)
+    probabilities = (ProbabilityFile(output.probabilities(case), grid, dataset.num_classes)
+                     if config.save_probabilities else None)
+    with naming(case.case_id, window.predict):
+        classes = native_label_map(volume, grid, window, probabilities, config.show_verbose)
+    del volume
+    if probabilities is not None:
+        probabilities.close()
+    if config.preview:
+        _draw(output.preview(case), case, dataset, classes, grid)
+    # Last, since it is what says that the case is done.
+    write_label_map(output.label_map(case), values_of_classes(dataset.label_values)[classes], grid)
+    return time.perf_counter() - start
+
+
+def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: NativeGrid) -> None:
+    """Outlines of the prediction, beside those of the label or else the bare image."""
+    image = read_volume(case.image, len(dataset.channels), case.channel_first)[0][0]
+    label = (np.zeros_like(classes) if case.label is None
+             else label_on_image_grid(case, dataset.label_values, len(dataset.channels))[0])
+    volumes, spacing_mm = in_ras_order((image, label, classes), grid)
+    case_picture(path, *volumes, spacing_mm, dataset.class_names,
+                 title=case.case_id,
+                 headings=("label" if case.label else "image", "prediction"))
+
+
+def score_files(cases: Sequence[Case], dataset: Dataset, output: PredictionFolder) -> Scores:
+    """Score the written label maps against the label files, on their own grid, in mm."""
+    rows = []
+    for case in cases:
+        label, grid = label_on_image_grid(case, dataset.label_values, len(dataset.channels))
+        written = Case(case.case_id, case.image, output.label_map(case))
+        label_map, _ = label_on_image_grid(written, dataset.label_values, len(dataset.channels))
+        found = case_scores(label_map, label, grid.affine, grid.spacing_mm, dataset.class_names)
+        rows += [{"case_id": case.case_id} | row for row in found]
+    return Scores(rows, summarise(rows, dataset.class_names))

@@ -1,0 +1,121 @@
+"""What each output of a self-distilled network has learnt, on whole volumes."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from losses.distillation import tempered_log_probs
+from losses.dsd import branch_kl, named_outputs
+from metrics.overlap import class_overlaps, dice_from_counts
+from networks import SideOutputs
+
+from ..segmentation.segmentation_manager import SegmentationManager
+from .logit_checks import naming
+from .sliding_window import SlidingWindow, rolling_logits
+
+Row = dict[str, Any]
+
+
+@dataclass
+class OutputSums:
+    """What one output's scores on one volume are computed from, added up slab by slab.
+
+    Attributes:
+        voxels: (K, K) counts, by predicted class and the label's.
+        confidence: sum over the label's foreground of the likeliest class's probability.
+        kl: sum over all voxels of T^2 KL(teacher || output); of students only.
+    """
+
+    voxels: torch.Tensor
+    confidence: float = 0.0
+    kl: float = 0.0
+
+    def add(self, logits: torch.Tensor, label_map: torch.Tensor) -> None:
+        """Count a slab: logits (K, H, W, D) and label_map (H, W, D) of 0..K-1."""
+        num_classes = len(logits)
+        pairs = logits.argmax(0) * num_classes + label_map
+        self.voxels += pairs.flatten().bincount(minlength=num_classes**2).view_as(self.voxels)
+        probabilities = tempered_log_probs(logits[None], 1.0)[0].exp()
+        self.confidence += probabilities.amax(0)[label_map > 0].double().sum().item()
+
+    def scores(self) -> dict[str, float]:
+        """"dice", "accuracy", "confidence" and "kl", see `score_side_outputs`."""
+        voxels = self.voxels.cpu().numpy()
+        dice = [dice_from_counts(counts) for counts in class_overlaps(voxels)]
+        foreground = int(voxels[:, 1:].sum())
+        return {"dice": sum(dice) / len(dice),
+                "accuracy": voxels.diagonal()[1:].sum() / foreground if foreground else math.nan,
+                "confidence": self.confidence / foreground if foreground else math.nan,
+                "kl": self.kl / voxels.sum()}
+
+
+def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str, Any]],
+                       num_volumes: int, device: torch.device, temperature: float,
+                       include_background: bool = True, progress: bool = False) -> list[Row]:
+    """Score every output of a network on volumes, one after another.
+
+    The heads run as in training and the network as in evaluation, without dropout and with the
+    kept statistics of its norms. Windows and their averaging are those of the evaluation.
+
+    Args:
+        manager: of a network of this project; one without side outputs has the row of "out".
+        volumes: as data.preprocessing gives them.
+        num_volumes: how many these are.
+        temperature: of the KL, as in training.
+        include_background: whether class 0 takes part in the KL, as in training.
+
+    Returns:
+        A row for each case and output, in the order of `named_outputs`: "case_id", "output";
+        "role": "output", "student" or "teacher"; "dice": mean over the foreground classes;
+        "accuracy": of the voxels that the label has in the foreground, the fraction whose class is
+        right; "confidence": on the same voxels, the mean probability of the likeliest class, at
+        temperature 1; "kl": T^2 KL(teacher || student) averaged over all voxels as in the loss.
+        NaN: accuracy and confidence where the label is empty, kl where the role is not student.
+    """
+    network = manager.raw_model.eval().to(device)
+    teachers = teachers_of(network)
+    window = replace(manager.sliding_window(device, device), predict=lambda windows: torch.cat(
+        list(named_outputs(network.all_outputs(windows)).values()), dim=1))
+    rows = []
+    for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
+                       disable=not progress):
+        label_map = volume["label"][0].to(device, torch.long)
+        with naming(volume["case_id"], network):
+            sums = _sums_of(volume["image"].to(device), label_map, window, teachers, temperature,
+                            include_background)
+        for name, teacher in teachers.items():
+            role = "output" if name == "out" else "teacher" if name == teacher else "student"
+            scores = sums[name].scores() | ({} if role == "student" else {"kl": math.nan})
+            rows.append({"case_id": volume["case_id"], "output": name, "role": role} | scores)
+    return rows
+
+
+def _sums_of(image: torch.Tensor, label_map: torch.Tensor, window: SlidingWindow,
+             teachers: dict[str, str], temperature: float,
+             include_background: bool) -> dict[str, OutputSums]:
+    """The sums of every output over one volume, image (C, H, W, D) and label_map (H, W, D)."""
+    sums: dict[str, OutputSums] = {}
+    for row, slab in rolling_logits(image, window):
+        num_classes = len(slab) // len(teachers)
+        if not sums:
+            sums = {name: OutputSums(label_map.new_zeros((num_classes,) * 2)) for name in teachers}
+        logits = dict(zip(teachers, slab.split(num_classes), strict=True))
+        for name, teacher in teachers.items():
+            sums[name].add(logits[name], label_map[row:row + slab.shape[1]])
+            if teacher != name:
+                pair = [logits[name][None], logits[teacher][None]]
+                kl = branch_kl(pair, temperature, include_background)
+                sums[name].kl += kl.item() * slab[0].numel()
+    return sums
+
+
+def teachers_of(network: SideOutputs) -> dict[str, str]:
+    """By the name of each output, its branch's teacher; "out" is its own."""
+    names = named_outputs({"out": "out"} | {branch: list(levels) for branch, levels
+                                            in network.levels.items()})
+    last = {name[:3]: name for name in names}
+    return {name: last[name[:3]] for name in names}

@@ -1,0 +1,290 @@
+"""The folder of a run on disk: when it may be made, and what it says of itself."""
+
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs import TrainingConfig
+from configs.pretraining.pretraining import PretrainingConfig
+from system import ROOT
+from system.exit import LOGGER_NAME
+from system.files import read_json, write_json
+from system.json_files import read_lines, read_object
+
+from .checkpoints import load_checkpoint
+from .run_locks import claim_run, is_claimed, locked, scores_held
+
+PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt")
+
+
+def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment") -> None:
+    """Nothing that is not a run is ever replaced, and a run only when asked for.
+
+    Args:
+        name: the flag that names the run.
+
+    Raises:
+        ValueError: the folder must stay as it is.
+    """
+    if is_absent(folder):
+        return
+    if not is_run(folder):
+        raise ValueError(f"{folder}: exists and is not a run; choose another {name}.")
+    if not overwrite:
+        raise ValueError(f"{folder}: this experiment exists. Choose another {name}, or give "
+                         f"--resume to continue it or --overwrite to replace it.")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder has the config.json of a run, and not one of another program."""
+    try:
+        config = read_json(folder / "config.json")
+    except ValueError:
+        return False
+    return isinstance(config, dict) and "method" in config
+
+
+# What a run that was killed before it wrote config.json has in its folder.
+BEFORE_CONFIG = re.compile(r"\.lock|\.scores\.lock|\.config\.json\.[a-z0-9_]{8}")
+UNFINISHED_MODEL = re.compile(r"\.(best|last|interrupted|epoch\d+)\.model\.[a-z0-9_]{8}")
+
+
+def _content(folder: Path) -> list[str]:
+    """Names in a folder, but for what a kill may have left before the run had begun."""
+    return [path.name for path in folder.iterdir() if not BEFORE_CONFIG.fullmatch(path.name)]
+
+
+def is_absent(folder: Path) -> bool:
+    """Whether a run has not begun: no folder, or one with nothing in it."""
+    return not folder.exists() or (folder.is_dir() and not _content(folder))
+
+
+def where_it_goes_on(folder: Path, epochs: int, complete: bool,
+                     same_steps: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """The checkpoint that a run goes on from; None, and a warning, where there is none yet.
+
+    That is interrupted.model, saved in the middle of an epoch, or last.model where that is of a
+    later epoch.
+
+    Args:
+        epochs: that the run shall have.
+        complete: whether all that comes after the last epoch is done.
+        same_steps: whether an epoch has the steps that it had where a checkpoint was saved.
+
+    Raises:
+        ValueError: the run has its epochs, a checkpoint cannot be read, or there is none although
+            the run has trained for more than an epoch.
+    """
+    names = [name for name in ("interrupted.model", "last.model") if (folder / name).is_file()]
+    found = {name: load_checkpoint(folder / name) for name in names}
+    broken_off = found.get("interrupted.model")
+    if broken_off is not None and not same_steps(broken_off):
+        del found["interrupted.model"]
+        warnings.warn(f"--resume: the steps of an epoch have changed, so that the one that was "
+                      f"broken off begins anew ({folder / 'interrupted.model'}).", stacklevel=3)
+    if not found:
+        refuse_to_lose(folder)
+        warnings.warn(f"--resume: {folder} has no checkpoint to go on from, since it was stopped "
+                      f"in its first epoch; it begins anew.", stacklevel=3)
+        return None
+    checkpoint = max(found.values(), key=lambda one: len(one["history"]))
+    done = len(checkpoint["history"])
+    if done > epochs or (done == epochs and complete):
+        raise ValueError(f"{folder}: has finished {done} epochs; give more than that as --epochs "
+                         f"to train on.")
+    return checkpoint
+
+
+def refuse_to_lose(folder: Path) -> None:
+    """Refuse to begin a run anew whose results are there and whose checkpoints are not.
+
+    Raises:
+        ValueError: somebody has removed the checkpoints.
+    """
+    # The record of the first epoch is written before its checkpoint, that of the second after it.
+    if epochs_done(folder) > 1 or (folder / "summary.json").is_file():
+        raise ValueError(f"{folder}: has trained {epochs_done(folder)} epoch(s), but its "
+                         f"last.model is gone, so that it cannot go on, and what it holds is not "
+                         f"replaced unasked. Put last.model back, or move the folder away to "
+                         f"train it again.")
+
+
+def epochs_done(folder: Path) -> int:
+    """The epochs that a run has done, by its record.
+
+    Raises:
+        ValueError: metrics.jsonl is damaged.
+    """
+    lines = read_lines(folder / "metrics.jsonl", "epoch")
+    return lines[-1]["epoch"] if lines else 0
+
+
+def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device: torch.device,
+                resumed: bool) -> None:
+    """Make a run's folder anew, or go on in it, and open its log; writes config.json.
+
+    environment.json says where the run began and, for each time it was resumed, went on.
+
+    Raises:
+        ValueError: another run of that name has begun since `refuse_to_replace`, another process
+            trains it now or scores what is to be replaced, or environment.json of a resumed one
+            is damaged.
+    """
+    _remove_leftovers(folder)
+    if not resumed:
+        refuse_to_replace(folder, config.overwrite or config.resume)
+        if folder.exists():
+            claim_run(folder)
+            with scores_held(folder):
+                _remove(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    claim_run(folder)
+    for left in folder.iterdir():  # by a kill while it was written
+        if UNFINISHED_MODEL.fullmatch(left.name):
+            left.unlink()
+    here = environment(device)
+    if resumed:
+        first = read_object(folder / "environment.json")
+        here = first | {"resumed": [*resumptions(first, folder), here]}
+    write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
+    write_json(folder / "environment.json", here)
+    _log_to_file(folder / f"{folder.stem}.log")
+
+
+def resumptions(about: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """What environment.json says of the times that a run was resumed.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    found = about.get("resumed", [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"{folder / 'environment.json'}: is damaged (resumed is no list of "
+                         f"objects); take \"resumed\" out of it.")
+    return found
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run, out of its place first, so that a kill leaves no part of it there."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    folder.rename(aside)
+    _remove_all(aside)
+
+
+def _remove_all(aside: Path) -> None:
+    """Remove a run that is out of its place; its lock last, by which a part of it is known."""
+    for path in aside.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != ".lock":
+            with suppress(OSError):  # as rmtree: what stays is removed the next time
+                path.unlink()
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what --overwrite moved out of this place and a kill kept it from removing."""
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.([1-9]\d*)")
+    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        found = pattern.fullmatch(path.name)
+        if (found and path.is_dir() and not path.is_symlink() and not _is_alive(int(found[1]))
+                and ((path / ".lock").is_file() or is_run(path)) and not is_claimed(path)):
+            _remove_all(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user, or no number of a process
+        return True
+    return True
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, machine, git commit and command line of this process."""
+    cuda = device.type == "cuda"
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor(),
+        "cuda": torch.version.cuda if cuda else None,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of this repository and whether files differ from it; None without git."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, text=True,
+                              capture_output=True, timeout=10).stdout.strip()
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class LogFile(logging.FileHandler):
+    """A log whose disk may become full: what fails for it says so at its own place."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop the line, where logging would show a traceback for each."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+MARKS_OF_WORK = ("cv.json", "gathered.json")  # of such a folder, should its log be gone
+OF_WORK_FOLDERS = (".lock", ".alone")
+
+
+@contextmanager
+def work_folder(folder: Path, log_name: str, script: str, shared: bool = False) -> Iterator[None]:
+    """A folder over several runs, made where it is not, for this process alone, with its log.
+
+    Args:
+        script: that works on such folders.
+        shared: with other processes that open it so.
+
+    Raises:
+        ValueError: another process works on it, or it holds files and is not such a folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in OF_WORK_FOLDERS)
+    if foreign and not any((folder / name).is_file() for name in (log_name, *MARKS_OF_WORK)):
+        raise ValueError(f"{folder}: holds {foreign[0]} but no {log_name}, so {script} did not "
+                         f"make it, and might replace files in it. Give another name.")
+    with locked(folder / ".lock", shared) as mine:
+        if not mine:
+            raise ValueError(f"{folder}: another {script} is at work on it. Wait for it, or stop "
+                             f"it.")
+        _log_to_file(folder / log_name)
+        yield
+
+
+def _log_to_file(path: Path) -> None:
+    handler = LogFile(path, encoding="utf-8")
+    handler.setLevel(logging.DEBUG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger(LOGGER_NAME).addHandler(handler)

@@ -1,0 +1,260 @@
+"""A run on disk: making its folder, and building it again from there."""
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs import TrainingConfig, experiment_dir, read_config
+from configs.use.run_folder import is_of_a_run
+from data import Split, choose_fold, dataset_of, write_splits
+from networks import TransferReport, build_network, start_from
+from system.files import read_json
+
+from ..compute.distributed import Processes
+from .checkpoints import load_checkpoint, load_with_digest, weights_sha256
+from .folder import open_folder, refuse_to_replace, where_it_goes_on
+from .trained_with import (
+    FLAGS,
+    changes_between,
+    definition_changes,
+    preprocessing_changes,
+    refuse_other_preprocessing,
+)
+
+
+def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
+    """The checkpoint that `config` continues from; None for a new run.
+
+    A run that has all its epochs but was stopped before its scores goes on with these; one that
+    was stopped before its first checkpoint begins anew.
+
+    Asked before any data are read, so that a run that cannot be is refused at once.
+
+    Raises:
+        ValueError: the experiment exists and neither --resume nor --overwrite was given, there is
+            nothing to resume, or the settings do not fit the weights.
+    """
+    folder = experiment_dir(config.experiment)
+    if config.output_model is not None:
+        _check_output(Path(config.output_model))
+    if config.resume:
+        before = read_config(folder)
+        _compare(before, config, folder)
+        scored = _is_newer(folder / "summary.json", folder / "last.model")
+        # Not `before`: an attempt that came to nothing may have changed it since.
+        checkpoint = where_it_goes_on(
+            folder, config.epochs, complete=scored,
+            same_steps=lambda saved: all(saved["config"][name] == getattr(config, name)
+                                         for name in ("batch_size", "seed")))
+        _compare_weights(folder, checkpoint, config)
+        return checkpoint
+    refuse_to_replace(folder, config.overwrite)
+    return None
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    """Whether both files are there and `path` was not written before `other`."""
+    return (path.is_file() and other.is_file()
+            and path.stat().st_mtime_ns >= other.stat().st_mtime_ns)
+
+
+def _check_output(path: Path) -> None:
+    """Refuse a place for the final weights that would fail after the last epoch."""
+    if path.is_dir():
+        raise ValueError(f"OUTPUT {path}: is a directory; give a file, or _ for none.")
+    if is_of_a_run(path):
+        raise ValueError(f"OUTPUT {path}: lies in the folder of a run and might replace a file of "
+                         f"it; give another place, or _ for none.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")
+
+
+# What a checkpoint's content depends on, with the cases that it has seen, and what changes nothing
+# but the rounding.
+SHAPES = ("method", "dataset", "dataset_definition", "fold", "network", "network_options",
+          "img_size", "upsampling", "optimizer", "encoder_heads")
+INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
+               "cache_dir", "device", "show_verbose", "use_multi_gpus", "resume", "overwrite",
+               "compile", "channels_last", "fused", "tf32", "use_checkpoint", "deterministic")
+
+
+def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:
+    """The settings that matter and differ, by name, each in words for people."""
+    old, new = before.to_dict(), now.to_dict()
+    changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
+               if old[name] != new[name] and name not in INDIFFERENT
+               and not (name == "amp" and now.amp is None)}  # --fast: the device chooses it
+    if "dataset_definition" in changed:  # too long to be shown
+        changed["dataset_definition"] = (
+            f"the content of dataset.json ("
+            f"{definition_changes(before.dataset_definition, now.dataset_definition)})")
+    return changed
+
+
+def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
+    """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
+    changed = changed_settings(before, now)
+    switched = {"hint_weight"} if 0 in (before.hint_weight, now.hint_weight) else set()
+    if "ema" in (before.teacher, now.teacher):  # its mean is in the checkpoint
+        switched.add("teacher")
+    breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
+    if {"dataset", "dataset_definition"} & changed.keys():
+        breaking += [changed[name] for name in FLAGS if name in changed]
+    else:
+        breaking += changes_between(before, now)
+    if breaking:
+        raise _not_resumable(folder, "its checkpoint is", breaking)
+    for name, text in changed.items():
+        effect = ("its weights were taken when the run began, so that this has no effect"
+                  if name in ("init_from", "init_part") else "the run goes on with the new value")
+        warnings.warn(f"--resume: {text}; {effect}.", stacklevel=2)
+
+
+def _compare_weights(folder: Path, checkpoint: dict[str, Any] | None,
+                     config: TrainingConfig) -> None:
+    """Refuse to go on from weights, or to leave a best.model, of other preprocessing.
+
+    config.json may have been changed since they were saved; they know what they were trained with.
+    """
+    best = folder / "best.model"
+    weights = {"its checkpoint is": checkpoint,
+               "best.model is": load_checkpoint(best) if best.is_file() else None}
+    for whose, saved in weights.items():
+        changes = [] if saved is None else preprocessing_changes(saved, config)
+        if changes:
+            raise _not_resumable(folder, whose, changes)
+
+
+def _not_resumable(folder: Path, whose: str, changes: list[str]) -> ValueError:
+    return ValueError(f"{folder}: cannot be resumed, {whose} for other settings: "
+                      f"{'; '.join(changes)}. Repeat the flags of the first command (config.json "
+                      f"has the values), or give another --experiment.")
+
+
+def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
+             checkpoint: dict[str, Any] | None, processes: Processes | None = None) -> Path:
+    """Make the run's folder, or continue it from `checkpoint`, and open its log.
+
+    Writes config.json, environment.json and splits.json. Only the main process does any of it.
+
+    Raises:
+        ValueError: the split differs from that of the run to be resumed, or another run of that
+            name has begun since `resume_point`.
+    """
+    folder = experiment_dir(config.experiment)
+    if processes is not None and not processes.is_main:
+        return folder
+    splits = [split.to_dict() for split in folds]
+    if checkpoint is not None and read_json(folder / "splits.json") != splits:
+        raise ValueError(f"{folder}: cannot be resumed, the cases or their split have changed "
+                         f"(splits.json).")
+    open_folder(folder, config, device, resumed=checkpoint is not None)
+    write_splits(folder / "splits.json", folds)
+    return folder
+
+
+def network_of(config: TrainingConfig) -> nn.Module:
+    """The network that a run trains, freshly initialised.
+
+    Args:
+        config: of this command line, whose network is trusted; for one read from a run folder see
+            `load_network`.
+
+    Raises:
+        ValueError: options or an image size that it cannot take.
+    """
+    dataset = dataset_of(config)
+    checkpointing = {"use_checkpoint": True} if config.use_checkpoint else {}
+    return build_network(config.network, len(dataset.channels), dataset.num_classes,
+                         config.img_size, self_distillation=config.method == "dsd",
+                         upsampling=config.upsampling, hints=config.hint_weight > 0,
+                         encoder_heads=config.encoder_heads,
+                         **config.network_options | checkpointing)
+
+
+def initialise(network: nn.Module, config: TrainingConfig,
+               checkpoint: dict[str, Any] | None) -> TransferReport | None:
+    """Give a new run's network the weights of --init_from; None when there are none to give.
+
+    Raises:
+        ValueError: the file cannot be read, or nothing in it fits.
+    """
+    if config.init_from is None or checkpoint is not None:
+        return None
+    path = Path(config.init_from)
+    if path.suffix == ".exp" and not path.exists():
+        path = experiment_dir(config.init_from)  # NAME.exp, as for --experiment
+    return start_from(network, path, config.init_part)
+
+
+def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
+    """Folder, settings and split of an existing run.
+
+    Raises:
+        ValueError: no run there, or its files do not fit together.
+    """
+    folder = experiment_dir(experiment)
+    config = read_config(folder)
+    path = folder / "splits.json"
+    try:
+        folds = [Split(*(tuple(fold[key]) for key in ("train", "val", "test")))
+                 for fold in read_json(path)]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path}: is not a list of folds with train, val and test.") from error
+    return folder, config, choose_fold(folds, config.fold)
+
+
+def check_network_code(runs: Iterable[tuple[Path, TrainingConfig]],
+                       trust_network_code: bool) -> None:
+    """Refuse runs whose network is a factory, unless the user trusts its code.
+
+    Building such a network imports a module that only the run folder names, and runs its code.
+
+    Args:
+        runs: folder and settings of each.
+
+    Raises:
+        ValueError: names every such run, its module and the flag.
+    """
+    named = [f"{folder / 'config.json'}: the run's network is {config.network!r}, which is not "
+             f"part of this project: to build it, the module {config.network.partition(':')[0]} "
+             f"would be imported and its code run." for folder, config in runs
+             if ":" in config.network]
+    if named and not trust_network_code:
+        raise ValueError("\n".join([*named, "Only the run folder names it, not this command line. "
+                                    "Read the module first; if you trust its code, give "
+                                    "--trust_network_code."]))
+
+
+def load_network(folder: Path, config: TrainingConfig, saved_model: str,
+                 trust_network_code: bool = False) -> tuple[nn.Module, dict[str, Any]]:
+    """The run's network with its "best" or "last" weights, and what these are.
+
+    Args:
+        trust_network_code: whether a factory of which only the run folder knows is imported.
+
+    Returns:
+        the network; "sha256" of the file, "weights_sha256" and "epoch" of its content.
+
+    Raises:
+        ValueError: the checkpoint is absent, damaged, of another network, or was trained with
+            other preprocessing than `config` has; a factory that is not trusted.
+    """
+    check_network_code([(folder, config)], trust_network_code)
+    path = folder / f"{saved_model}.model"
+    checkpoint, sha256 = load_with_digest(path)
+    network = network_of(config)
+    refuse_other_preprocessing(path, checkpoint, config)
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
+    history = checkpoint["history"]
+    return network, {"sha256": sha256, "weights_sha256": weights_sha256(checkpoint["network"]),
+                     "epoch": history[-1]["epoch"] if history else 0}

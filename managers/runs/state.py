@@ -1,0 +1,137 @@
+"""One run among several: how far it is, what starts or continues it, whether it is scored."""
+
+import hashlib
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from configs import TrainingConfig, experiment_dir, read_config
+from reports import read_per_case
+from reports.scores import are_of_one_evaluation
+from system import ROOT
+from system.files import read_json
+from system.json_files import read_object
+
+from .checkpoints import load_checkpoint, weights_sha256
+from .folder import epochs_done, is_absent, refuse_to_lose
+from .resume import changed_settings
+
+SCRIPTS = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
+ABSENT, BEGUN, FINISHED = "absent", "begun", "finished"
+# What eval.py --mode calls a group, and what splits.json does.
+GROUPS = {"training": "train", "validation": "val", "testing": "test"}
+
+
+def run_state(wanted: TrainingConfig, scored: str | None) -> str:
+    """How far a run is: ABSENT, BEGUN or FINISHED.
+
+    Args:
+        scored: `course_of` the run when its scores were last gathered; None where they were not.
+
+    Raises:
+        ValueError: what is there has other settings that matter, is no run, or has lost its
+            checkpoints.
+    """
+    folder = experiment_dir(wanted.experiment)
+    if is_absent(folder):
+        return ABSENT
+    run = read_config(folder)
+    changed = changed_settings(run, wanted)
+    if changed:
+        raise ValueError(f"{folder}: has other settings: {'; '.join(changed.values())}.")
+    if run.data_dir != wanted.data_dir:
+        warnings.warn(f"{folder}: was trained on the data in {run.data_dir}, not "
+                      f"{wanted.data_dir}; they must be the same.", stacklevel=2)
+    complete = epochs_done(folder) >= wanted.epochs
+    if complete and scored is not None and scored == course_of(folder):
+        return FINISHED
+    if not _has_checkpoint(folder):
+        refuse_to_lose(folder)
+        return BEGUN
+    if not (complete and (folder / "best.model").is_file()
+            and (folder / "last.model").is_file()):
+        return BEGUN
+    # metrics.jsonl is written before last.model: a run may have been killed in between.
+    done = load_checkpoint(folder / "last.model")["history"][-1]["epoch"]
+    return FINISHED if done >= wanted.epochs else BEGUN
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    """Whether there is something for --resume to go on from."""
+    return any((folder / f"{name}.model").is_file() for name in ("last", "interrupted"))
+
+
+def course_of(folder: Path) -> str:
+    """Digest of a run's record: another training of that name has another."""
+    return hashlib.sha256((folder / "metrics.jsonl").read_bytes()).hexdigest()
+
+
+def run_command(wanted: TrainingConfig, arguments: list[str], state: str,
+                overwrite: bool = False) -> list[str]:
+    """The command line that starts a run, or continues it.
+
+    Args:
+        arguments: of the training script.
+        state: of `run_state`.
+        overwrite: begin anew whatever there is.
+    """
+    folder = experiment_dir(wanted.experiment)
+    extra = []
+    if state == BEGUN:
+        # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
+        extra = ["--resume" if _has_checkpoint(folder) else "--overwrite"]
+    elif overwrite and (folder / "config.json").is_file():
+        extra = ["--overwrite"]
+    return [sys.executable, str(ROOT / SCRIPTS[wanted.method]), *extra, *arguments]
+
+
+def is_scored(folder: Path, group: str) -> bool:
+    """Whether a run's per_case.csv is of its best.model on all cases of a group, in mm.
+
+    Args:
+        group: of GROUPS.
+    """
+    files = [folder / name for name in ("per_case.csv", "summary.json", "best.model")]
+    if not all(path.is_file() for path in files):
+        return False
+    summary = read_object(files[1])
+    if (summary.get("group"), summary.get("saved_model"),
+            summary.get("space", "resampled")) != (group, "best", "resampled"):
+        return False
+    if not _is_of(summary, folder):
+        return False
+    fold = read_config(folder).fold
+    try:
+        wanted = set(read_json(folder / "splits.json")[fold - 1][GROUPS[group]])
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{folder / 'splits.json'}: is damaged (no {group} cases of fold "
+                         f"{fold}).") from error
+    rows = read_per_case(files[0])
+    return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
+
+
+def _is_of(summary: dict[str, Any], folder: Path) -> bool:
+    """Whether a summary.json is of the per_case.csv and the best.model that are beside it."""
+    if "weights_sha256" in summary:
+        best = load_checkpoint(folder / "best.model")
+        return (are_of_one_evaluation(folder, summary)
+                and summary["weights_sha256"] == weights_sha256(best["network"]))
+    # Of an older version, which wrote it after both.
+    written = (folder / "summary.json").stat().st_mtime_ns
+    return all((folder / name).stat().st_mtime_ns <= written
+               for name in ("per_case.csv", "best.model"))
+
+
+def evaluation_command(run: TrainingConfig, group: str) -> list[str]:
+    """The command line that scores best.model of a run on a group of its cases, in mm.
+
+    Args:
+        run: as this command line asks for it; the run folder has the same settings (`run_state`).
+    """
+    trust = "--trust_network_code" if ":" in run.network else "--no-trust_network_code"
+    return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
+            "--data", run.data_dir, "--mode", group, "--saved_model", "best",
+            "--device", run.device, "--no-paper_metrics", "--no-native_space",
+            "--no-save_predictions", "--no-include_training_cases", trust, "--no-show_verbose",
+            "--cases"]  # no ids: all of the group, whatever SETTINGS of eval.py say

@@ -1,0 +1,1 @@
+"""Training of a segmentation network, from settings to the scored run."""

@@ -1,0 +1,245 @@
+"""The torchmanager subclass that trains, validates and predicts."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torchmanager.callbacks import Callback
+
+from losses import RunningLoss
+from networks import SideOutputs
+
+from ..compute.distributed import Processes
+from ..compute.random_states import random_states
+from ..inference.logit_checks import DIVERGED, TAKE_ANOTHER, naming
+from ..inference.sliding_window import SlidingWindow, rolling_logits, whole_logits
+from ..trainer import Trainer
+from .mean_teacher import MeanTeacher
+from .speed_options import in_channels_last
+from .validation_dice import ValidationDice, mean_dice
+
+Target = torch.Tensor | dict[str, torch.Tensor]
+TARGETS = ("label", "dist_map")
+
+
+class SegmentationManager(Trainer):
+    """Trains a network on crops and validates it on whole volumes by sliding window.
+
+    Args:
+        network: training: images -> {"out": logits, ...}; evaluation: images -> logits.
+        optimizer: over the network's parameters.
+        loss: of the project's losses, called as loss(outputs, label).
+        class_names: background first.
+        roi_size: (H, W, D) of the sliding window, voxels: the training crop.
+        overlap: of windows, fraction.
+        window_batch: windows per forward pass.
+        val_every: epochs between validations; the last epoch is always validated.
+        amp: mixed precision of training and validation; `label_map` is always in float32.
+        compile: whether the training pass is compiled. Validation never is: it would compile anew
+            for each batch of windows. The network, and what is saved of it, stays the plain one.
+        channels_last: whether kernels and crops are laid out so.
+        processes: those that train together; each has its share of every batch, and of the volumes
+            that are validated (see data.training_loader, data.evaluation_loader).
+        seed: of what the network draws at random, where there are several.
+        mean_teacher: whether to keep a mean of the network's weights, whose logits the loss gets
+            as outputs["teacher"].
+
+    Differs from the authors' code: each loss is evaluated once a step (torchmanager 1.5 evaluates
+    a dict of losses twice), nothing in the step waits for the device, and validation need not
+    run after each epoch.
+    """
+
+    def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer | None,
+                 loss: RunningLoss | None, class_names: tuple[str, ...], roi_size: Sequence[int],
+                 overlap: float = 0.25, window_batch: int = 4, val_every: int = 1, *,
+                 amp: str = "off", compile: bool = False, channels_last: bool = False,
+                 processes: Processes | None = None, seed: int = 0, mean_teacher: bool = False):
+        processes = processes or Processes()
+        self.dice = ValidationDice(class_names)
+        super().__init__(processes.synchronised(network), optimizer, loss,
+                         {"val_dice": self.dice}, amp, processes)
+        self.channels_last = channels_last
+        if channels_last:
+            in_channels_last(network)
+        self.mean_teacher = MeanTeacher(self.raw_model.network) if mean_teacher else None
+        self._compile = compile
+        self.seed = seed
+        self._share: float | None = None
+        self._case_id = ""  # of the batch
+        self._case_losses: list[torch.Tensor] = []
+        self.roi_size = tuple(roi_size)
+        self.overlap = overlap
+        self.window_batch = window_batch
+        self.val_every = val_every
+        self._last_epoch: int | None = None  # of the fit under way
+
+    @property
+    def network_to_train(self) -> torch.nn.Module:
+        """The training pass, images and target to loss; the network compiled if asked for."""
+        return TrainingPass(torch.compile(self.model, dynamic=False) if self._compile
+                            else self.model, self._loss_of)
+
+    def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, Target]:
+        """A batch to (images, target), on their way to the device without waiting for it.
+
+        The target is the label, or {"label", "dist_map"} where crops come with distance maps.
+        "share", on the CPU, is what each crop is of all those of the step.
+        """
+        self._share = float(data["share"].sum()) if "share" in data else None
+        self._case_id = ", ".join(dict.fromkeys(data.get("case_id", ()))) or "a volume"
+        image, *target = (data[key].to(self._device, non_blocking=True)
+                          for key in ("image", "label", "dist_map") if key in data)
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last_3d)
+        return image, dict(zip(TARGETS, target, strict=True)) if len(target) > 1 else target[0]
+
+    def train_step(self, x_train: torch.Tensor, y_train: Target) -> dict[str, float]:
+        """One optimiser step; returns {} since reading a value would wait for the device."""
+        self.processes.seed_step(self.seed, self.current_epoch,
+                                 self.first_step + self.current_batch)
+        # Gradients are averaged over equal shares of the crops.
+        share = 1.0 if self._share is None else self._share * self.processes.world_size
+        self.compiled_losses.step_weight = share
+        loss = self.parallel(x_train, y_train)
+        self.watch(loss)
+        loss = loss if share == 1 else loss * share
+        self.compiled_optimizer.zero_grad(set_to_none=True)
+        self.backward(self.scaler.scale(loss))
+        self.scaler.step(self.compiled_optimizer)
+        self.scaler.update()
+        if self.mean_teacher is not None:
+            self.mean_teacher.follow(self.raw_model.network)
+        return {}
+
+    def _loss_of(self, network: torch.nn.Module, images: torch.Tensor,
+                 target: Target) -> torch.Tensor:
+        # The loss takes the side heads' last step.
+        steps = {"whole": False} if isinstance(self.model, SideOutputs) else {}
+        with self.autocast():
+            outputs = network(images, **steps)
+            if self.mean_teacher is not None:
+                outputs["teacher"] = self.mean_teacher.logits(images)
+        return self.compiled_losses(outputs, target)
+
+    def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
+        """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit.
+
+        Raises:
+            LogitsError: logits are not finite.
+        """
+        if self.is_asked_to_stop():
+            raise KeyboardInterrupt
+        of_weights = TAKE_ANOTHER if self._last_epoch is None else DIVERGED
+        with self.autocast(), naming(self._case_id, self.raw_model, of_weights):
+            logits = self.logits(x_test)
+        if self.loss_fn is not None:
+            self._case_losses.append(self.loss_fn(logits, y_test).detach())
+        self.dice(logits.argmax(1, keepdim=True), y_test)
+        return {}
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Sliding-window logits (B, K, H, W, D) of images (B, C, H, W, D), on their device.
+
+        Weights are constant, and windows are added up in float32 under autocast too. Without
+        gradients, as all of `rolling_logits`.
+        """
+        window = self.sliding_window(images.device, images.device)
+        return torch.stack([whole_logits(image, window) for image in images])
+
+    def sliding_window(self, device: torch.device, sums_on: torch.device) -> SlidingWindow:
+        """How the network, which must be on `device`, is led over a volume."""
+        return SlidingWindow(self._of_windows, self.roi_size, self.overlap, self.window_batch,
+                             device, sums_on)
+
+    def _of_windows(self, windows: torch.Tensor) -> torch.Tensor:
+        if self.channels_last:
+            windows = windows.contiguous(memory_format=torch.channels_last_3d)
+        return self.model(windows)
+
+    @torch.no_grad()  # not inference_mode: weights moved inside it could never train again
+    def label_map(self, image: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Label map (H, W, D) uint8 on the CPU of one image (C, H, W, D), slab by slab."""
+        self.model.eval().to(device)
+        slabs = rolling_logits(image.to(device), self.sliding_window(device, device))
+        return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in slabs])
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Means since the last reset; waits for the device, so it is read once an epoch.
+
+        Training: "loss" and its terms. Validation: "dice", "dice_<class name>" and "loss", the
+        Dice-CE of the output on whole volumes: to be compared with the training term
+        "dice_ce_out", not with the training loss, which has more terms.
+        """
+        if self.model.training:
+            return self.compiled_losses.means(self.processes.mean)
+        cases = self.processes.in_order(self.dice.cases)
+        losses = self.processes.in_order([float(loss) for loss in self._case_losses])
+        values = {"loss": sum(losses) / len(losses)} if losses else {}
+        return values | (mean_dice(cases, self.dice.class_names) if cases else {})
+
+    def reset_metrics(self) -> None:
+        """Start new means."""
+        super().reset_metrics()
+        self._case_losses: list[torch.Tensor] = []
+
+    def to_state(self) -> dict[str, Any]:
+        """Weights, optimiser and random generators as they are, for a file."""
+        state = {"network": self.raw_model.state_dict(),
+                 "optimizer": self.compiled_optimizer.state_dict(), **random_states()}
+        if self.mean_teacher is not None:
+            state["mean_teacher"] = self.mean_teacher.state_dict()
+        return state
+
+    def fit(self, training_dataset: Any, /, epochs: int, val_dataset: Any = None,
+            callbacks_list: list[Callback] | None = None, *, initial_epoch: int = 0,
+            **kwargs: Any) -> torch.nn.Module:
+        """Train and validate from `initial_epoch` to `epochs`; see Trainer.fit."""
+        self._last_epoch = epochs - 1
+        if self.mean_teacher is not None:
+            self.mean_teacher.to(kwargs.get("device", torch.device("cpu")))
+        try:
+            return super().fit(training_dataset, epochs, val_dataset, callbacks_list,
+                               initial_epoch=initial_epoch, **kwargs)
+        finally:
+            self._last_epoch = None
+
+    def test(self, dataset: Any, /, **kwargs: Any) -> dict[str, float]:
+        """Validate; within `fit`, {} on epochs that are not due."""
+        if self._last_epoch is not None and not self.is_validation_due(self.current_epoch):
+            return {}
+        for _ in range(self.processes.largest(len(dataset)) - len(dataset)):
+            self.stop_if_asked()  # as often as the processes with more cases do
+        if len(dataset) == 0:  # torchmanager passes it by; the other processes ask for the means
+            self.__exit__()
+            self.reset_metrics()
+            return self.summary
+        summary = super().test(dataset, **kwargs)
+        if not summary:  # torchmanager swallows an interruption
+            self.stop_if_asked()
+            raise KeyboardInterrupt
+        return summary
+
+    def is_validation_due(self, epoch: int) -> bool:
+        """Whether the 0-based epoch of the fit under way ends in a validation."""
+        return (epoch + 1) % self.val_every == 0 or epoch == self._last_epoch
+
+
+class TrainingPass(torch.nn.Module):
+    """A network and its loss as one module, as several processes need it.
+
+    What no term of the loss depends on, as heads may be, then has no gradient in any of them.
+
+    Args:
+        loss_of: (network, images, target) -> loss.
+    """
+
+    def __init__(self, network: torch.nn.Module,
+                 loss_of: Callable[[torch.nn.Module, torch.Tensor, Target], torch.Tensor]):
+        super().__init__()
+        self.network = network
+        self.loss_of = loss_of
+
+    def forward(self, images: torch.Tensor, target: Target) -> torch.Tensor:
+        """Images (B, C, H, W, D) and their target to the loss, a scalar."""
+        return self.loss_of(self.network, images, target)

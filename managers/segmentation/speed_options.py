@@ -1,0 +1,88 @@
+"""What makes training faster, settled for the device that a run has."""
+
+import dataclasses
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs import TrainingConfig
+
+from ..compute.distributed import Processes
+
+
+def settled(config: TrainingConfig, device: torch.device,
+            processes: Processes | None = None) -> TrainingConfig:
+    """The settings as the run will have them: what --fast left open chosen, the rest checked.
+
+    Of several processes the main one alone shows progress.
+
+    fp16 takes the fused optimiser, the only one that skips a step of infinite gradients without
+    reading them back. What the device cannot do is warned of and left out.
+
+    Raises:
+        ValueError: --amp fp16 on a CPU.
+    """
+    chosen = fast_options(device)
+    given = {name: getattr(config, name) for name in chosen}
+    used = {name: chosen[name] if value is None else value for name, value in given.items()}
+    if used["amp"] == "fp16":
+        if device.type == "cpu":
+            raise ValueError("--amp fp16: is for GPUs, and the device is the CPU; give --amp bf16, "
+                             "or off.")
+        used["fused"] = True
+    if used["amp"] == "bf16" and device.type == "cpu" and not cpu_has_bf16():
+        warnings.warn("--amp bf16: this CPU has no instructions for it, so that it is slower than "
+                      "float32.", stacklevel=2)
+    if used["tf32"] and device.type != "cuda":
+        warnings.warn(f"--tf32: has no effect on {device}.", stacklevel=2)
+        used["tf32"] = False
+    used["compile"] = used["compile"] and can_compile(device)
+    shown = config.show_verbose and (processes is None or processes.is_main)
+    return dataclasses.replace(config, **used, show_verbose=shown)
+
+
+def fast_options(device: torch.device) -> dict[str, Any]:
+    """What --fast stands for on a device.
+
+    On a CPU compilation and channels-last are left out: either gains a tenth for some networks
+    and loses for others, and compiling takes a minute or more.
+    """
+    plain = {"amp": "off", "compile": False, "channels_last": False, "fused": False, "tf32": False}
+    if device.type == "cpu":
+        return plain | {"amp": "bf16" if cpu_has_bf16() else "off", "fused": True}
+    if device.type != "cuda":
+        return plain
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return plain | {"amp": "bf16" if has_bf16 else "fp16", "fused": True, "tf32": True,
+                    "compile": True}
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies in bf16 (AVX512-BF16 or AMX); others do it slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile works here, found by compiling a line; a warning says why not."""
+    try:
+        torch.compile(_line)(torch.ones(2, device=device))
+    except Exception as error:  # no compiler, no Triton, a Python that is too new, ...
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        warnings.warn(f"--compile: torch.compile does not work here ({reason}); the network is "
+                      f"used as it is. It needs a C++ compiler on the CPU, Triton on a GPU.",
+                      stacklevel=3)
+        return False
+    return True
+
+
+def _line(values: torch.Tensor) -> torch.Tensor:
+    return values * 2 + 1
+
+
+def in_channels_last(network: nn.Module) -> None:
+    """Lay out a network's 3D kernels with the channels last, in place."""
+    for parameter in network.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)

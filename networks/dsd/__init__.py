@@ -1,0 +1,1 @@
+"""Side outputs: levels, heads, and finding them in any network."""

@@ -1,0 +1,1 @@
+"""DeSD's 3D ResNet, its projection head, and the U-net on it."""

@@ -1,0 +1,1 @@
+"""MONAI's four U-shaped networks with their levels named."""

@@ -1,0 +1,1 @@
+"""Reading weights of any origin, and copying them into a network."""

@@ -1,0 +1,1 @@
+"""A study in numbers, on a page and in a picture."""

@@ -1,0 +1,1 @@
+"""Sets of runs: planned, executed here or on Slurm, gathered and reported."""

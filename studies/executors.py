@@ -1,0 +1,228 @@
+"""Running command lines: one after another here, or as jobs of `submitit`."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.experiment_name import refuse_control_characters
+from system.exit import INTERRUPTED as INTERRUPTED_STATUS
+from system.exit import LOGGER_NAME, TrainingInterruptedError
+from system.files import write_json
+from system.json_files import read_object
+from system.signals import StopSignal, is_interruption
+
+log = logging.getLogger(LOGGER_NAME)
+
+Commands = dict[int, list[str]] | dict[str, list[str]]  # by fold, or by the name of a run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit status, None where only its job knows, and its log."""
+
+    status: int | None
+    log: Path
+
+    def tail(self, num_lines: int = 12) -> str:
+        """The last lines of the log, indented."""
+        if not self.log.is_file():
+            return "    (there is no log)"
+        text = self.log.read_text(encoding="utf-8", errors="replace").rstrip()
+        return "\n".join(f"    {line}" for line in text.splitlines()[-num_lines:])
+
+
+def run_here(commands: Commands, folder: Path, show: bool) -> dict[int, Outcome]:
+    """Run the commands one after another; what each prints goes to foldK.log in `folder`.
+
+    A command that fails does not keep the next from running.
+
+    Args:
+        commands: by fold.
+        show: on the terminal too.
+
+    Raises:
+        TrainingInterruptedError: a command was stopped by the user; the rest is not begun.
+    """
+    outcomes = {}
+    for fold, command in commands.items():
+        path = folder / f"fold{fold}.log"
+        log.info(f"fold {fold}: {'continues' if '--resume' in command else 'starts'}, log {path}")
+        try:
+            status = run_logged(command, path, show)
+        except KeyboardInterrupt:
+            status = INTERRUPTED_STATUS
+        if is_interruption(status):
+            raise TrainingInterruptedError(f"fold {fold}; the same command goes on from here")
+        outcomes[fold] = Outcome(status, path)
+        log.info(f"fold {fold}: {'done' if status == 0 else f'failed, exit status {status}'}")
+    return outcomes
+
+
+def run_logged(command: list[str], path: Path, show: bool = False,
+               seconds: float | None = None) -> int:
+    """Run a command, its output in the file `path`; its exit status.
+
+    Args:
+        show: on the terminal too.
+        seconds: after which it is asked to stop by SIGTERM; None for as long as it takes.
+    """
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}  # a log that can be followed
+    with open(path, "wb") as file, \
+         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=environment) as process, _stopped_after(process, seconds):
+        try:
+            while chunk := process.stdout.read1():
+                file.write(chunk)
+                file.flush()
+                if show:
+                    sys.stdout.buffer.write(chunk)
+                    sys.stdout.buffer.flush()
+        except KeyboardInterrupt as stop:
+            # The terminal has told the command too; give it the time to finish its step and save.
+            if isinstance(stop, StopSignal) and stop.number != signal.SIGINT:
+                process.send_signal(stop.number)  # that went to this process alone
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+            raise
+        return process.wait()
+
+
+@contextmanager
+def _stopped_after(process: subprocess.Popen, seconds: float | None) -> Iterator[None]:
+    """Within, a process that goes on for longer is told to end."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, seconds), process.terminate)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) -> Any:
+    """The executor of `submitit` for "slurm" or "submitit-local", set up but with no job yet.
+
+    Args:
+        options: by submitit's names.
+        folder: of its files: scripts, pickled commands, logs.
+        name: of the jobs.
+
+    Raises:
+        ValueError: submitit is not installed, this is no Slurm machine, an option is unknown, or a
+            name would begin a new line in the job script.
+    """
+    refuse_control_characters(f"--executor {kind}: the name or the folder of its jobs,",
+                              f"{name} {folder.absolute()}")
+    try:
+        import submitit
+    except ImportError as error:
+        raise ValueError(f"--executor {kind} needs submitit: pip install submitit.") from error
+    # A job here has no time limit of its own.
+    defaults = {"name": name, "timeout_min": 60 * 24 * 365} if kind != "slurm" else {"name": name}
+    try:
+        executor = submitit.AutoExecutor(folder=folder,
+                                         cluster="slurm" if kind == "slurm" else "local")
+        executor.update_parameters(**defaults | options)
+    except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"--executor {kind}: {error}") from error
+    return executor
+
+
+def run_jobs(commands: Commands, executor: Any, folder: Path, poll_seconds: float = 2.0,
+             unit: str = "fold ") -> dict[int, Outcome] | dict[str, Outcome]:
+    """Submit the commands as one job array and wait for all of them.
+
+    Slurm's job ids are kept in jobs.json of `folder`: called again while jobs of an earlier call
+    are pending or running, it waits for those and submits only the others. Results of jobs are
+    pickles, which are never loaded here.
+
+    Args:
+        commands: by fold, or by the name of a run.
+        executor: of `job_executor`.
+        unit: what stands before a key in messages.
+    """
+    from submitit.helpers import CommandFunction
+
+    slurm = executor.cluster == "slurm"
+    jobs = _jobs_under_way(commands, folder, unit) if slurm else {}
+    new = [fold for fold in commands if fold not in jobs]
+    if new:
+        with executor.batch():
+            submitted = [executor.submit(CommandFunction(_with_own_gpus(commands[fold], executor)))
+                         for fold in new]
+        jobs |= dict(zip(new, submitted, strict=True))
+    if slurm:
+        write_json(folder / "jobs.json", {
+            str(fold): {"job_id": job.job_id, "folder": str(job.paths.folder)}
+            for fold, job in jobs.items()})
+    for fold, job in sorted(jobs.items()):
+        log.info(f"{unit}{fold}: job {job.job_id}, log {job.paths.stdout}")
+    try:
+        return _wait(jobs, poll_seconds, unit)
+    except KeyboardInterrupt:
+        if not slurm:
+            _end_local(jobs.values())
+            raise
+        ids = " ".join(job.job_id for job in jobs.values())
+        raise TrainingInterruptedError(f"the jobs go on; scancel {ids} stops them, the same "
+                                       f"command waits for them again") from None
+
+
+def _end_local(jobs: Iterable[Any], patience_seconds: float = 5.0) -> None:
+    """Cancel jobs here that go on although the terminal has told them too."""
+    until = time.monotonic() + patience_seconds
+    while time.monotonic() < until and not all(job.done() for job in jobs):
+        time.sleep(0.1)
+    for job in jobs:
+        if not job.done():
+            job.cancel(check=False)
+
+
+def _wait(jobs: dict[Any, Any], poll_seconds: float, unit: str) -> dict[Any, Outcome]:
+    outcomes: dict[Any, Outcome] = {}
+    while len(outcomes) < len(jobs):
+        for fold, job in jobs.items():
+            if fold not in outcomes and job.done():
+                outcomes[fold] = Outcome(None, Path(job.paths.stderr))
+                log.info(f"{unit}{fold}: job {job.job_id} has ended ({len(outcomes)} of "
+                         f"{len(jobs)})")
+        if len(outcomes) < len(jobs):
+            time.sleep(poll_seconds)
+    return outcomes
+
+
+def _jobs_under_way(commands: Commands, folder: Path, unit: str) -> dict[Any, Any]:
+    """Slurm jobs of an earlier call that have not ended."""
+    import submitit
+
+    path = folder / "jobs.json"
+    known = read_object(path) if path.exists() else {}
+    jobs = {fold: submitit.SlurmJob(known[str(fold)]["folder"], known[str(fold)]["job_id"])
+            for fold in commands if str(fold) in known}
+    under_way = {fold: job for fold, job in jobs.items() if not job.done(force_check=True)}
+    for fold, job in under_way.items():
+        log.info(f"{unit}{fold}: job {job.job_id} of an earlier call has not ended (Slurm says "
+                 f"{job.state}); if Slurm has lost it, remove {path}")
+    return under_way
+
+
+def _with_own_gpus(command: list[str], executor: Any) -> list[str]:
+    """Submitit hides the GPUs from local jobs that ask for none; show them those seen here."""
+    if executor.cluster == "slurm" or executor.parameters.get("gpus_per_node"):
+        return command
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    setting = ["-u", "CUDA_VISIBLE_DEVICES"] if seen is None else [f"CUDA_VISIBLE_DEVICES={seen}"]
+    return ["env", *setting, *command]
