@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from networks import ARCHS, DeSDStudent, build_desd, pooled, start_teacher
-from networks.resnet import resnet3d
+from networks import ARCHS, DeSDStudent, build_desd, pooled, resnet3d, start_teacher
 
 GOLDEN_DIR = Path(__file__).parents[2] / "golden"
 PARAMS = json.loads((GOLDEN_DIR / "desd.json").read_text())["params"]

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from networks import DEPTHS, pooled
-from networks.resnet import resnet3d
+from networks import DEPTHS, pooled, resnet3d
 
 GOLDEN_DIR = Path(__file__).parents[2] / "golden"
 GOLDEN = json.loads((GOLDEN_DIR / "desd.json").read_text())

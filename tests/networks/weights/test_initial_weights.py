@@ -17,8 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from networks import SideOutputs, build_desd, load_encoder_weights, read_weights
-from networks.resnet import resnet3d
+from networks import SideOutputs, build_desd, load_encoder_weights, read_weights, resnet3d
 from networks.weights.initial_weights import depth_of, resnet_depth
 
 KEYS = json.loads((Path(__file__).parents[2] / "golden" / "desd_state_dict_keys.json").read_text())
