@@ -1,7 +1,7 @@
-"""Write the reports of studies/results anew from the scores of their cases that lie beside them.
+"""Write the reports of studies/results, and docs/results.md, from the scores that lie there.
 
-python scripts/update_results.py             every study
-python scripts/update_results.py FOLDER ...  these
+python scripts/update_results.py             every study, and the page
+python scripts/update_results.py FOLDER ...  the reports of these
 
 The statistics change with the code (metrics/repeats.py); the scores do not. Nothing is trained.
 """
@@ -17,11 +17,13 @@ sys.path.insert(0, str(ROOT))
 
 from reports import per_case_csv, read_per_case  # noqa: E402
 from reports.studies.numbers import METRICS, Arm, arm_lines, average_gain, gain_lines  # noqa: E402
+from reports.studies.results_page import results_page  # noqa: E402
 from reports.studies.study_page import COMPLETE, study_page  # noqa: E402
 from reports.studies.study_picture import gains_picture  # noqa: E402
 from system.files import read_json, write_json, write_text  # noqa: E402 - the line above
 
 RESULTS = ROOT / "studies" / "results"
+PAGE = ROOT / "docs" / "results.md"
 P_VALUES = ("p", "p_holm", "p_level")
 
 
@@ -70,11 +72,15 @@ def _validates_the_end_alone(command: list[str]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path)
-    folders = parser.parse_args().folders or [
-        path.parent for path in sorted(RESULTS.glob("*/results.json"))]
-    for folder in folders:
+    chosen = parser.parse_args().folders
+    every = [path.parent for path in sorted(RESULTS.glob("*/results.json"))]
+    for folder in chosen or every:
         update(folder)
         print(folder / "report.md")
+    if not chosen:
+        studies = [(folder.name, read_json(folder / "results.json")) for folder in every]
+        write_text(PAGE, results_page(studies))
+        print(PAGE)
 
 
 if __name__ == "__main__":

@@ -83,9 +83,9 @@ def _arm_table(arms: Sequence[Line], gains: Sequence[Line]) -> list[str]:
         who = [arm["dataset"], arm["network"], arm["method"]]
         gain = [found.get((*who, metric)) for metric in METRICS]
         rows.append([*who, *(_mean(arm, metric) for metric in METRICS),
-                     *("" if one is None else _signed(one["metric"], one["mean_difference"])
+                     *("" if one is None else signed_text(one["metric"], one["mean_difference"])
                        for one in gain), str(arm["runs"]), str(arm["cases"])])
-    return _table(["dataset", "network", "method", *(_TITLES[metric] for metric in METRICS),
+    return markdown_table(["dataset", "network", "method", *(_TITLES[metric] for metric in METRICS),
                    *(f"gain {_GAINS[metric]}" for metric in METRICS), "runs", "cases"], rows)
 
 
@@ -97,17 +97,17 @@ def _gain_table(gains: Sequence[Line]) -> list[str]:
         metric = one["metric"]
         who = [_GAINS[metric], one["dataset"], one["network"],
                f"{one['method']} - {one['baseline']}"]
-        intervals = {unit: _interval(metric, one[f"{unit}_low"], one[f"{unit}_high"])
+        intervals = {unit: interval_text(metric, one[f"{unit}_low"], one[f"{unit}_high"])
                      for unit in ("ci", "run", "both", "gain")}
-        rows.append([*who, _signed(metric, one["mean_difference"]), intervals["ci"],
+        rows.append([*who, signed_text(metric, one["mean_difference"]), intervals["ci"],
                      intervals["run"], str(one["runs"]), one["verdict"]])
-        details.append([*who, _signed(metric, one["median_difference"]), _without_one_case(one),
+        details.append([*who, signed_text(metric, one["median_difference"]), _without_one_case(one),
                         intervals["gain"], intervals["both"],
                         f"{one['wins']}/{one['ties']}/{one['losses']}",
                         *(_p(one[p]) for p in ("p", "p_holm", "p_level"))])
-    return [*_table(["", "dataset", "network", "difference", "mean", "95 % over cases",
+    return [*markdown_table(["", "dataset", "network", "difference", "mean", "95 % over cases",
                      "95 % over runs", "pairs of runs", "verdict"], rows), "",
-            *_table(["", "dataset", "network", "difference", "median of cases",
+            *markdown_table(["", "dataset", "network", "difference", "median of cases",
                      "mean without one case", "lowest to highest run", "95 % over runs and cases",
                      "cases better/equal/worse", "p", "p Holm", "p level"], details)]
 
@@ -115,7 +115,7 @@ def _gain_table(gains: Sequence[Line]) -> list[str]:
 def _without_one_case(one: Line) -> str:
     if one["mean_without"] is None:
         return "-"
-    return f"{_signed(one['metric'], one['mean_without'])} ({one['influential_case']})"
+    return f"{signed_text(one['metric'], one['mean_without'])} ({one['influential_case']})"
 
 
 def _conclusions(gains: Sequence[Line]) -> list[str]:
@@ -144,11 +144,12 @@ def _published_lines(gains: Sequence[Line], published: Line | None) -> list[str]
     rows = []
     for metric, value in (("dice", published["dice_points"]), ("hd95_mm", published["hd95_mm"])):
         here = average_gain(gains, published["method"], metric)
-        cells = ["-", "-", "0"] if here is None else [
-            _signed(metric, here["mean"]), _interval(metric, here["lowest"], here["highest"]),
-            str(here["n"])]
+        cells = ["-", "-", "0"]
+        if here is not None:
+            cells = [signed_text(metric, here["mean"]),
+                     interval_text(metric, here["lowest"], here["highest"]), str(here["n"])]
         rows.append([_GAINS[metric], f"{value:+.2f}", *cells])
-    table = _table(["gain", "published", "here", "lowest to highest",
+    table = markdown_table(["gain", "published", "here", "lowest to highest",
                     "datasets x networks here"], rows)
     return [f"## {published['method']}: beside the published gain", "", *table, "",
             f"Published: averaged over the papers' networks, {published['source']}. Here: the mean "
@@ -167,7 +168,7 @@ def _group_lines(group: str, chosen: bool) -> list[str]:
 
 
 def _run_table(runs: Sequence[Line]) -> list[str]:
-    return _table(["run", "state", "epochs"],
+    return markdown_table(["run", "state", "epochs"],
                   [[run["name"], run["state"], f"{run['epochs_done']} of {run['epochs']}"]
                    for run in runs])
 
@@ -186,7 +187,8 @@ def _environment_lines(environments: Sequence[Line]) -> list[str]:
     return lines or ["No run has begun."]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
@@ -196,12 +198,14 @@ def _mean(arm: Line, metric: str) -> str:
     return text if std is None else f"{text} +- {scaled(metric, std):.2f}"
 
 
-def _signed(metric: str, value: float | None) -> str:
+def signed_text(metric: str, value: float | None) -> str:
+    """A difference with its sign; a dash for none."""
     return "-" if value is None else f"{scaled(metric, value):+.2f}"
 
 
-def _interval(metric: str, low: float | None, high: float | None) -> str:
-    return "-" if low is None else f"{_signed(metric, low)} to {_signed(metric, high)}"
+def interval_text(metric: str, low: float | None, high: float | None) -> str:
+    """An interval of differences; a dash for none."""
+    return "-" if low is None else f"{signed_text(metric, low)} to {signed_text(metric, high)}"
 
 
 def _p(value: float | None) -> str:

@@ -1,0 +1,75 @@
+"""docs/results.md: every study on one page, what was asked and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metrics.run_statistics import MIN_RUNS
+
+from .study_page import interval_text, markdown_table, scaled, signed_text
+
+HEAD = f"""\
+# Results
+
+Written by `python scripts/update_results.py` from [studies/results](../studies/results/), where
+the scores of every case are. Dice in points (%), HD95 in mm; a difference is method - baseline of
+the same case, fold and seed. "Over cases" is a bootstrap interval over cases, about these trained
+networks; "over runs" is Student's t interval over pairs of runs, about the methods. A verdict
+needs at least {MIN_RUNS} pairs of runs ([how](metrics.md)); what rests on fewer is listed apart
+and is an observation. Negative results are here as they came out.
+"""
+
+
+def results_page(studies: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """The page.
+
+    Args:
+        studies: of each the name of its folder in studies/results, and its results.json.
+    """
+    judged, observed = [], []
+    for name, results in studies:
+        for line in results["gains"]:
+            if line["metric"] != "dice":
+                continue
+            row = _difference(name, line)
+            if line["runs"] >= MIN_RUNS:
+                judged.append([*row, line["verdict"]])
+            else:
+                observed.append(row)
+    columns = ["study", "data, network", "difference", "Dice", "over cases", "over runs",
+               "pairs of runs"]
+    parts = [HEAD, "## Differences with a verdict", ""]
+    parts += markdown_table([*columns, "verdict"], judged) if judged else ["None yet."]
+    parts += ["", f"## Observations, of fewer than {MIN_RUNS} pairs of runs", ""]
+    parts += markdown_table(columns, observed) if observed else ["None."]
+    for name, results in studies:
+        parts += ["", *_study(name, results)]
+    return "\n".join([*parts, ""])
+
+
+def _difference(name: str, line: Mapping[str, Any]) -> list[str]:
+    return [f"[{name}](#{name})", f"{line['dataset']}, {line['network']}",
+            f"{line['method']} - {line['baseline']}",
+            signed_text("dice", line["mean_difference"]),
+            interval_text("dice", line["ci_low"], line["ci_high"]),
+            interval_text("dice", line["run_low"], line["run_high"]), str(line["runs"])]
+
+
+def _study(name: str, results: Mapping[str, Any]) -> list[str]:
+    runs = [run for run in results["runs"] if run["minutes"] is not None]
+    hours = sum(run["minutes"] for run in runs) / 60
+    rows = []
+    for arm in results["table"]:
+        spread = arm["dice_std"]
+        dice = f"{scaled('dice', arm['dice_mean']):.2f}"
+        if spread is not None:
+            dice += f" +- {scaled('dice', spread):.2f}"
+        rows.append([arm["dataset"], arm["network"], arm["method"], dice,
+                     f"{arm['hd95_mm_mean']:.2f}", str(arm["runs"]), str(arm["cases"])])
+    folder = f"../studies/results/{name}"
+    return [f"## {name}", "", f"{results['study']['title']}.", "",
+            f"{len(runs)} runs, {hours:.1f} hours of training. "
+            f"[Report with every test, machine, versions and command line]({folder}/report.md).",
+            "", *markdown_table(["data", "network", "method", "Dice", "HD95", "runs", "cases"],
+                                rows), "", f"![differences and intervals]({folder}/gains.png)"]

@@ -1,0 +1,34 @@
+"""docs/results.md says what studies/results holds, verdicts apart from observations."""
+
+import json
+from pathlib import Path
+
+from reports.studies.results_page import results_page
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_page_is_that_of_the_results():
+    folders = sorted(path.parent for path in (ROOT / "studies" / "results").glob("*/results.json"))
+    studies = [(folder.name, json.loads((folder / "results.json").read_text(encoding="utf-8")))
+               for folder in folders]
+    written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert results_page(studies) == written, "run python scripts/update_results.py"
+
+
+def line(runs):
+    return {"metric": "dice", "dataset": "d", "network": "n", "method": "dsd", "baseline": "basic",
+            "mean_difference": 0.01, "ci_low": 0.005, "ci_high": 0.015, "run_low": None,
+            "run_high": None, "runs": runs, "verdict": "better"}
+
+
+def test_two_pairs_of_runs_are_an_observation_and_three_have_a_verdict():
+    arm = {"dataset": "d", "network": "n", "method": "dsd", "dice_mean": 0.8, "dice_std": 0.01,
+           "hd95_mm_mean": 1.5, "runs": 3, "cases": 60}
+    page = results_page([("few", {"study": {"title": "Few"}, "runs": [{"minutes": 90}],
+                                  "table": [arm], "gains": [line(2), line(3)]})])
+    judged, observed = page.split("## Observations")
+    assert "| +1.00 | +0.50 to +1.50 | - | 3 | better |" in judged
+    assert "| +1.00 | +0.50 to +1.50 | - | 2 |" in observed and "better" not in observed
+    assert "| d | n | dsd | 80.00 +- 1.00 | 1.50 | 3 | 60 |" in page
+    assert "1 runs, 1.5 hours of training." in page
