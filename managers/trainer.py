@@ -83,8 +83,12 @@ class Trainer(Manager):
             return self.raw_model
         if device.type == "cpu":
             keep_freed_memory()
-        callbacks, finished = MultiCallbacks(*callbacks_list), initial_epoch
-        self._vote, self._parallel, self._position_saved = StopVote(self.processes), None, False
+        callbacks = MultiCallbacks(*callbacks_list)
+        finished = initial_epoch  # epochs
+        self._vote = StopVote(self.processes)
+        self._parallel = None
+        self._position_saved = False
+        self.steps_done = 0
         with deferred() as self._request:
             try:
                 self.to(device)
@@ -127,7 +131,7 @@ class Trainer(Manager):
 
     @torch.no_grad()
     def test(self, dataset: Any, /, *, device: torch.device = CPU) -> dict[str, float]:
-        """The means over a data set, of which each process has its share."""
+        """The means over a data set, of which each process has its share; see `summary`."""
         self.__exit__()  # torchmanager's way into evaluation mode
         self.reset_metrics()
         self.to(device)
@@ -216,7 +220,7 @@ class Trainer(Manager):
                                         number or signal.SIGINT)
 
     def _failed(self, error: Exception, finished: int, epochs: int) -> Exception:
-        """What to raise for an error in the loop: it says where, or that it is not at fault."""
+        """What to raise for an error in the loop: where it was, unless it only came of another."""
         if self.processes.world_size > 1 and (str(error) == LOST or has_lost_another(error)):
             return StatedError(LOST)
         if self._request.number is not None:  # the signal ended the loader's workers as well

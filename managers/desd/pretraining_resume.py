@@ -13,7 +13,7 @@ from configs.pretraining.pretraining import PretrainingConfig
 from ..runs.folder import refuse_to_replace, where_it_goes_on
 from .pretraining_manager import DeSDManager
 
-# What the weights and the optimiser's state depend on; what says nothing about how a run goes on.
+# What weights and optimiser state depend on, and what has no influence on how a run goes on.
 SHAPES = ("method", "arch", "out_dim", "use_bn_in_head", "norm_last_layer", "optimizer")
 INDIFFERENT = ("data_dir", "tile_list", "output_dir", "num_workers", "device", "show_verbose",
                "resume", "overwrite", "saveckp_freq", "deterministic")
