@@ -6,9 +6,8 @@ from .dice_ce import dice_ce
 from .distillation import pixelwise_kl
 from .dsd import DISTIL, dsd_loss
 from .managed import DiceCELoss, DSDLoss, RunningLoss
-from .shape_priors import shape_prior_loss
 from .teachers import SIDE_WEIGHTS, TEACHERS, WHERE
 
 __all__ = ["DISTIL", "SIDE_WEIGHTS", "TEACHERS", "WHERE", "DSDLoss", "DeSDLoss", "DiceCELoss",
            "RunningLoss", "boundary_loss", "boundary_weight", "desd_loss", "dice_ce", "dsd_loss",
-           "pixelwise_kl", "shape_prior_loss", "teacher_targets", "updated_center"]
+           "pixelwise_kl", "teacher_targets", "updated_center"]

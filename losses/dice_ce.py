@@ -16,12 +16,8 @@ def one_hot(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return target.scatter_(1, label.long(), 1)
 
 
-def dice_ce_one_hot(logits: torch.Tensor, target: torch.Tensor,
-                    include_background: bool = True) -> torch.Tensor:
-    """`dice_ce` on labels already one-hot; both (B, K, H, W, D) and at least float32.
-
-    Without the background Dice leaves class 0 out; cross-entropy keeps it.
-    """
+def dice_ce_one_hot(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """`dice_ce` on labels already one-hot; both (B, K, H, W, D) and at least float32."""
     volume = tuple(range(2, logits.ndim))
     log_probs = logits.log_softmax(dim=1)
     probs = log_probs.exp()
@@ -29,8 +25,6 @@ def dice_ce_one_hot(logits: torch.Tensor, target: torch.Tensor,
     size = probs.sum(volume) + target.sum(volume)              # (B, K)
     dice = 1 - (2 * overlap + SMOOTH) / (size + SMOOTH)        # (B, K)
     cross_entropy = -(log_probs * target).sum(dim=1)           # (B, H, W, D)
-    if not include_background:
-        dice = dice[:, 1:]
     return dice.mean() + cross_entropy.mean()
 
 

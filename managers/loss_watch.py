@@ -47,8 +47,19 @@ class Failure(NamedTuple):
         culprits: what of its batch is not finite; empty where all is.
     """
 
-    where: str
-    culprits: str
+    where: str = ""
+    culprits: str = ""
+
+
+def not_finite(step: int, terms: Mapping[str, float], failure: Failure) -> FloatingPointError:
+    """What to raise for a loss that is not finite; `step` counts from 0."""
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+    what, remedy = "training is not finite any more", "Try a smaller --lr."
+    if failure.culprits:
+        what = f"the batch is not finite: {failure.culprits}"
+        remedy = "Correct these files, or leave them out."
+    return FloatingPointError(f"{what} ({shown}) in step {step + 1}{failure.where}. last.model has "
+                              f"the last good epoch, if there is one. {remedy}")
 
 
 class FailureFile:

@@ -1,4 +1,4 @@
-"""Where a run computes, and its random seeds."""
+"""Where a run computes and keeps its tensors, and its random seeds."""
 
 import ctypes
 import os
@@ -67,3 +67,27 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads that here
+
+
+def move_state_to_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give a resumed optimiser's state the device and the memory layout of its parameters.
+
+    It comes with those of the checkpoint, and a fused step reads both as they lie in memory. The
+    number of steps stays on the CPU unless the step is fused.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            for name, value in state.items():
+                if not isinstance(value, torch.Tensor):
+                    continue
+                if name != "step":
+                    state[name] = _laid_out_as(parameter, value)
+                elif group.get("fused"):
+                    state[name] = value.to(parameter.device)
+
+
+def _laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    if value.shape != parameter.shape or value.stride() == parameter.stride():
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,121 +1,91 @@
-"""A pre-training run on disk: where it goes on, what is saved of it, what is watched."""
+"""DeSD pre-training from its settings to the teacher's encoder: the recipe of pretrain_DeSD.py."""
 
-import hashlib
 import logging
-import os
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 from torchmanager.callbacks import Callback
 
-from configs import experiment_dir, read_pretraining_config
+from configs import experiment_dir
 from configs.pretraining.pretraining import PretrainingConfig
+from configs.pretraining.pretraining_parser import warn_of_rates
+from data import pretraining_loader, read_tile_list
+from losses import DeSDLoss
+from networks import build_desd
 from reports import pretraining_picture
-from system.exit import LOGGER_NAME
+from system.exit import LOGGER_NAME, log_to_console
 from system.files import write_with
 
 from ..callbacks import EpochOrder, Progress, Record
+from ..compute.devices import seed_everything
+from ..compute.distributed import join_processes, loader_workers
 from ..loss_watch import FailureFile
 from ..runs.checkpoints import FORMAT
-from ..runs.folder import refuse_to_replace, where_it_goes_on
+from ..runs.folder import open_folder
 from .collapse import signs_of_collapse
+from .optimizers import build_optimizer, parameter_groups
 from .pretraining_manager import DeSDManager
+from .pretraining_resume import fingerprint, pretraining_resume_point, restore_pretraining
 
 log = logging.getLogger(LOGGER_NAME)
 
-# What the weights and the optimiser's state depend on; what says nothing about how a run goes on.
-SHAPES = ("method", "arch", "out_dim", "use_bn_in_head", "norm_last_layer", "optimizer")
-INDIFFERENT = ("data_dir", "tile_list", "output_dir", "num_workers", "device", "show_verbose",
-               "resume", "overwrite", "saveckp_freq", "deterministic")
 
-
-def pretraining_resume_point(config: PretrainingConfig,
-                             world_size: int) -> dict[str, Any] | None:
-    """The checkpoint that `config` continues from; None for a new run.
-
-    An epoch that was broken off goes on where its steps still have as many tiles, shared among
-    `world_size` processes; else it begins anew.
-
-    Differs from the authors' code: theirs continues whatever lies in the output folder.
+def pretrain(config: PretrainingConfig) -> None:
+    """Pre-train an encoder, or resume its run; everything about the run is kept in its folder.
 
     Raises:
-        ValueError: the run exists and neither --resume nor --overwrite was given, there is
-            nothing to resume, or the settings do not fit the weights.
+        ValueError: settings or tiles that cannot be used; nothing has been written by then.
+        TrainingError, TrainingInterruptedError: see Trainer.fit.
     """
+    log_to_console()
+    processes, device = join_processes(config.device)
+    seed_everything(config.seed, config.deterministic)
+    show_progress = config.show_verbose and processes.is_main
+
+    with processes.main_first():
+        checkpoint = pretraining_resume_point(config, processes.world_size)
+        tiles = read_tile_list(config.data_dir, config.tile_list, progress=show_progress)
+        warn_of_rates(config, processes.world_size)
+        loader = pretraining_loader(
+            tiles, config.batch_size_per_gpu, config.seed, loader_workers(config.num_workers),
+            device.type == "cuda", processes.rank, processes.world_size,
+            config.local_crops_number, config.crop_size)
+        student, teacher = build_desd(config.arch, config.out_dim, config.use_bn_in_head,
+                                      config.norm_last_layer)
+        optimizer = build_optimizer(
+            config.optimizer, parameter_groups(student, config.weight_decay), config.lr)
+        loss = DeSDLoss(config.out_dim, config.student_temp, config.center_momentum,
+                        processes.mean)
+        manager = DeSDManager(student, teacher, optimizer, loss, config, len(loader), processes)
+        listed = fingerprint(tiles, config.data_dir)
+        history = restore_pretraining(checkpoint, manager, listed, len(loader))
+        manager.go_on_from(checkpoint)
+
     folder = experiment_dir(config.output_dir)
-    if not config.resume:
-        refuse_to_replace(folder, config.overwrite, "--output_dir")
-        return None
-    old, new = read_pretraining_config(folder).to_dict(), config.to_dict()
-    changed = [name for name in old if old[name] != new[name] and name not in INDIFFERENT]
-    breaking = [f"{name} {old[name]} -> {new[name]}" for name in changed if name in SHAPES]
-    if breaking:
-        raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
-                         f"{'; '.join(breaking)}.")
-    checkpoint = where_it_goes_on(
-        folder, config.epochs, complete=True,
-        same_steps=lambda saved: (saved["config"]["seed"] == config.seed and
-                                  saved.get("tiles_per_step")  # older ones have none
-                                  == config.batch_size_per_gpu * world_size))
-    for name in changed:
-        warnings.warn(f"--resume: {name} {old[name]} -> {new[name]}; the run goes on with the new "
-                      f"value.", stacklevel=2)
-    return checkpoint
-
-
-def restore_pretraining(checkpoint: dict[str, Any] | None, manager: DeSDManager, tiles: str,
-                        steps_per_epoch: int) -> list[dict[str, Any]]:
-    """Put the manager where the checkpoint left it; the lines of the epochs done so far.
-
-    Args:
-        tiles: fingerprint of the tile list.
-
-    Raises:
-        ValueError: the tiles have changed, on which the order of the steps depends.
-    """
-    if checkpoint is None:
-        return []
-    if checkpoint["tiles"] != tiles:
-        raise ValueError("The run cannot be resumed: its list of tiles has changed. Give the list "
-                         "that it began with, or another --output_dir.")
-    if checkpoint["steps_per_epoch"] != steps_per_epoch:
-        warnings.warn(f"--resume: {checkpoint['steps_per_epoch']} -> {steps_per_epoch} steps an "
-                      f"epoch, since tiles per step or processes have changed; the schedules go "
-                      f"on by the epoch.", stacklevel=2)
-    manager.restore(checkpoint)
-    return checkpoint["history"]
-
-
-def fingerprint(tiles: Sequence[Path], data_dir: str) -> str:
-    """SHA-256 of the tiles' paths below `data_dir`, in their order."""
-    names = "\n".join(os.path.relpath(tile, data_dir) for tile in tiles)
-    return hashlib.sha256(names.encode()).hexdigest()
-
-
-def pretraining_callbacks(folder: Path, config: PretrainingConfig, manager: DeSDManager,
-                          loader: DataLoader, history: list[dict[str, Any]], tiles: str,
-                          checkpoint: dict[str, Any] | None = None) -> list[Callback]:
-    """Order of the tiles in every process; records and checkpoints in the main one.
-
-    Args:
-        checkpoint: that a resumed run goes on from, maybe in the middle of an epoch.
-    """
-    manager.go_on_from(checkpoint and checkpoint.get("position"))
     manager.save_failure = FailureFile(folder, manager, loader, config.to_dict()).write
-    everywhere = [EpochOrder(loader, manager)]
-    if not manager.processes.is_main:
-        return everywhere
-    checkpoints = SavePretraining(folder, manager, history, config, tiles)
-    manager.save_position = checkpoints.save_position
-    return everywhere + [
-        Record(folder, manager.compiled_optimizer, config.epochs, history, pretraining_picture),
-        CollapseWatch(config.out_dim, manager.teacher.backbone.widths[-1]),
-        checkpoints,
-    ] + ([Progress(manager, len(loader))] if config.show_verbose else [])
+    callbacks: list[Callback] = [EpochOrder(loader, manager)]
+    if processes.is_main:
+        open_folder(folder, config, device, resumed=checkpoint is not None)
+        log.info(f"{folder}: DeSD of {config.arch} on {len(tiles)} tiles, {len(loader)} steps an "
+                 f"epoch, epochs {len(history) + 1} to {config.epochs}, "
+                 f"{processes.world_size} x {device}")
+        checkpoints = SavePretraining(folder, manager, history, config, listed)
+        manager.save_position = checkpoints.save_position
+        callbacks += [
+            Record(folder, optimizer, config.epochs, history, pretraining_picture),
+            CollapseWatch(config.out_dim, teacher.backbone.widths[-1]),
+            checkpoints,  # after the record of its epoch, which it holds
+        ]
+    if show_progress:
+        callbacks.append(Progress(manager, len(loader)))
+
+    manager.fit(loader, config.epochs, callbacks_list=callbacks, initial_epoch=len(history),
+                device=device)
+    processes.leave()
+    if processes.is_main:
+        log.info(f"to segment with it: --network {config.arch.replace('res3d', 'resnet')}-unet "
+                 f"--init_from {folder} --encoder_only")
 
 
 class SavePretraining(Callback):

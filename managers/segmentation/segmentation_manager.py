@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torchmanager.callbacks import Callback
 
 from losses import RunningLoss
 from networks import SideOutputs
 
 from ..compute.distributed import Processes
 from ..compute.random_states import random_states
-from ..inference.logit_checks import DIVERGED, TAKE_ANOTHER, naming
+from ..inference.logit_checks import DIVERGED, naming
 from ..inference.sliding_window import SlidingWindow, rolling_logits, whole_logits
 from ..trainer import Trainer
 from .mean_teacher import MeanTeacher
@@ -33,7 +32,7 @@ class SegmentationManager(Trainer):
         roi_size: (H, W, D) of the sliding window, voxels: the training crop.
         overlap: of windows, fraction.
         window_batch: windows per forward pass.
-        val_every: epochs between validations; the last epoch is always validated.
+        val_every: see Trainer.
         amp: mixed precision of training and validation; `label_map` is always in float32.
         compile: whether the training pass is compiled. Validation never is: it would compile anew
             for each batch of windows. The network, and what is saved of it, stays the plain one.
@@ -71,7 +70,12 @@ class SegmentationManager(Trainer):
         self.overlap = overlap
         self.window_batch = window_batch
         self.val_every = val_every
-        self._last_epoch: int | None = None  # of the fit under way
+
+    def to(self, device: torch.device) -> None:
+        """Move everything that the step uses."""
+        super().to(device)
+        if self.mean_teacher is not None:
+            self.mean_teacher.to(device)
 
     @property
     def network_to_train(self) -> torch.nn.Module:
@@ -122,15 +126,12 @@ class SegmentationManager(Trainer):
         return self.compiled_losses(outputs, target)
 
     def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
-        """Dice-CE and Dice of one whole volume; none after a signal, see Trainer.fit.
+        """Dice-CE and Dice of one whole volume.
 
         Raises:
             LogitsError: logits are not finite.
         """
-        if self.is_asked_to_stop():
-            raise KeyboardInterrupt
-        of_weights = TAKE_ANOTHER if self._last_epoch is None else DIVERGED
-        with self.autocast(), naming(self._case_id, self.raw_model, of_weights):
+        with self.autocast(), naming(self._case_id, self.raw_model, DIVERGED):
             logits = self.logits(x_test)
         if self.loss_fn is not None:
             self._case_losses.append(self.loss_fn(logits, y_test).detach())
@@ -190,39 +191,6 @@ class SegmentationManager(Trainer):
         if self.mean_teacher is not None:
             state["mean_teacher"] = self.mean_teacher.state_dict()
         return state
-
-    def fit(self, training_dataset: Any, /, epochs: int, val_dataset: Any = None,
-            callbacks_list: list[Callback] | None = None, *, initial_epoch: int = 0,
-            **kwargs: Any) -> torch.nn.Module:
-        """Train and validate from `initial_epoch` to `epochs`; see Trainer.fit."""
-        self._last_epoch = epochs - 1
-        if self.mean_teacher is not None:
-            self.mean_teacher.to(kwargs.get("device", torch.device("cpu")))
-        try:
-            return super().fit(training_dataset, epochs, val_dataset, callbacks_list,
-                               initial_epoch=initial_epoch, **kwargs)
-        finally:
-            self._last_epoch = None
-
-    def test(self, dataset: Any, /, **kwargs: Any) -> dict[str, float]:
-        """Validate; within `fit`, {} on epochs that are not due."""
-        if self._last_epoch is not None and not self.is_validation_due(self.current_epoch):
-            return {}
-        for _ in range(self.processes.largest(len(dataset)) - len(dataset)):
-            self.stop_if_asked()  # as often as the processes with more cases do
-        if len(dataset) == 0:  # torchmanager passes it by; the other processes ask for the means
-            self.__exit__()
-            self.reset_metrics()
-            return self.summary
-        summary = super().test(dataset, **kwargs)
-        if not summary:  # torchmanager swallows an interruption
-            self.stop_if_asked()
-            raise KeyboardInterrupt
-        return summary
-
-    def is_validation_due(self, epoch: int) -> bool:
-        """Whether the 0-based epoch of the fit under way ends in a validation."""
-        return (epoch + 1) % self.val_every == 0 or epoch == self._last_epoch
 
 
 class TrainingPass(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""What both training scripts do around `fit`."""
+"""A segmentation run from its settings to its scores: the recipe of both training scripts."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -12,21 +12,113 @@ from torch.utils.data import DataLoader
 from torchmanager.callbacks import Callback
 
 from configs import TrainingConfig
+from data import evaluation_loader, run_volumes, select_cases, training_loader
 from losses import RunningLoss
 from reports import write_report
-from system.exit import LOGGER_NAME
+from system.exit import LOGGER_NAME, log_to_console
 
 from ..callbacks import BoundaryWeight, EpochOrder, KLRamp, LearningRate, Progress, Record
-from ..compute.distributed import Processes
+from ..compute.devices import seed_everything
+from ..compute.distributed import Processes, join_processes, loader_workers
+from ..compute.launch import spread_over_gpus
 from ..inference.scoring import Scores, draw_cases, retract_scores, score, write_scores
 from ..loss_watch import FailureFile
-from ..runs.checkpoints import SaveCheckpoints, load_checkpoint, weights_sha256
+from ..runs.checkpoints import (
+    SaveCheckpoints,
+    export_weights,
+    load_checkpoint,
+    restore,
+    weights_sha256,
+)
+from ..runs.resume import initialise, network_of, open_run, resume_point
 from ..runs.run_locks import scores_held
 from ..runs.trained_with import preprocessing_of
 from ..schedules import LR_SCHEDULES
 from .segmentation_manager import SegmentationManager
+from .speed_options import settled
 
 log = logging.getLogger(LOGGER_NAME)
+
+
+def train(config: TrainingConfig, loss: RunningLoss) -> None:
+    """Train a network with a loss, or resume its run, and score its best checkpoint.
+
+    Everything about the run is kept in its folder, experiments/NAME.exp.
+
+    Raises:
+        ValueError: settings or data that cannot be used; nothing has been written by then.
+        TrainingError, TrainingInterruptedError: see Trainer.fit.
+    """
+    log_to_console()
+    spread_over_gpus(config)
+    processes, device = join_processes(config.device)
+    config = settled(config, device, processes)
+    seed_everything(config.seed, config.deterministic)
+
+    with processes.main_first():
+        checkpoint = resume_point(config)
+        network = network_of(config)
+        transferred = initialise(network, config, checkpoint)
+        selection = select_cases(config, progress=config.show_verbose)
+        dataset = selection.dataset
+        train_volumes, val_volumes = run_volumes(config, selection)
+        loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
+                                 config.seed, loader_workers(config.num_workers),
+                                 device.type == "cuda", processes.rank, processes.world_size)
+    val_loader = evaluation_loader(val_volumes, processes.rank, processes.world_size)
+    optimizer = optimizer_of(network, config)
+
+    folder = open_run(config, selection.folds, device, checkpoint, processes)
+    manager = manager_of(config, network, optimizer, loss, dataset.class_names, processes)
+    history = restore(checkpoint, network, optimizer, manager.scaler, manager.mean_teacher)
+    manager.go_on_from(checkpoint)
+    if transferred:
+        log.info(f"weights from {config.init_from}:\n{transferred}")
+    log.info(f"{folder}: {config.network} with {config.method} on {dataset.name}, "
+             f"{len(train_volumes)} training and {len(val_volumes)} validation cases, "
+             f"epochs {len(history) + 1} to {config.epochs}, {processes.world_size} x {device}")
+
+    fit_run(manager, config, folder, history, loader, val_loader, device)
+
+    if config.output_model is not None and processes.is_main:
+        export_weights(Path(config.output_model), network)
+        log.info(f"weights of the last epoch: {config.output_model}")
+    score_best(folder, config, manager, val_volumes, dataset.class_names, device)
+    processes.leave()
+
+
+def fit_run(manager: SegmentationManager, config: TrainingConfig, folder: Path,
+            history: list[dict[str, Any]], loader: DataLoader, val_loader: DataLoader,
+            device: torch.device) -> None:
+    """Train the epochs that are left; the main process keeps records and checkpoints of them.
+
+    Args:
+        history: lines of the epochs that a resumed run has behind it, else empty.
+    """
+    settings = config.to_dict()
+    manager.save_failure = FailureFile(folder, manager, loader, settings).write
+    callbacks = [EpochOrder(loader, manager), *schedules_of(config, manager)]
+    if manager.processes.is_main:
+        record = Record(folder, manager.compiled_optimizer, config.epochs, history)
+        checkpoints = SaveCheckpoints(folder, manager, history, settings, preprocessing_of(config))
+        manager.save_position = checkpoints.save_position
+        callbacks += [record, checkpoints]  # a checkpoint holds the record of its epoch
+    if config.show_verbose:
+        callbacks.append(Progress(manager, len(loader)))
+    manager.fit(loader, config.epochs, val_loader, callbacks, initial_epoch=len(history),
+                device=device)
+
+
+def schedules_of(config: TrainingConfig, manager: SegmentationManager) -> list[Callback]:
+    """What is set anew in each epoch."""
+    schedule = LR_SCHEDULES[config.lr_schedule]
+    found: list[Callback] = [
+        LearningRate(manager.compiled_optimizer, schedule, config.lr, config.epochs)]
+    if config.shape_priors:
+        found.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
+    if config.kl_ramp > 0:
+        found.append(KLRamp(manager.loss_fn, config.kl_ramp * config.epochs))
+    return found
 
 
 def optimizer_of(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -45,7 +137,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def manager_of(config: TrainingConfig, network: nn.Module, optimizer: torch.optim.Optimizer,
                loss: RunningLoss, class_names: tuple[str, ...],
                processes: Processes | None = None) -> SegmentationManager:
-    """The manager that trains a run; `config` is settled (see fast.settled)."""
+    """The manager that trains a run; `config` is settled (see speed_options.settled)."""
     if config.tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
     return SegmentationManager(network, optimizer, loss, class_names, config.img_size,
@@ -53,37 +145,6 @@ def manager_of(config: TrainingConfig, network: nn.Module, optimizer: torch.opti
                                amp=config.amp, compile=config.compile,
                                channels_last=config.channels_last, processes=processes,
                                seed=config.seed, mean_teacher=config.teacher == "ema")
-
-
-def training_callbacks(folder: Path, config: TrainingConfig, manager: SegmentationManager,
-                       loader: DataLoader, history: list[dict[str, Any]],
-                       checkpoint: dict[str, Any] | None = None) -> list[Callback]:
-    """Order of cases, learning rate, records, checkpoints, progress: in this order.
-
-    Records, checkpoints and progress are the main process's.
-
-    Args:
-        history: lines of the epochs that a resumed run has behind it, else empty.
-        checkpoint: that it goes on from, maybe in the middle of an epoch.
-    """
-    manager.go_on_from(checkpoint and checkpoint.get("position"))
-    manager.save_failure = FailureFile(folder, manager, loader, config.to_dict()).write
-    optimizer = manager.compiled_optimizer
-    callbacks = [
-        EpochOrder(loader, manager),
-        LearningRate(optimizer, LR_SCHEDULES[config.lr_schedule], config.lr, config.epochs),
-    ]
-    if config.shape_priors:
-        callbacks.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
-    if config.kl_ramp > 0:
-        callbacks.append(KLRamp(manager.loss_fn, config.kl_ramp * config.epochs))
-    if not manager.processes.is_main:
-        return callbacks
-    checkpoints = SaveCheckpoints(folder, manager, history, config.to_dict(),
-                                  preprocessing_of(config))
-    manager.save_position = checkpoints.save_position
-    callbacks += [Record(folder, optimizer, config.epochs, history), checkpoints]
-    return callbacks + ([Progress(manager, len(loader))] if config.show_verbose else [])
 
 
 def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManager,

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from torchmanager import Manager
 from torchmanager.callbacks import Callback
 
 from losses import DSDLoss, dice_ce, dsd_loss
@@ -120,6 +121,53 @@ def test_an_error_in_a_validation_names_its_cause(tiny_network, manager_of, batc
     with pytest.raises(TrainingError, match=r"epoch 1, step 2: \w*Error: ") as raised:
         manager.fit(batches(2), 4, volumes, device=CPU)
     assert "TestingError" not in str(raised.value)
+
+
+def test_an_error_is_told_in_its_own_words_not_in_those_of_its_cause(tiny_network, manager_of,
+                                                                    batches):
+    error = RuntimeError("tile7.nii: cannot be read")
+    error.__cause__ = OSError("short read")
+    manager = manager_of(tiny_network())
+    fail_at(manager.model, error, call=1)
+    with pytest.raises(TrainingError, match="step 1: RuntimeError: tile7.nii: cannot be read$"):
+        manager.fit(batches(1), 1, device=CPU)
+
+
+class Hooks(Callback):
+    """Which hooks were called, in order, with what."""
+
+    def __init__(self):
+        self.calls = []
+
+    def on_train_start(self, initial_epoch=0):
+        self.calls.append(("train start", initial_epoch))
+
+    def on_epoch_start(self, epoch):
+        self.calls.append(("epoch start", epoch))
+
+    def on_batch_start(self, batch):
+        self.calls.append(("batch start", batch))
+
+    def on_batch_end(self, batch, summary=None):
+        self.calls.append(("batch end", batch, summary))
+
+    def on_epoch_end(self, epoch, summary=None, val_summary=None):
+        self.calls.append(("epoch end", epoch, summary, val_summary))
+
+    def on_train_end(self, model):
+        weights = {name: value.tolist() for name, value in model.state_dict().items()}
+        self.calls.append(("train end", weights))
+
+
+def test_the_loop_is_torchmanagers_to_the_bit(tiny_network, manager_of, batches, monkeypatch):
+    ours, theirs = Hooks(), Hooks()
+    manager_of(tiny_network()).fit(batches(2), 3, batches(1, crops=1), [ours], initial_epoch=1,
+                                   device=CPU)
+    manager = manager_of(tiny_network())
+    test = manager.test
+    monkeypatch.setattr(manager, "test", lambda dataset, **_: test(dataset))
+    Manager.fit(manager, batches(2), 3, batches(1, crops=1), [theirs], initial_epoch=1, device=CPU)
+    assert ours.calls == theirs.calls and len(ours.calls) == 14
 
 
 def run_with_files(manager, batches, config, folder, epochs):

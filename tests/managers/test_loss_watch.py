@@ -7,8 +7,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from losses import DSDLoss
-from managers import TrainingError, training_callbacks
+from managers import TrainingError
 from managers.loss_watch import FailureFile, LossWatch
+from managers.segmentation.training_recipe import fit_run
 
 CPU = torch.device("cpu")
 
@@ -53,11 +54,10 @@ def test_step_terms_and_cases_are_named_and_the_file_gives_the_same_loss(
     data = Crops(batches(1)[0])
     loader = DataLoader(data, batch_size=1, sampler=Order(data))
     manager, settings = manager_of(tiny_network()), config()
-    callbacks = training_callbacks(tmp_path, settings, manager, loader, [])
     with pytest.raises(TrainingError, match=r"epoch 1, step 3: .*the batch is not finite: image of "
                                             r"case2 \(loss nan, dice_ce_out nan.* in step 3 on "
                                             r"cases case2; .*Correct these files") as stopped:
-        manager.fit(loader, 3, callbacks_list=callbacks, device=CPU)
+        fit_run(manager, settings, tmp_path, [], loader, None, CPU)
     assert "--lr" not in str(stopped.value)
     saved = torch.load(tmp_path / "not_finite.model", weights_only=True)
     assert (saved["epoch"], saved["step"], saved["case_ids"]) == (1, 3, ["case2"])

@@ -21,9 +21,9 @@ from managers import (
     restore,
     resume_point,
     seed_everything,
-    training_callbacks,
 )
 from managers.runs.trained_with import preprocessing_of
+from managers.segmentation.training_recipe import fit_run
 from system.exit import TrainingInterruptedError
 
 CPU = torch.device("cpu")
@@ -76,15 +76,14 @@ def train(batches):
         history = restore(checkpoint, network, optimizer)
         network.register_forward_pre_hook(add_noise)
         manager = SegmentationManager(network, optimizer, DSDLoss(), NAMES, config.img_size)
+        manager.go_on_from(checkpoint)
         loader, steps = Loader(batches(3)), []
 
         def watch(module, _):
             steps.extend([1] if module.training else [])
             interrupt(len(steps), module.training)
         network.register_forward_pre_hook(watch)
-        manager.fit(loader, config.epochs, batches(2, crops=1),
-                    training_callbacks(folder, config, manager, loader, history, checkpoint),
-                    initial_epoch=len(history), device=CPU)
+        fit_run(manager, config, folder, history, loader, batches(2, crops=1), CPU)
         return folder, loader
 
     return run
@@ -154,12 +153,15 @@ def test_broken_off_twice_in_an_epoch(config, train, tmp_path):
     torch.testing.assert_close(contents(folder), contents(expected), rtol=0, atol=0)
 
 
-def test_a_second_signal_ends_at_once(config, train):
+@pytest.mark.parametrize("interrupt", [lambda stop: in_step(2, stop),
+                                       lambda stop: in_validation(1, stop)],
+                         ids=["step", "validation"])
+def test_a_second_signal_ends_at_once(config, train, interrupt):
     def twice():
         send(signal.SIGTERM)()
         send(signal.SIGINT)()
     with pytest.raises(TrainingInterruptedError, match="after 0 of 3 epochs; nothing is kept"):
-        train(config(), in_step(2, twice))
+        train(config(), interrupt(twice))
     with pytest.warns(UserWarning, match="no checkpoint to go on from.*begins anew"):
         folder, loader = train(config("--resume"))
     assert loader.epochs == [0, 1, 2]

@@ -15,11 +15,8 @@ from losses import DeSDLoss, desd_loss
 from managers import DeSDManager, build_optimizer, load_checkpoint, parameter_groups
 from managers.compute.distributed import Processes
 from managers.compute.precision import ShortAxisConv3d
-from managers.desd.pretraining_recipe import (
-    SavePretraining,
-    pretraining_resume_point,
-    restore_pretraining,
-)
+from managers.desd.pretraining_recipe import SavePretraining
+from managers.desd.pretraining_resume import pretraining_resume_point, restore_pretraining
 from managers.loss_watch import FailureFile
 from networks import build_desd
 from system.files import write_json
@@ -133,7 +130,7 @@ class NothingIsRead(TorchDispatchMode):
 def test_the_step_never_reads_a_value(manager_of, monkeypatch):
     """But for the loss, which on a CPU is looked at in each step."""
     manager = ready(manager_of("--clip_grad", 3))
-    monkeypatch.setattr(manager, "_look", lambda: None)
+    monkeypatch.setattr(manager, "_check_losses", lambda: None)
     with NothingIsRead():
         assert [step(manager, epoch, 0, views()) for epoch in (0, 1)] == [{}, {}]
         with pytest.raises(AssertionError, match="_local_scalar_dense"):

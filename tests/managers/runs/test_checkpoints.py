@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from managers import export_weights, load_checkpoint, save_checkpoint
-from managers.runs.checkpoints import SaveCheckpoints
+from managers import load_checkpoint, save_checkpoint
+from managers.runs.checkpoints import SaveCheckpoints, export_weights
 from networks.weights.weight_files import read_weights
 
 HISTORY = [{"epoch": 1, "lr": 0.1, "loss": 2.5, "val_dice": 0.25}, {"epoch": 2, "loss": 2.0}]
