@@ -103,8 +103,8 @@ def fit_run(manager: SegmentationManager, config: TrainingConfig, folder: Path,
         checkpoints = SaveCheckpoints(folder, manager, history, settings, preprocessing_of(config))
         manager.save_position = checkpoints.save_position
         callbacks += [record, checkpoints]  # a checkpoint holds the record of its epoch
-    if config.show_verbose:
-        callbacks.append(Progress(manager, len(loader)))
+        if config.show_verbose:
+            callbacks.append(Progress(manager, len(loader)))
     manager.fit(loader, config.epochs, val_loader, callbacks, initial_epoch=len(history),
                 device=device)
 
