@@ -16,6 +16,6 @@ from .tables import per_case_csv, summary_table
 __all__ = [
     "CasePlanes", "CaseView", "case_picture", "case_planes", "case_view", "comparison_csv",
     "comparison_picture", "comparison_table", "differences_csv", "fold_table", "folds_picture",
-    "grey_window", "per_case_csv", "pretraining_picture", "progress_picture", "read_per_case", "summarise_folds",
-    "summary_table", "write_report", "write_views",
+    "grey_window", "per_case_csv", "pretraining_picture", "progress_picture", "read_per_case",
+    "summarise_folds", "summary_table", "write_report", "write_views",
 ]

@@ -54,13 +54,8 @@ class CasePlanes:
     slices: tuple[Slice, Slice, Slice]
 
 
-def case_planes(
-    image: np.ndarray,
-    label: np.ndarray,
-    prediction: np.ndarray,
-    spacing_mm: Sequence[float],
-    window: tuple[float, float],
-) -> CasePlanes:
+def case_planes(image: np.ndarray, label: np.ndarray, prediction: np.ndarray,
+                spacing_mm: Sequence[float], window: tuple[float, float]) -> CasePlanes:
     """The three slices with the most foreground, of volumes (H, W, D) in RAS+ order.
 
     Args:
@@ -81,23 +76,15 @@ def case_planes(
     slices = []
     for _, normal, *_ in _PLANES:
         index = _busiest_slice(label, prediction, normal)
-        slices.append(Slice(
-            index,
-            grey_levels(image.take(index, normal), window, 256),
-            label.take(index, normal),
-            prediction.take(index, normal),
-        ))
+        grey = grey_levels(image.take(index, normal), window, 256)
+        slices.append(Slice(index, grey, label.take(index, normal),
+                            prediction.take(index, normal)))
     size_mm = [n * float(step) for n, step in zip(image.shape, spacing_mm, strict=True)]
     return CasePlanes(tuple(size_mm), tuple(slices))
 
 
-def case_picture(
-    path: str | Path,
-    planes: CasePlanes,
-    class_names: Sequence[str],
-    title: str,
-    headings: tuple[str, str] = ("label", "prediction"),
-) -> None:
+def case_picture(path: str | Path, planes: CasePlanes, class_names: Sequence[str], title: str,
+                 headings: tuple[str, str] = ("label", "prediction")) -> None:
     """Write a 1000 x 1300 PNG with the outlines of label (left) and prediction (right).
 
     Args:
@@ -170,8 +157,8 @@ def grey_window(image: np.ndarray) -> tuple[float, float]:
 def grey_levels(values: np.ndarray, window: tuple[float, float], number: int) -> np.ndarray:
     """Intensities as uint8 below `number`, linear within the window; NaN counts as 0."""
     low, high = window
-    return (np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1)
-            * (number - 1)).astype(np.uint8)
+    share = np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1)
+    return (share * (number - 1)).astype(np.uint8)
 
 
 def _busiest_slice(label: np.ndarray, prediction: np.ndarray, normal: int) -> int:

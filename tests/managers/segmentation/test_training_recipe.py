@@ -1,4 +1,7 @@
-"""What --optimizer and --lr_schedule choose."""
+"""What --optimizer and --lr_schedule choose, and the scores after training."""
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +9,7 @@ from torch import nn
 
 from configs.training.training_parser import OPTIMIZERS as CHOICES
 from data import Split
-from managers import open_run, optimizer_of, resume_point, save_checkpoint
+from managers import Predictor, open_run, optimizer_of, resume_point, save_checkpoint, score_best
 from managers.schedules import LR_SCHEDULES
 from managers.segmentation.training_recipe import OPTIMIZERS
 
@@ -43,3 +46,23 @@ def test_a_run_is_not_resumed_with_another_optimiser(config, tiny_network):
     with pytest.raises(ValueError, match="other settings: optimizer adamw -> sgd"):
         resume_point(config("--resume", "--optimizer", "sgd", "--lr", before.lr))
     assert resume_point(config("--resume"))["history"] == [{"epoch": 1}]
+
+
+def test_the_best_network_segments_each_case_once(experiment, config, manager_of, tiny_network,
+                                                  monkeypatch):
+    folder, segmented, label_map = Path(experiment()), [], Predictor.label_map
+
+    def counted(predictor, image):
+        segmented.append(image)
+        return label_map(predictor, image)
+    monkeypatch.setattr(Predictor, "label_map", counted)
+    volumes = [{"case_id": name, "image": torch.rand(1, 9, 9, 9),
+                "label": torch.ones(1, 9, 9, 9, dtype=torch.uint8), "spacing_mm": torch.ones(3),
+                "affine": torch.eye(4, dtype=torch.float64)} for name in ("a", "b")]
+    manager = manager_of(tiny_network())
+    score_best(folder, config(), manager, volumes, ("background", "anterior", "posterior"),
+               torch.device("cpu"))
+    assert len(segmented) == 2
+    assert len(list((folder / "pictures").glob("validation_*.png"))) == 3
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["group"], summary["epoch"], summary["num_cases"]) == ("validation", 4, 2)
