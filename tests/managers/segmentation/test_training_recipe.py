@@ -1,7 +1,6 @@
 """What --optimizer and --lr_schedule choose, and the scores after training."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -48,9 +47,13 @@ def test_a_run_is_not_resumed_with_another_optimiser(config, tiny_network):
     assert resume_point(config("--resume"))["history"] == [{"epoch": 1}]
 
 
-def test_the_best_network_segments_each_case_once(experiment, config, manager_of, tiny_network,
-                                                  monkeypatch):
-    folder, segmented, label_map = Path(experiment()), [], Predictor.label_map
+@pytest.mark.usefixtures("close_logs")
+def test_the_best_network_segments_each_case_once(config, manager_of, tiny_network, monkeypatch):
+    run, network = config(), tiny_network()
+    folder = open_run(run, [Split(("a",), ("b",))], torch.device("cpu"), resume_point(run))
+    save_checkpoint(folder / "best.model", network, optimizer_of(network, run), [{"epoch": 4}],
+                    run.to_dict())
+    segmented, label_map = [], Predictor.label_map
 
     def counted(predictor, image):
         segmented.append(image)
@@ -59,9 +62,8 @@ def test_the_best_network_segments_each_case_once(experiment, config, manager_of
     volumes = [{"case_id": name, "image": torch.rand(1, 9, 9, 9),
                 "label": torch.ones(1, 9, 9, 9, dtype=torch.uint8), "spacing_mm": torch.ones(3),
                 "affine": torch.eye(4, dtype=torch.float64)} for name in ("a", "b")]
-    manager = manager_of(tiny_network())
-    score_best(folder, config(), manager, volumes, ("background", "anterior", "posterior"),
-               torch.device("cpu"))
+    score_best(folder, run, manager_of(network), volumes,
+               ("background", "anterior", "posterior"), torch.device("cpu"))
     assert len(segmented) == 2
     assert len(list((folder / "pictures").glob("validation_*.png"))) == 3
     summary = json.loads((folder / "summary.json").read_text())
