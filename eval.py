@@ -7,6 +7,7 @@ the run was trained on cannot be scored by mistake.
 """
 
 from contextlib import ExitStack
+from functools import partial
 
 from configs import evaluation_config
 from system.exit import exit_with, log_to_console
@@ -31,16 +32,16 @@ def main() -> None:
     config = evaluation_config(SETTINGS)
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
-    from managers import draw_cases, join_processes, read_run, score, write_scores
+    from managers import join_processes, read_run
+    from managers.inference.predictor import load_predictor
     from managers.inference.scoring import (
         note_predictions,
+        publish_scores,
         retract_predictions,
-        retract_scores,
-        score_native,
+        score,
     )
-    from managers.runs.resume import load_network
+    from managers.inference.segment import segment_native, segment_resampled
     from managers.runs.run_locks import scores_held
-    from managers.segmentation.trained import predicting
     from reports import write_report
 
     log = log_to_console()
@@ -48,8 +49,8 @@ def main() -> None:
     held = ExitStack()  # of the lock of the scores
     with processes.main_first():
         folder, run, split = read_run(config.experiment)
-        network, weights = load_network(folder, run, config.saved_model, config.trust_network_code)
-        manager = predicting(network, run, processes)
+        predictor, weights = load_predictor(folder, run, config.saved_model, device,
+                                            config.trust_network_code)
         dataset, cases = cases_to_score(config, run, split)
         predictions_dir = folder / "predictions" if config.save_predictions else None
         if processes.is_main:
@@ -58,14 +59,12 @@ def main() -> None:
                 retract_predictions(folder, cases)
 
     mine = processes.share(list(cases.values()))
-    progress = config.show_verbose and processes.is_main
-    volumes = stream_volumes(mine, dataset)
+    segment = segment_resampled
     if config.native_space:
-        scores = score_native(manager, volumes, len(mine), cases, dataset, device,
-                              predictions_dir, progress)
-    else:
-        scores = score(manager, volumes, len(mine), dataset.class_names, device,
-                       config.paper_metrics, predictions_dir, progress)
+        segment = partial(segment_native, cases=cases, dataset=dataset)
+    scores = score(predictor, stream_volumes(mine, dataset), len(mine), dataset.class_names,
+                   processes, segment, config.paper_metrics, predictions_dir,
+                   progress=config.show_verbose and processes.is_main)
     processes.leave()
     if not processes.is_main:
         return
@@ -75,11 +74,8 @@ def main() -> None:
              "space": "native" if config.native_space else "resampled"}
     if predictions_dir is not None:
         note_predictions(folder, cases, about)
-    retract_scores(folder, group)
-    write_scores(folder, scores, about | {"paper_metrics": config.paper_metrics})
-    pictures = draw_cases(folder, manager, scores,
-                          lambda case_id: next(stream_volumes([cases[case_id]], dataset)),
-                          dataset.class_names, group, device)
+    pictures = publish_scores(folder, scores, about | {"paper_metrics": config.paper_metrics},
+                              dataset.class_names)
 
     space = ", in native space" if config.native_space else ""
     log.info(f"\n{folder}, {config.saved_model}.model on {len(cases)} {group} cases{space}:\n"

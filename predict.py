@@ -16,7 +16,7 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import dataset_of
     from managers import join_processes, write_scores
-    from managers.inference.ensemble import load_members, warn_of_training_cases, window_of
+    from managers.inference.ensemble import load_members, mean_predictor, warn_of_training_cases
     from managers.inference.output_folder import PredictionFolder
     from managers.inference.predict import cases_to_predict, predict_case, score_files
 
@@ -26,8 +26,8 @@ def main() -> None:
         members = load_members(config.experiments, config.saved_model,
                                config.trust_network_code)
         dataset = dataset_of(members[0].config)
-        window = window_of(members, config, device)
-        output = PredictionFolder(config, members, window)
+        predictor = mean_predictor(members, config, device)
+        output = PredictionFolder(config, members, predictor)
         cases, pending = cases_to_predict(config, dataset, output)
         if config.labels is not None:
             warn_of_training_cases(cases, members)
@@ -36,7 +36,7 @@ def main() -> None:
 
     number = 0
     for turn in processes.turns(pending):  # one case, or none where the last turn has too few
-        done = [(case, predict_case(case, dataset, window, output)) for case in turn]
+        done = [(case, predict_case(case, dataset, predictor, output)) for case in turn]
         for case, seconds in processes.in_order(done):
             number += 1
             if processes.is_main:

@@ -13,7 +13,7 @@ from monai.inferers import sliding_window_inference
 from benchmarks.measure import paired
 from benchmarks.rows import Row
 from configs.recipes import recipe_of
-from managers import SegmentationManager
+from managers import Predictor
 from networks import build_network
 
 CLASSES = 8
@@ -27,23 +27,19 @@ QUICK = (16, (30, 20, 20))
 TOLERANCE = 1e-4  # of logits near 1
 
 
-def manager_of(method: str, edge: int, quick: bool, device: torch.device) -> SegmentationManager:
+def predictor_of(method: str, edge: int, quick: bool, device: torch.device) -> Predictor:
     """nnU-Net as MM-WHS has it, with the weights that it starts from."""
     torch.manual_seed(0)
     options = {"filters": (4, 8, 8)} if quick else recipe_of("mmwhs-ct", "nnunet").network_options
     network = build_network("nnunet", 1, CLASSES, (edge,) * 3, method == "dsd", **options)
-    manager = SegmentationManager(network, None, None, tuple(map(str, range(CLASSES))),
-                                  (edge,) * 3, OVERLAP, WINDOW_BATCH)
-    manager.to(device)
-    manager.model.eval()
-    return manager
+    return Predictor(network.eval().to(device), (edge,) * 3, OVERLAP, WINDOW_BATCH, device)
 
 
-def monai_logits(manager: SegmentationManager, image: torch.Tensor) -> torch.Tensor:
+def monai_logits(predictor: Predictor, image: torch.Tensor) -> torch.Tensor:
     """Logits (1, K, H, W, D) of an image (1, C, H, W, D) by MONAI."""
     with torch.no_grad():
-        return sliding_window_inference(image, manager.roi_size, manager.window_batch,
-                                        manager.model, overlap=manager.overlap)
+        return sliding_window_inference(image, predictor.roi_size, predictor.window_batch,
+                                        predictor.network, overlap=predictor.overlap)
 
 
 def _row(what: str, first: Callable, second: Callable, target: float, better: str, pairs: int,
@@ -58,18 +54,18 @@ def rows(device: str, quick: bool) -> list[Row]:
     """MONAI's sliding window over ours, then the DSD network over the basic one."""
     edge, shape = QUICK if quick else SIZES[device]
     pairs, where = 1 if quick else 2, torch.device(device)
-    basic, dsd = (manager_of(method, edge, quick, where) for method in ("basic", "dsd"))
+    basic, dsd = (predictor_of(method, edge, quick, where) for method in ("basic", "dsd"))
     image = torch.randn(1, 1, *shape, device=where)
-    theirs, ours = monai_logits(basic, image), basic.logits(image)
-    difference = float((theirs - ours).abs().max())
+    theirs, ours = monai_logits(basic, image), basic.logits(image[0])
+    difference = float((theirs[0] - ours).abs().max())
     assert difference <= TOLERANCE, f"logits differ by {difference}"
-    maps_differ = int((basic.label_map(image[0], where) != theirs.argmax(1)[0].cpu()).sum())
+    maps_differ = int((basic.label_map(image[0]) != theirs.argmax(1)[0].cpu()).sum())
     size = f"nnunet {edge}^3 on {'x'.join(map(str, shape))}, {device} float32"
     return [
         _row(f"validation of a whole volume: MONAI's sliding window / ours, {size}",
-             lambda: monai_logits(basic, image).argmax(1), lambda: basic.logits(image).argmax(1),
+             lambda: monai_logits(basic, image).argmax(1), lambda: basic.logits(image[0]).argmax(0),
              TARGET[device], "high", pairs, device, largest_logit_difference=difference,
              voxels_of_another_class=maps_differ),
         _row(f"evaluation, DSD network / basic network, {size}",
-             lambda: dsd.label_map(image[0], where), lambda: basic.label_map(image[0], where),
+             lambda: dsd.label_map(image[0]), lambda: basic.label_map(image[0]),
              1.0, "low", pairs, device)]

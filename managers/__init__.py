@@ -5,19 +5,19 @@ from .compute.distributed import join_processes, refuse_several_processes
 from .desd.optimizers import build_optimizer, parameter_groups
 from .desd.pretraining_manager import DeSDManager
 from .desd.pretraining_recipe import pretrain
-from .inference.scoring import draw_cases, score, write_scores
+from .inference.predictor import Predictor, load_predictor, predictor_of
+from .inference.scoring import score, write_scores
 from .runs.checkpoints import load_checkpoint, restore, save_checkpoint
 from .runs.resume import network_of, open_run, read_run, resume_point
 from .segmentation.segmentation_manager import SegmentationManager
 from .segmentation.speed_options import settled
-from .segmentation.trained import load_manager
 from .segmentation.training_recipe import manager_of, optimizer_of, train
 from .trainer import TrainingError
 
 __all__ = [
-    "DeSDManager", "SegmentationManager", "TrainingError", "build_optimizer", "choose_device",
-    "draw_cases", "join_processes", "load_checkpoint", "load_manager", "manager_of", "network_of",
-    "open_run", "optimizer_of", "parameter_groups", "pretrain", "read_run",
-    "refuse_several_processes", "restore", "resume_point", "save_checkpoint", "score",
+    "DeSDManager", "Predictor", "SegmentationManager", "TrainingError", "build_optimizer",
+    "choose_device", "join_processes", "load_checkpoint", "load_predictor", "manager_of",
+    "network_of", "open_run", "optimizer_of", "parameter_groups", "predictor_of", "pretrain",
+    "read_run", "refuse_several_processes", "restore", "resume_point", "save_checkpoint", "score",
     "seed_everything", "settled", "train", "write_scores",
 ]

@@ -40,7 +40,8 @@ def main() -> None:
     config = parse()
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
-    from managers import choose_device, load_manager, read_run, refuse_several_processes
+    from managers import choose_device, read_run, refuse_several_processes
+    from managers.inference.predictor import load_predictor
     from managers.inference.side_scores import score_side_outputs
     from reports import per_case_csv
     from reports.side_outputs import mean_outputs, outputs_picture, outputs_table
@@ -48,11 +49,11 @@ def main() -> None:
     refuse_several_processes()
     device = choose_device(config.device)
     folder, run, split = read_run(config.experiment)
-    manager = load_manager(folder, run, config.saved_model,
-                           trust_network_code=config.trust_network_code)
+    predictor, _ = load_predictor(folder, run, config.saved_model, device,
+                                  config.trust_network_code)
     dataset, cases = cases_to_score(config, run, split)
-    rows = score_side_outputs(manager, stream_volumes(list(cases.values()), dataset), len(cases),
-                              device, run.temperature, run.include_background, progress=True)
+    rows = score_side_outputs(predictor, stream_volumes(list(cases.values()), dataset), len(cases),
+                              run.temperature, run.include_background, progress=True)
 
     title = f"{folder.name}, {config.saved_model}.model on {len(cases)} {config.mode} cases"
     files = [folder / f"side_outputs_{config.mode}.{ending}" for ending in ("csv", "png")]

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -14,7 +14,36 @@ from configs.use.prediction import PATIENT_AXES, PredictionConfig
 from data import Case, Split, dataset_of
 
 from ..runs.resume import check_network_code, load_network, read_run
-from .sliding_window import MeanLogits, SlidingWindow
+from .predictor import Predictor
+
+
+class MeanLogits(nn.Module):
+    """The mean logits of several networks, each over every combination of flips.
+
+    Logits are averaged, not probabilities; that is linear, so it may be done inside each window,
+    and one volume of logits is all there ever is.
+
+    Args:
+        networks: images (B, C, H, W, D) -> logits (B, K, H, W, D), in evaluation mode.
+        flip_axes: of 0, 1, 2 for H, W, D; none for no test-time augmentation.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], flip_axes: Sequence[int] = ()):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        axes = [2 + axis for axis in sorted(set(flip_axes))]
+        self.flips = [flip for n in range(len(axes) + 1) for flip in combinations(axes, n)]
+        self.eval()
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows (B, C, h, w, d) to mean logits (B, K, h, w, d) float32."""
+        total: torch.Tensor | float = 0.0
+        for flip in self.flips:
+            flipped = windows.flip(flip) if flip else windows
+            for network in self.networks:
+                logits = network(flipped).float()
+                total = total + (logits.flip(flip) if flip else logits)
+        return total / (len(self.flips) * len(self.networks))
 
 
 @dataclass(frozen=True)
@@ -44,36 +73,39 @@ def load_members(experiments: Sequence[str], saved_model: str,
     runs = [read_run(experiment) for experiment in experiments]
     _check_agreement([config for _, config, _ in runs])
     check_network_code([(folder, config) for folder, config, _ in runs], trust_network_code)
-    return [Member(config, split, *_load(folder, config, saved_model, trust_network_code))
-            for folder, config, split in runs]
+    members = []
+    for folder, config, split in runs:
+        network, weights = load_network(folder, config, saved_model, trust_network_code)
+        members.append(Member(config, split, network, {
+            "experiment": str(folder), "checkpoint": f"{saved_model}.model",
+            "sha256": weights["sha256"], "epoch": weights["epoch"]}))
+    return members
 
 
 def _check_agreement(configs: Sequence[TrainingConfig]) -> None:
-    """Logits can be averaged only where they speak of the same voxels and classes."""
-    traits = []
-    for config in configs:
-        dataset = dataset_of(config)
-        traits.append({name: getattr(dataset, name) for name in (
-            "channels", "class_names", "label_values", "intensity", "window", "spacing_mm")}
-            | {"img_size": config.img_size})
-    differences = [f"  {config.experiment}: {name} {trait[name]}, but {traits[0][name]} in "
-                   f"{configs[0].experiment}."
-                   for config, trait in zip(configs[1:], traits[1:], strict=True)
-                   for name in trait if trait[name] != traits[0][name]]
+    """Logits can be averaged only if they are for the same voxels and classes."""
+    first, *others = configs
+    expected, differences = _traits(first), []
+    for config in others:
+        for name, value in _traits(config).items():
+            if value != expected[name]:
+                differences.append(f"  {config.experiment}: {name} {value}, but {expected[name]} "
+                                   f"in {first.experiment}.")
     if differences:
         raise ValueError("\n".join(["These experiments cannot be averaged:", *differences]))
 
 
-def _load(folder: Path, config: TrainingConfig, saved_model: str,
-          trust_network_code: bool) -> tuple[nn.Module, dict[str, Any]]:
-    network, weights = load_network(folder, config, saved_model, trust_network_code)
-    return network, {"experiment": str(folder), "checkpoint": f"{saved_model}.model",
-                     "sha256": weights["sha256"], "epoch": weights["epoch"]}
+def _traits(config: TrainingConfig) -> dict[str, Any]:
+    dataset = dataset_of(config)
+    return {"channels": dataset.channels, "class_names": dataset.class_names,
+            "label_values": dataset.label_values, "intensity": dataset.intensity,
+            "window": dataset.window, "spacing_mm": dataset.spacing_mm,
+            "img_size": config.img_size}
 
 
-def window_of(members: Sequence[Member], config: PredictionConfig,
-              device: torch.device) -> SlidingWindow:
-    """The members' mean over the flips asked for, led over volumes as in their training.
+def mean_predictor(members: Sequence[Member], config: PredictionConfig,
+                   device: torch.device) -> Predictor:
+    """Predicts the members' mean logits over the flips asked for, with the windows of a run.
 
     Raises:
         ValueError: the members' overlaps differ and none is given.
@@ -88,13 +120,13 @@ def window_of(members: Sequence[Member], config: PredictionConfig,
                       stacklevel=2)
     mean = MeanLogits([member.network for member in members],
                       [PATIENT_AXES.index(axis) for axis in config.tta_axes])
-    return SlidingWindow(mean.to(device), tuple(runs[0].img_size),
-                         runs[0].overlap if config.overlap is None else config.overlap,
-                         config.window_batch or runs[0].window_batch, device)
+    return Predictor(mean.to(device), tuple(runs[0].img_size),
+                     runs[0].overlap if config.overlap is None else config.overlap,
+                     config.window_batch or runs[0].window_batch, device)
 
 
 def warn_of_training_cases(cases: Sequence[Case], members: Sequence[Member]) -> None:
-    """Scores of cases that a member was trained on say nothing about new patients."""
+    """Warn of cases that a member was trained on."""
     for member in members:
         known = [case.case_id for case in cases if case.case_id in member.split.training]
         if known:

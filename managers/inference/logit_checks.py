@@ -11,11 +11,11 @@ from system.exit import StatedError
 
 
 class LogitsError(StatedError):
-    """Logits that are not finite, of which an argmax would make a label map all the same."""
+    """Logits that are not finite; an argmax would make a label map of them all the same."""
 
 
 def check_logits(logits: torch.Tensor) -> None:
-    """Refuse logits before anything is made of them; waits for the device.
+    """Refuse logits that are not finite; waits for the device.
 
     Raises:
         LogitsError: one is NaN or infinite.

@@ -18,13 +18,14 @@ from system.files import read_json, sha256_of, write_json
 from ..runs.folder import environment
 from ..runs.run_locks import output_held
 from .ensemble import Member
-from .sliding_window import SlidingWindow
+from .predictor import Predictor
 
 # What makes label maps of images and weights.
 PACKAGES = ("monai", "nibabel", "numpy", "torch")
 CODE = ("data/nifti/geometry.py", "data/nifti/images.py", "data/nifti/native_files.py",
         "data/sets/intensities.py", "data/volumes/transforms.py",
-        "managers/inference/predict.py", "managers/inference/sliding_window.py",
+        "managers/inference/predict.py", "managers/inference/predictor.py",
+        "managers/inference/sliding_window.py",
         "networks/**/*.py")
 SCORES = ("per_case.csv", "summary.json")
 
@@ -41,17 +42,17 @@ class PredictionFolder:
     """
 
     def __init__(self, config: PredictionConfig, members: Sequence[Member],
-                 window: SlidingWindow):
+                 predictor: Predictor):
         self.folder = Path(config.output)
         self.config = config
         dataset = dataset_of(members[0].config)
         self.record = {
             "experiments": [member.about for member in members],
-            "tta_axes": list(config.tta_axes), "overlap": window.overlap,
+            "tta_axes": list(config.tta_axes), "overlap": predictor.overlap,
             "label_values": dict(zip(dataset.class_names,
                                      values_of_classes(dataset.label_values).tolist(),
                                      strict=True)),
-            "code": code_digest(), "cases": {}, "environment": environment(window.device)}
+            "code": code_digest(), "cases": {}, "environment": environment(predictor.device)}
         self.held = ExitStack()                    # of the folder's lock
         self.before: dict[str, Any] | None = None  # prediction.json as `pending` found it
         self.replaces_label_maps = False
@@ -118,7 +119,7 @@ class PredictionFolder:
         return read_json(path) if path.is_file() else None
 
     def _check_foreign(self, label_maps: Sequence[Path]) -> None:
-        """Refuse a folder without prediction.json where files of another origin were replaced."""
+        """Refuse to replace files in a folder that predict.py did not write."""
         scores = [self.folder / name for name in SCORES if self.config.labels is not None]
         foreign = [path for path in (*label_maps, *scores) if path.exists()]
         if foreign:

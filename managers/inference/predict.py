@@ -20,13 +20,13 @@ from data.nifti.native_files import (
 )
 from data.volumes.prepared import image_volume
 from metrics import summarise
-from reports import case_picture
+from reports import case_picture, case_planes, grey_window
 
 from .case_scores import case_scores
 from .logit_checks import naming
 from .output_folder import PredictionFolder
+from .predictor import Predictor
 from .scoring import Scores
-from .sliding_window import SlidingWindow, native_label_map
 
 
 def cases_to_predict(config: PredictionConfig, dataset: Dataset,
@@ -46,7 +46,7 @@ def cases_to_predict(config: PredictionConfig, dataset: Dataset,
     return cases, pending
 
 
-def predict_case(case: Case, dataset: Dataset, window: SlidingWindow,
+def predict_case(case: Case, dataset: Dataset, predictor: Predictor,
                  output: PredictionFolder) -> float:
     """Write the case's label map, with the dataset's own label values, and what else is asked for.
 
@@ -62,8 +62,8 @@ def predict_case(case: Case, dataset: Dataset, window: SlidingWindow,
     volume = image_volume(case, dataset)
     probabilities = (ProbabilityFile(output.probabilities(case), grid, dataset.num_classes)
                      if config.save_probabilities else None)
-    with naming(case.case_id, window.predict):
-        classes = native_label_map(volume, grid, window, probabilities, config.show_verbose)
+    with naming(case.case_id, predictor.network):
+        classes = predictor.native(volume, grid, probabilities, config.show_verbose)
     del volume
     if probabilities is not None:
         probabilities.close()
@@ -80,8 +80,8 @@ def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: N
     label = (np.zeros_like(classes) if case.label is None
              else label_on_image_grid(case, dataset.label_values, len(dataset.channels))[0])
     volumes, spacing_mm = in_ras_order((image, label, classes), grid)
-    case_picture(path, *volumes, spacing_mm, dataset.class_names,
-                 title=case.case_id,
+    planes = case_planes(*volumes, spacing_mm, grey_window(image))
+    case_picture(path, planes, dataset.class_names, title=case.case_id,
                  headings=("label" if case.label else "image", "prediction"))
 
 

@@ -1,47 +1,54 @@
 """Scoring whole volumes, and writing what came out."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from data import Case, Dataset, read_volume
-from data.nifti.native_files import (
-    in_ras_order,
-    label_on_image_grid,
-    plain_grid,
-    values_of_classes,
-    write_label_map,
-)
+from data.nifti.native_files import in_ras_order, write_label_map
 from metrics import summarise
-from reports import CaseView, case_picture, case_view, per_case_csv, summary_table, write_views
+from reports import (
+    CasePlanes,
+    CaseView,
+    case_picture,
+    case_planes,
+    case_view,
+    grey_window,
+    per_case_csv,
+    summary_table,
+    write_views,
+)
 from reports.html.views import FILE as VIEWS
 from reports.scores import ROWS
 from system.files import read_json, sha256_of, write_bytes, write_json
 
-from ..segmentation.segmentation_manager import SegmentationManager
+from ..compute.distributed import Processes
 from .case_scores import case_scores
-from .logit_checks import naming
-from .sliding_window import native_label_map
+from .predictor import Predictor
+from .segment import SegmentedCase, segment_resampled
 
 RANKS = ("best", "median", "worst")
 
 Row = dict[str, Any]
-Scored = tuple[list[Row], CaseView]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Rows of per_case.csv and their summary."""
+    """Rows of per_case.csv, their summary, and what pictures and report show of the cases.
+
+    Attributes:
+        views: of all cases, for report.html, where there is one.
+        planes: of the best, median and worst case, by case id.
+    """
 
     rows: list[Row]
     summary: dict[str, Any]
-    views: Sequence[CaseView] = ()  # of report.html, where there is one
+    views: Sequence[CaseView] = ()
+    planes: dict[str, CasePlanes] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
@@ -49,84 +56,58 @@ class Scores:
         return summary_table(self.summary)
 
 
-def score(manager: SegmentationManager, volumes: Iterable[dict[str, Any]], num_volumes: int,
-          class_names: Sequence[str], device: torch.device, paper_metrics: bool = False,
-          predictions_dir: Path | None = None, progress: bool = False) -> Scores:
-    """Predict and score volumes one after another (see `case_scores`).
+def score(predictor: Predictor, volumes: Iterable[dict[str, Any]], num_volumes: int,
+          class_names: Sequence[str], processes: Processes,
+          segment: Callable[[Predictor, dict[str, Any]], SegmentedCase] = segment_resampled,
+          paper_metrics: bool = False, predictions_dir: Path | None = None,
+          progress: bool = False) -> Scores:
+    """Segment and score volumes one after another, each once (see `case_scores`).
 
     Several processes score their shares, and each returns the scores of all.
 
     Args:
         volumes: as data.preprocessing gives them; this process's share of them.
         num_volumes: how many these are.
-        predictions_dir: where label maps are written, on the volumes' own grid; None for no.
+        segment: on which grid: `segment_resampled`, or `segment_native` of the cases' files.
+        predictions_dir: where label maps are written, on that grid; None for no.
     """
-    num_of_all = num_volumes * manager.processes.world_size
-    scored: list[Scored] = []
+    num_of_all = num_volumes * processes.world_size
+    scored: list[tuple[list[Row], CaseView]] = []
+    planes: dict[str, CasePlanes] = {}
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
-        with naming(volume["case_id"], manager.raw_model):
-            label_map = manager.label_map(volume["image"], device)
-        found = case_scores(label_map.numpy(), volume["label"][0].numpy(),
-                            volume["affine"].numpy(), volume["spacing_mm"].tolist(), class_names,
-                            paper_metrics)
-        scored.append(([{"case_id": volume["case_id"]} | row for row in found], case_view(
-            volume["case_id"], volume["image"][0].numpy(), volume["label"][0].numpy(),
-            label_map.numpy(), volume["spacing_mm"].tolist(), num_of_all)))
+        case = segment(predictor, volume)
+        rows = case_scores(case.prediction, case.label, case.grid.affine, case.spacing_mm,
+                           class_names, paper_metrics)
+        view, planes[case.case_id] = _shown(case, num_of_all)
+        scored.append(([{"case_id": case.case_id} | row for row in rows], view))
         if predictions_dir is not None:
-            write_label_map(predictions_dir / f"{volume['case_id']}.nii.gz", label_map.numpy(),
-                            plain_grid(tuple(label_map.shape), volume["affine"].numpy()))
-    return _scores_of_all(manager, scored, class_names)
+            write_label_map(predictions_dir / f"{case.case_id}.nii.gz", case.predicted_values,
+                            case.grid)
+        del case  # its volumes, while the next case is segmented
+    of_all = processes.in_order(scored)
+    rows = [row for found, _ in of_all for row in found]
+    return Scores(rows, summarise(rows, class_names), [view for _, view in of_all],
+                  _planes_to_draw(rows, planes, processes))
 
 
-def score_native(manager: SegmentationManager, volumes: Iterable[dict[str, Any]],
-                 num_volumes: int, cases: Mapping[str, Case], dataset: Dataset,
-                 device: torch.device,
-                 predictions_dir: Path | None = None, progress: bool = False) -> Scores:
-    """As `score`, but on the label files' own grid, against their own voxels, in mm.
-
-    Args:
-        volumes: as data.preprocessing gives them; this process's share of them.
-        num_volumes: how many these are.
-        cases: by case id.
-        predictions_dir: where label maps are written on the files' grid, with the dataset's own
-            label values; None for no.
-
-    Raises:
-        ValueError: a file has no way back from the resampled grid (a sheared affine).
-    """
-    manager.model.eval().to(device)
-    window = manager.sliding_window(device, torch.device("cpu"))
-    num_of_all = num_volumes * manager.processes.world_size
-    scored: list[Scored] = []
-    for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
-                       disable=not progress):
-        case_id = volume["case_id"]
-        label, grid = label_on_image_grid(cases[case_id], dataset.label_values,
-                                          len(dataset.channels))
-        try:
-            with naming(case_id, manager.raw_model):
-                label_map = native_label_map(volume, grid, window)
-        except ValueError as error:
-            raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
-        found = case_scores(label_map, label, grid.affine, grid.spacing_mm, dataset.class_names)
-        image = read_volume(cases[case_id].image, len(dataset.channels),
-                            cases[case_id].channel_first)[0][0]
-        turned, spacing_mm = in_ras_order((image, label, label_map), grid)
-        scored.append(([{"case_id": case_id} | row for row in found],
-                       case_view(case_id, *turned, spacing_mm.tolist(), num_of_all)))
-        if predictions_dir is not None:
-            write_label_map(predictions_dir / f"{case_id}.nii.gz",
-                            values_of_classes(dataset.label_values)[label_map], grid)
-    return _scores_of_all(manager, scored, dataset.class_names)
+def _shown(case: SegmentedCase, num_cases: int) -> tuple[CaseView, CasePlanes]:
+    """What the report and the picture of a case show."""
+    volumes, spacing_mm = in_ras_order((case.image, case.label, case.prediction), case.grid)
+    window = grey_window(case.image)
+    return (case_view(case.case_id, *volumes, spacing_mm, window, num_cases),
+            case_planes(*volumes, spacing_mm, window))
 
 
-def _scores_of_all(manager: SegmentationManager, scored: list[Scored],
-                   class_names: Sequence[str]) -> Scores:
-    """The scores of every process's cases, from those of this one."""
-    of_all = manager.processes.in_order(scored)
-    rows = [row for case, _ in of_all for row in case]
-    return Scores(rows, summarise(rows, class_names), [view for _, view in of_all])
+def _planes_to_draw(rows: Sequence[Row], planes: dict[str, CasePlanes],
+                    processes: Processes) -> dict[str, CasePlanes]:
+    """Those of the best, median and worst case, whichever process has scored them."""
+    drawn = {case_id for case_id, _ in best_median_worst(rows).values()}
+    mine = {case_id: planes[case_id] for case_id in drawn & planes.keys()}
+    of_all: dict[str, CasePlanes] = {}
+    for found in processes.in_order([mine]):
+        of_all |= found
+    return of_all
 
 
 def best_median_worst(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
@@ -140,23 +121,26 @@ def best_median_worst(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
     return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
 
 
-def draw_cases(folder: Path, manager: SegmentationManager, scores: Scores,
-               volume_of: Callable[[str], dict[str, Any]], class_names: Sequence[str], group: str,
-               device: torch.device) -> list[Path]:
-    """Pictures of the best, median and worst case, label and prediction side by side.
+def publish_scores(folder: Path, scores: Scores, about: dict[str, Any],
+                   class_names: Sequence[str]) -> list[Path]:
+    """Replace a run's scores and pictures of a group of cases by these; the pictures' paths.
 
     Args:
-        volume_of: case id -> volume as data.preprocessing gives it.
+        about: "group", the checkpoint and whatever else summary.json shall say.
     """
+    retract_scores(folder, about["group"])
+    pictures = draw_cases(folder, scores, class_names, about["group"])
+    write_scores(folder, scores, about)  # last: it says that all of it is there
+    return pictures
+
+
+def draw_cases(folder: Path, scores: Scores, class_names: Sequence[str],
+               group: str) -> list[Path]:
+    """Pictures of the best, median and worst case, label and prediction side by side."""
     paths = []
     for rank, (case_id, dice) in best_median_worst(scores.rows).items():
-        volume = volume_of(case_id)
-        for stale in (folder / "pictures").glob(f"{group}_{rank}_*.png"):
-            stale.unlink()  # of an earlier evaluation of this group
         path = folder / "pictures" / f"{group}_{rank}_{case_id}.png"
-        case_picture(path, volume["image"][0].numpy(), volume["label"][0].numpy(),
-                     manager.label_map(volume["image"], device).numpy(),
-                     volume["spacing_mm"].tolist(), class_names,
+        case_picture(path, scores.planes[case_id], class_names,
                      title=f"{case_id}: {rank} of {scores.summary['num_cases']} {group} cases, "
                            f"Dice {dice:.3f}")
         paths.append(path)

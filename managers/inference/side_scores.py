@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from losses.distillation import tempered_log_probs
@@ -13,9 +14,8 @@ from losses.dsd import branch_kl, named_outputs
 from metrics.overlap import class_overlaps, dice_from_counts
 from networks import SideOutputs
 
-from ..segmentation.segmentation_manager import SegmentationManager
 from .logit_checks import naming
-from .sliding_window import SlidingWindow, rolling_logits
+from .predictor import Predictor
 
 Row = dict[str, Any]
 
@@ -53,8 +53,20 @@ class OutputSums:
                 "kl": self.kl / voxels.sum()}
 
 
-def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str, Any]],
-                       num_volumes: int, device: torch.device, temperature: float,
+class AllOutputs(nn.Module):
+    """A network's outputs side by side, in the order of `named_outputs`; each has K channels."""
+
+    def __init__(self, network: SideOutputs):
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows (B, C, h, w, d) to logits (B, outputs * K, h, w, d)."""
+        return torch.cat(list(named_outputs(self.network.all_outputs(windows)).values()), dim=1)
+
+
+def score_side_outputs(predictor: Predictor, volumes: Iterable[dict[str, Any]],
+                       num_volumes: int, temperature: float,
                        include_background: bool = True, progress: bool = False) -> list[Row]:
     """Score every output of a network on volumes, one after another.
 
@@ -62,7 +74,7 @@ def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str,
     kept statistics of its norms. Windows and their averaging are those of the evaluation.
 
     Args:
-        manager: of a network of this project; one without side outputs has the row of "out".
+        predictor: of a network of this project; one without side outputs has the row of "out".
         volumes: as data.preprocessing gives them.
         num_volumes: how many these are.
         temperature: of the KL, as in training.
@@ -76,16 +88,15 @@ def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str,
         temperature 1; "kl": T^2 KL(teacher || student) averaged over all voxels as in the loss.
         NaN: accuracy and confidence where the label is empty, kl where the role is not student.
     """
-    network = manager.raw_model.eval().to(device)
-    teachers = teachers_of(network)
-    window = replace(manager.sliding_window(device, device), predict=lambda windows: torch.cat(
-        list(named_outputs(network.all_outputs(windows)).values()), dim=1))
+    teachers = teachers_of(predictor.network)
+    of_all_outputs = replace(predictor, network=AllOutputs(predictor.network))
     rows = []
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
-        label_map = volume["label"][0].to(device, torch.long)
-        with naming(volume["case_id"], network):
-            sums = _sums_of(volume["image"].to(device), label_map, window, teachers, temperature,
+        image = volume["image"].to(device=predictor.device)
+        label_map = volume["label"][0].to(image.device, torch.long)
+        with naming(volume["case_id"], predictor.network):
+            sums = _sums_of(image, label_map, of_all_outputs, teachers, temperature,
                             include_background)
         for name, teacher in teachers.items():
             role = "output" if name == "out" else "teacher" if name == teacher else "student"
@@ -94,12 +105,12 @@ def score_side_outputs(manager: SegmentationManager, volumes: Iterable[dict[str,
     return rows
 
 
-def _sums_of(image: torch.Tensor, label_map: torch.Tensor, window: SlidingWindow,
+def _sums_of(image: torch.Tensor, label_map: torch.Tensor, predictor: Predictor,
              teachers: dict[str, str], temperature: float,
              include_background: bool) -> dict[str, OutputSums]:
     """The sums of every output over one volume, image (C, H, W, D) and label_map (H, W, D)."""
     sums: dict[str, OutputSums] = {}
-    for row, slab in rolling_logits(image, window):
+    for row, slab in predictor.slabs(image):
         num_classes = len(slab) // len(teachers)
         if not sums:
             sums = {name: OutputSums(label_map.new_zeros((num_classes,) * 2)) for name in teachers}

@@ -1,4 +1,4 @@
-"""The torchmanager subclass that trains, validates and predicts."""
+"""The torchmanager subclass that trains and validates."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from networks import SideOutputs
 from ..compute.distributed import Processes
 from ..compute.random_states import random_states
 from ..inference.logit_checks import DIVERGED, naming
-from ..inference.sliding_window import SlidingWindow, rolling_logits, whole_logits
+from ..inference.predictor import Predictor
 from ..trainer import Trainer
 from .mean_teacher import MeanTeacher
 from .speed_options import in_channels_last
@@ -33,7 +33,7 @@ class SegmentationManager(Trainer):
         overlap: of windows, fraction.
         window_batch: windows per forward pass.
         val_every: see Trainer.
-        amp: mixed precision of training and validation; `label_map` is always in float32.
+        amp: mixed precision of training and validation.
         compile: whether the training pass is compiled. Validation never is: it would compile anew
             for each batch of windows. The network, and what is saved of it, stays the plain one.
         channels_last: whether kernels and crops are laid out so.
@@ -48,8 +48,8 @@ class SegmentationManager(Trainer):
     run after each epoch.
     """
 
-    def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer | None,
-                 loss: RunningLoss | None, class_names: tuple[str, ...], roi_size: Sequence[int],
+    def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer,
+                 loss: RunningLoss, class_names: tuple[str, ...], roi_size: Sequence[int],
                  overlap: float = 0.25, window_batch: int = 4, val_every: int = 1, *,
                  amp: str = "off", compile: bool = False, channels_last: bool = False,
                  processes: Processes | None = None, seed: int = 0, mean_teacher: bool = False):
@@ -66,9 +66,7 @@ class SegmentationManager(Trainer):
         self._share: float | None = None
         self._case_id = ""  # of the batch
         self._case_losses: list[torch.Tensor] = []
-        self.roi_size = tuple(roi_size)
-        self.overlap = overlap
-        self.window_batch = window_batch
+        self.predictor = Predictor(self.model, tuple(roi_size), overlap, window_batch)
         self.val_every = val_every
 
     def to(self, device: torch.device) -> None:
@@ -132,37 +130,10 @@ class SegmentationManager(Trainer):
             LogitsError: logits are not finite.
         """
         with self.autocast(), naming(self._case_id, self.raw_model, DIVERGED):
-            logits = self.logits(x_test)
-        if self.loss_fn is not None:
-            self._case_losses.append(self.loss_fn(logits, y_test).detach())
+            logits = torch.stack([self.predictor.logits(image) for image in x_test])
+        self._case_losses.append(self.loss_fn(logits, y_test).detach())
         self.dice(logits.argmax(1, keepdim=True), y_test)
         return {}
-
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Sliding-window logits (B, K, H, W, D) of images (B, C, H, W, D), on their device.
-
-        Weights are constant, and windows are added up in float32 under autocast too. Without
-        gradients, as all of `rolling_logits`.
-        """
-        window = self.sliding_window(images.device, images.device)
-        return torch.stack([whole_logits(image, window) for image in images])
-
-    def sliding_window(self, device: torch.device, sums_on: torch.device) -> SlidingWindow:
-        """How the network, which must be on `device`, is led over a volume."""
-        return SlidingWindow(self._of_windows, self.roi_size, self.overlap, self.window_batch,
-                             device, sums_on)
-
-    def _of_windows(self, windows: torch.Tensor) -> torch.Tensor:
-        if self.channels_last:
-            windows = windows.contiguous(memory_format=torch.channels_last_3d)
-        return self.model(windows)
-
-    @torch.no_grad()  # not inference_mode: weights moved inside it could never train again
-    def label_map(self, image: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """Label map (H, W, D) uint8 on the CPU of one image (C, H, W, D), slab by slab."""
-        self.model.eval().to(device)
-        slabs = rolling_logits(image.to(device), self.sliding_window(device, device))
-        return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in slabs])
 
     @property
     def summary(self) -> dict[str, float]:

@@ -21,7 +21,8 @@ from ..callbacks import BoundaryWeight, EpochOrder, KLRamp, LearningRate, Progre
 from ..compute.devices import seed_everything
 from ..compute.distributed import Processes, join_processes, loader_workers
 from ..compute.launch import spread_over_gpus
-from ..inference.scoring import Scores, draw_cases, retract_scores, score, write_scores
+from ..inference.predictor import predictor_of
+from ..inference.scoring import publish_scores, score
 from ..loss_watch import FailureFile
 from ..runs.checkpoints import (
     SaveCheckpoints,
@@ -157,32 +158,19 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     manager.processes.wait()  # for the main one to have written it
     best = load_checkpoint(folder / "best.model")
     manager.raw_model.load_state_dict(best["network"])
+    predictor = predictor_of(manager.raw_model, config, device)
     mine = manager.processes.share(range(len(volumes)))
-    scores = score(manager, (volumes[index] for index in mine), len(mine), class_names, device,
-                   progress=config.show_verbose)
+    scores = score(predictor, (volumes[index] for index in mine), len(mine), class_names,
+                   manager.processes, progress=config.show_verbose)
     if not manager.processes.is_main:
         return
+    about = {"group": "validation", "saved_model": "best", "space": "resampled",
+             "weights_sha256": weights_sha256(best["network"]),
+             "epoch": best["history"][-1]["epoch"]}
     with scores_held(folder, wait=True):  # eval.py may be at work on an earlier best.model
-        pictures = _write_validation(folder, manager, scores, best, volumes, class_names, device)
+        pictures = publish_scores(folder, scores, about, class_names)
     chosen = "; they also chose it" if config.val_every < config.epochs else ""
     log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation "
              f"cases{chosen}:\n{scores.table}")
     log.info("\n".join(["", f"run folder  {folder}", f"report      {write_report([str(folder)])}",
                         *(f"picture     {p}" for p in pictures)]))
-
-
-def _write_validation(folder: Path, manager: SegmentationManager, scores: Scores,
-                      best: dict[str, Any], volumes: Sequence[dict[str, Any]],
-                      class_names: Sequence[str], device: torch.device) -> list[Path]:
-    """Write pictures and scores of the validation volumes; the pictures' paths."""
-    retract_scores(folder, "validation")
-    order = list(dict.fromkeys(row["case_id"] for row in scores.rows))  # that of the volumes
-    pictures = draw_cases(folder, manager, scores,
-                          lambda case_id: volumes[order.index(case_id)], class_names,
-                          "validation", device)
-    # Last, since it says that the run is complete.
-    write_scores(folder, scores, {"group": "validation", "saved_model": "best",
-                                  "space": "resampled",
-                                  "weights_sha256": weights_sha256(best["network"]),
-                                  "epoch": best["history"][-1]["epoch"]})
-    return pictures

@@ -11,7 +11,7 @@ import numpy as np
 
 from system.files import write_bytes
 
-from ..pictures import grey_window
+from ..pictures import grey_levels
 
 FILE = "report_volumes.npz"
 FORMAT = 1
@@ -36,20 +36,19 @@ class CaseView:
 
 
 def case_view(case_id: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray,
-              spacing_mm: Sequence[float], num_cases: int) -> CaseView:
+              spacing_mm: Sequence[float], window: tuple[float, float], num_cases: int) -> CaseView:
     """A view of one of `num_cases` cases, thinned along its finest axes to its share of voxels.
 
     Args:
         image: intensities (H, W, D).
         label, prediction: label maps (H, W, D).
+        window: intensities shown as black and white, see `grey_window`.
     """
     spacing = [float(mm) for mm in spacing_mm]
     steps = thinning(image.shape, spacing, MAX_VOXELS // max(num_cases, 1))
     thin = tuple(slice(None, None, step) for step in steps)
-    low, high = grey_window(image)
-    grey = np.clip((np.nan_to_num(image[thin]) - low) / (high - low), 0, 1) * (GREYS - 1)
     return CaseView(case_id, tuple(mm * step for mm, step in zip(spacing, steps, strict=True)),
-                    grey.astype(np.uint8), label[thin].astype(np.uint8),
+                    grey_levels(image[thin], window, GREYS), label[thin].astype(np.uint8),
                     prediction[thin].astype(np.uint8))
 
 

@@ -1,5 +1,7 @@
 """Logits that are not finite are an error before anything is made of them."""
 
+from functools import partial
+
 import nibabel
 import numpy as np
 import pytest
@@ -12,12 +14,12 @@ from torchmanager.callbacks import Callback
 from configs import training_config
 from data import Case, dataset_of
 from data.nifti.native_files import plain_grid
-from managers import TrainingError, score
+from managers import Predictor, TrainingError, score
+from managers.compute.distributed import Processes
 from managers.inference.export.bundle import inference
 from managers.inference.logit_checks import LogitsError
-from managers.inference.scoring import score_native
+from managers.inference.segment import segment_native
 from managers.inference.side_scores import score_side_outputs
-from managers.inference.sliding_window import SlidingWindow, native_label_map, whole_logits
 
 CPU = torch.device("cpu")
 NAMES = ("background", "anterior", "posterior")
@@ -44,11 +46,13 @@ def volume(case_id="case_7"):
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_every_way_to_a_label_map_is_closed(value):
-    window = SlidingWindow(Overflows(value), (8, 8, 8))
+    predictor = Predictor(Overflows(value), (8, 8, 8))
     with pytest.raises(LogitsError, match="logits are not finite"):
-        whole_logits(volume()["image"], window)
+        predictor.logits(volume()["image"])
     with pytest.raises(LogitsError):
-        native_label_map(volume(), plain_grid((9, 8, 10), np.eye(4)), window)
+        predictor.label_map(volume()["image"])
+    with pytest.raises(LogitsError):
+        predictor.native(volume(), plain_grid((9, 8, 10), np.eye(4)))
 
 
 def spoil(network):
@@ -57,31 +61,27 @@ def spoil(network):
         next(network.parameters()).view(-1)[0] = torch.nan
 
 
-@pytest.fixture
-def broken(tiny_network, manager_of):
-    """A manager whose network has a weight that is not a number."""
-    manager = manager_of(tiny_network())
-    spoil(manager.raw_model)
-    return manager
-
-
-def test_scores_name_the_case_and_the_weights(broken, tmp_path):
-    for scored in (lambda: score(broken, [volume()], 1, NAMES, CPU, predictions_dir=tmp_path),
-                   lambda: score_side_outputs(broken, [volume()], 1, CPU, 3.0)):
+def test_scores_name_the_case_and_the_weights(tiny_network, tmp_path):
+    broken = Predictor(tiny_network().eval(), (8, 8, 8))
+    spoil(broken.network)
+    for scored in (lambda: score(broken, [volume()], 1, NAMES, Processes(),
+                                 predictions_dir=tmp_path),
+                   lambda: score_side_outputs(broken, [volume()], 1, 3.0)):
         with pytest.raises(LogitsError, match="case_7: .*neither are its weights"):
             scored()
     assert not list(tmp_path.iterdir())
 
 
-def test_native_scores_name_the_case(manager_of, tiny_network, tmp_path):
-    manager = manager_of(tiny_network())
-    manager.model = Overflows(torch.inf)
+def test_native_scores_name_the_case(tmp_path):
+    predictor = Predictor(Overflows(torch.inf), (8, 8, 8))
     path = tmp_path / "case_7.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.ones((9, 8, 10), np.uint8), np.eye(4)), path)
     dataset = dataset_of(training_config("dsd", ["DATA", "_", "--dataset", "hippocampus",
                                                  "--network", "nnunet"]))
     with pytest.raises(LogitsError, match="case_7: .*although its weights are"):
-        score_native(manager, [volume()], 1, {"case_7": Case("case_7", path, path)}, dataset, CPU)
+        segment = partial(segment_native, cases={"case_7": Case("case_7", path, path)},
+                          dataset=dataset)
+        score(predictor, [volume()], 1, NAMES, Processes(), segment)
 
 
 class LastStep(Callback):

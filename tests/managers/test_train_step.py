@@ -90,22 +90,24 @@ def test_summary_of_validation(tiny_network, manager_of, batches):
     foreground = (summary["dice_anterior"] + summary["dice_posterior"]) / 2
     assert summary["dice"] == pytest.approx(foreground)
     with torch.no_grad():
-        losses = [float(dsd_loss(manager.logits(batch["image"]), batch["label"])[0])
-                  for batch in batches(2, (9, 8, 11), crops=1)]
+        losses = []
+        for batch in batches(2, (9, 8, 11), crops=1):
+            logits = manager.predictor.logits(batch["image"][0])[None]
+            losses.append(float(dsd_loss(logits, batch["label"])[0]))
     assert summary["loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [(8, 8, 8), (5, 8, 3), (6, 7, 20), (11, 9, 10)], ids=str)
 def test_logits_keep_the_shape_of_the_volume(tiny_network, manager_of, size):
-    manager = manager_of(tiny_network().eval())
+    predictor = manager_of(tiny_network().eval()).predictor
     image = torch.randn(1, *size)
     with torch.no_grad():
-        logits = manager.logits(image[None])
-        assert logits.shape == (1, 3, *size)
-        if size == manager.roi_size:
-            assert torch.equal(logits, manager.model(image[None]))
-    label_map = manager.label_map(image, torch.device("cpu"))
-    assert label_map.dtype == torch.uint8 and torch.equal(label_map, logits[0].argmax(0).byte())
+        logits = predictor.logits(image)
+        assert logits.shape == (3, *size)
+        if size == predictor.roi_size:
+            assert torch.equal(logits[None], predictor.network(image[None]))
+    label_map = predictor.label_map(image)
+    assert label_map.dtype == torch.uint8 and torch.equal(label_map, logits.argmax(0).byte())
 
 
 def test_windows_of_a_pointwise_network_are_seamless(manager_of):
@@ -121,4 +123,4 @@ def test_windows_of_a_pointwise_network_are_seamless(manager_of):
 
     manager = manager_of(Squares(), overlap=0.5, window_batch=3)
     image = torch.randn(1, 1, 19, 6, 13)
-    torch.testing.assert_close(manager.logits(image), manager.model(image))
+    torch.testing.assert_close(manager.predictor.logits(image[0]), manager.model(image)[0])

@@ -22,7 +22,8 @@ def view_of(case_id, shift=0):
     """A bright box as label; the prediction is `shift` voxels off along the first axis."""
     image, label = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
     image[3:7, 3:7, 2:6], label[3:7, 3:7, 2:6] = 100, 1
-    return case_view(case_id, image, label, np.roll(label, shift, 0), (1.0, 1.0, 2.0), 3)
+    return case_view(case_id, image, label, np.roll(label, shift, 0), (1.0, 1.0, 2.0),
+                     (0.0, 100.0), 3)
 
 
 @pytest.fixture

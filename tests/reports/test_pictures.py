@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from reports import case_picture, pretraining_picture, progress_picture
+from reports import (
+    case_picture,
+    case_planes,
+    grey_window,
+    pretraining_picture,
+    progress_picture,
+)
 from reports.canvas import PALETTE
 
 SHAPE = (30, 30, 30)
@@ -33,7 +39,8 @@ def _draw(tmp_path, label, prediction=None, image=None, spacing_mm=(1, 1, 1), na
     path = tmp_path / "case.png"
     prediction = np.zeros_like(label) if prediction is None else prediction
     image = np.zeros(label.shape) if image is None else image
-    case_picture(path, image, label, prediction, spacing_mm, names, "case_1  Dice 0.5")
+    planes = case_planes(image, label, prediction, spacing_mm, grey_window(image))
+    case_picture(path, planes, names, "case_1  Dice 0.5")
     assert path.read_bytes().startswith(HEADER)
     assert path.stat().st_size < 600_000
     pixels = _pixels(path)
@@ -156,7 +163,8 @@ def test_wrong_input_is_named(tmp_path, change, message):
     empty = np.zeros(SHAPE, dtype=int)
     inputs = {"image": empty, "label": empty, "prediction": empty, "spacing_mm": (1, 1, 1)}
     with pytest.raises(ValueError, match=message):
-        case_picture(tmp_path / "x.png", **(inputs | change), class_names=NAMES, title="case")
+        planes = case_planes(**(inputs | change), window=(0, 1))
+        case_picture(tmp_path / "x.png", planes, class_names=NAMES, title="case")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import torch
 
 from data import DATASETS
 from managers.inference import output_folder as prediction_folder
-from managers.inference.ensemble import load_members, window_of
+from managers.inference.ensemble import load_members, mean_predictor
 from managers.inference.output_folder import PredictionFolder
 from managers.inference.predict import cases_to_predict, predict_case
 from managers.runs.run_locks import output_held
@@ -21,19 +21,19 @@ HIPPOCAMPUS = DATASETS["hippocampus"]
 
 
 def prepared(config):
-    """Members, window and folder of a configuration."""
+    """Members, predictor and folder of a configuration."""
     members = load_members(config.experiments, config.saved_model)
-    window = window_of(members, config, CPU)
-    return members, window, PredictionFolder(config, members, window)
+    predictor = mean_predictor(members, config, CPU)
+    return members, predictor, PredictionFolder(config, members, predictor)
 
 
 def predicted(config):
     """Predict all that is pending; the ids of those cases."""
-    _, window, output = prepared(config)
+    _, predictor, output = prepared(config)
     _, pending = cases_to_predict(config, HIPPOCAMPUS, output)
     output.open()
     for case in pending:
-        output.add(case, predict_case(case, HIPPOCAMPUS, window, output))
+        output.add(case, predict_case(case, HIPPOCAMPUS, predictor, output))
     return [case.case_id for case in pending]
 
 

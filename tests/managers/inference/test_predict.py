@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from data import DATASETS, Case, DataError
-from managers import load_manager, read_run
+from managers import load_predictor, read_run
 from managers.inference import output_folder as prediction_folder
-from managers.inference.ensemble import load_members, warn_of_training_cases, window_of
+from managers.inference.ensemble import load_members, mean_predictor, warn_of_training_cases
 from managers.inference.output_folder import PredictionFolder
 from managers.inference.predict import cases_to_predict, predict_case, score_files
 from system.files import read_json, write_json
@@ -23,19 +23,19 @@ LPS = np.array([[-1.0, 0, 0, 9], [0, 0, -1.2, 8], [0, 0.9, 0, 7], [0, 0, 0, 1]])
 
 
 def prepared(config):
-    """Members, window and folder of a configuration."""
+    """Members, predictor and folder of a configuration."""
     members = load_members(config.experiments, config.saved_model)
-    window = window_of(members, config, CPU)
-    return members, window, PredictionFolder(config, members, window)
+    predictor = mean_predictor(members, config, CPU)
+    return members, predictor, PredictionFolder(config, members, predictor)
 
 
 def predicted(config):
     """Predict all that is pending; the ids of those cases."""
-    _, window, output = prepared(config)
+    _, predictor, output = prepared(config)
     _, pending = cases_to_predict(config, HIPPOCAMPUS, output)
     output.open()
     for case in pending:
-        output.add(case, predict_case(case, HIPPOCAMPUS, window, output))
+        output.add(case, predict_case(case, HIPPOCAMPUS, predictor, output))
     return [case.case_id for case in pending]
 
 
@@ -46,7 +46,7 @@ def test_a_member_knows_its_checkpoint(experiment):
         sha256 = hashlib.sha256(file.read()).hexdigest()
     assert member.about == {"experiment": path, "checkpoint": "best.model", "sha256": sha256,
                             "epoch": 4}
-    expected = load_manager(*read_run(path)[:2], "best").raw_model.state_dict()
+    expected = load_predictor(*read_run(path)[:2], "best", CPU)[0].network.state_dict()
     assert all(torch.equal(value, expected[name])
                for name, value in member.network.state_dict().items())
 
@@ -76,13 +76,13 @@ def test_weights_of_another_network_are_refused(experiment):
 
 def test_the_window_is_the_runs_unless_flags_say_otherwise(experiment, settings):
     runs = [experiment(overlap=0.5, window_batch=3), experiment("two", 1, overlap=0.5)]
-    _, window, _ = prepared(settings(runs))
-    assert (window.roi_size, window.overlap, window.window_batch) == ((8, 8, 8), 0.5, 3)
-    assert len(window.predict.networks) == 2 and window.predict.flips == [()]
-    _, window, _ = prepared(settings(runs, "--overlap", 0, "--window_batch", 1, "--tta_axes", "A",
-                                     "S"))
-    assert (window.overlap, window.window_batch) == (0, 1)
-    assert window.predict.flips == [(), (3,), (4,), (3, 4)]
+    _, predictor, _ = prepared(settings(runs))
+    assert (predictor.roi_size, predictor.overlap, predictor.window_batch) == ((8, 8, 8), 0.5, 3)
+    assert len(predictor.network.networks) == 2 and predictor.network.flips == [()]
+    flags = ("--overlap", 0, "--window_batch", 1, "--tta_axes", "A", "S")
+    _, predictor, _ = prepared(settings(runs, *flags))
+    assert (predictor.overlap, predictor.window_batch) == (0, 1)
+    assert predictor.network.flips == [(), (3,), (4,), (3, 4)]
 
 
 def test_overlaps_that_differ_must_be_decided(experiment, settings):
@@ -106,11 +106,11 @@ def test_a_label_map_is_the_runs_on_the_files_grid(experiment, settings, images,
     path = experiment()
     assert predicted(settings([path], "--save_probabilities", "--preview")) == [
         "case_1", "case_2", "case_3"]
-    manager = load_manager(*read_run(path)[:2], "best")
+    predictor, _ = load_predictor(*read_run(path)[:2], "best", CPU)
     image = nibabel.load(images / "case_2.nii.gz")
     ras = nibabel.as_closest_canonical(image).get_fdata(dtype=np.float32)
     ras = (ras - ras.min()) / (ras.max() - ras.min())
-    expected = manager.label_map(torch.from_numpy(ras.copy())[None], CPU).numpy()
+    expected = predictor.label_map(torch.from_numpy(ras.copy())[None]).numpy()
     written = nibabel.load(tmp_path / "out" / "case_2.nii.gz")
     assert written.get_data_dtype() == np.uint8 and len(np.unique(expected)) == 3
     np.testing.assert_array_equal(written.affine, image.affine)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -11,18 +12,19 @@ import torch
 from torch import nn
 
 from data import DATASETS, Case, stream_volumes
-from managers import SegmentationManager, draw_cases, score, write_scores
+from managers import Predictor, write_scores
+from managers.compute.distributed import Processes
 from managers.inference import scoring as evaluation
 from managers.inference.scoring import (
     best_median_worst,
     note_predictions,
+    publish_scores,
     retract_predictions,
     retract_scores,
-    score_native,
 )
+from managers.inference.segment import segment_native
 from reports.scores import are_of_one_evaluation
 
-CPU = torch.device("cpu")
 NAMES = ("background", "anterior", "posterior")
 AFFINE = np.array([[1.5, 0, 0, -10], [0, 0, 2.5, 20], [0, -2, 0, 30], [0, 0, 0, 1.0]])
 
@@ -30,14 +32,28 @@ AFFINE = np.array([[1.5, 0, 0, -10], [0, 0, 2.5, 20], [0, -2, 0, 30], [0, 0, 0, 
 class Oracle(nn.Module):
     """Predicts the class that the image's value names."""
 
+    windows = 0  # that it has been given
+
     def forward(self, images):
+        self.windows += len(images)
         return torch.cat([-(images - k) ** 2 for k in range(3)], dim=1)
 
 
 @pytest.fixture
-def manager():
-    """A manager of the oracle with 8^3 windows."""
-    return SegmentationManager(Oracle(), None, None, NAMES, (8, 8, 8), overlap=0.5)
+def predictor():
+    """The oracle with 8^3 windows."""
+    return Predictor(Oracle(), (8, 8, 8), overlap=0.5)
+
+
+def score(predictor, volumes, num_volumes, **options):
+    """Scores of this one process."""
+    return evaluation.score(predictor, volumes, num_volumes, NAMES, Processes(), **options)
+
+
+def score_native(predictor, cases, dataset, **options):
+    """Scores on the grid of the cases' files."""
+    return score(predictor, stream_volumes(cases.values(), dataset), len(cases),
+                 segment=partial(segment_native, cases=cases, dataset=dataset), **options)
 
 
 def volume(case_id, prediction, label):
@@ -59,8 +75,8 @@ VOLUMES = [
 ]
 
 
-def test_rows_and_summary_by_hand(manager):
-    scores = score(manager, iter(VOLUMES), 3, NAMES, CPU)
+def test_rows_and_summary_by_hand(predictor):
+    scores = score(predictor, iter(VOLUMES), 3)
     assert [(row["case_id"], row["class_name"]) for row in scores.rows] == [
         (case, name) for case in ("perfect", "poor", "middling") for name in NAMES[1:]]
     assert [row["dice"] for row in scores.rows] == pytest.approx([1, 1, 0.8, 0, 0.8, 1])
@@ -73,13 +89,13 @@ def test_rows_and_summary_by_hand(manager):
     assert "anterior" in scores.table and "3 cases" in scores.table
 
 
-def test_paper_metrics_are_in_voxels(manager):
-    rows = score(manager, VOLUMES[2:], 1, NAMES, CPU, paper_metrics=True).rows
+def test_paper_metrics_are_in_voxels(predictor):
+    rows = score(predictor, VOLUMES[2:], 1, paper_metrics=True).rows
     assert rows[0]["hd95_voxels"] == 1 and "hd95_mm" not in rows[0]
 
 
-def test_predictions_are_written_on_the_volumes_grid(manager, tmp_path):
-    score(manager, VOLUMES[:2], 2, NAMES, CPU, predictions_dir=tmp_path)
+def test_predictions_are_written_on_the_volumes_grid(predictor, tmp_path):
+    score(predictor, VOLUMES[:2], 2, predictions_dir=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["perfect.nii.gz", "poor.nii.gz"]
     image = nibabel.load(tmp_path / "poor.nii.gz")
     assert np.array_equal(image.get_fdata(), VOLUMES[1]["image"][0].numpy())
@@ -94,7 +110,7 @@ def native_case(folder, label, affine=AFFINE):
 
 
 @pytest.mark.parametrize("spacing_mm", [None, (1.0, 2.0, 2.0)])
-def test_native_space_is_the_label_files_own(manager, tmp_path, spacing_mm):
+def test_native_space_is_the_label_files_own(predictor, tmp_path, spacing_mm):
     """A prediction that is right, on an oblique grid of 1.5 x 2 x 2.5 mm, resampled or not."""
     label = np.zeros((20, 16, 14), np.uint8)
     label[4:9, 3:12, 3:11], label[11:16, 3:12, 3:11] = 1, 2
@@ -105,8 +121,7 @@ def test_native_space_is_the_label_files_own(manager, tmp_path, spacing_mm):
     cases = native_case(tmp_path, np.array([0, 5, 300], np.int16)[label], turned)
     cases["one"].image.unlink()
     nibabel.save(nibabel.Nifti1Image(label.astype(np.float32), turned), cases["one"].image)
-    scores = score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,
-                          dataset, CPU, predictions_dir=tmp_path / "predictions")
+    scores = score_native(predictor, cases, dataset, predictions_dir=tmp_path / "predictions")
     written = nibabel.load(tmp_path / "predictions" / "one.nii.gz")
     assert written.shape == label.shape and set(np.unique(written.dataobj)) == {0, 5, 300}
     np.testing.assert_allclose(written.affine, turned, atol=1e-6)
@@ -114,7 +129,7 @@ def test_native_space_is_the_label_files_own(manager, tmp_path, spacing_mm):
         assert row["dice"] == 1 if spacing_mm is None else row["dice"] > 0.85
 
 
-def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
+def test_distances_in_native_space_are_of_the_files_voxels(predictor, tmp_path):
     """The prediction lacks the last layer, 2.5 mm away; resampled voxels would be 1 mm."""
     label = np.zeros((10, 6, 9), np.uint8)
     label[:, :, :4], label[:, :, 8] = 1, 2
@@ -123,8 +138,7 @@ def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
     predicted[:, :, 3] = predicted[:, :, 8] = 0
     nibabel.save(nibabel.Nifti1Image(predicted.astype(np.float32), AFFINE), cases["one"].image)
     dataset = dataclasses.replace(DATASETS["hippocampus"], intensity="none")
-    rows = score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,
-                        dataset, CPU).rows
+    rows = score_native(predictor, cases, dataset).rows
     steps_mm = nibabel.affines.voxel_sizes(AFFINE)
     assert rows[0]["hd95_mm"] == pytest.approx(steps_mm[2])
     assert rows[0]["dice"] == pytest.approx(6 / 7)
@@ -133,14 +147,13 @@ def test_distances_in_native_space_are_of_the_files_voxels(manager, tmp_path):
     assert rows[0]["msd_mm"] < rows[0]["msd_label_to_pred_mm"]
 
 
-def test_a_case_without_a_way_back_is_named(manager, tmp_path):
+def test_a_case_without_a_way_back_is_named(predictor, tmp_path):
     sheared = np.diag([1.0, 1.0, 1.0, 1.0])
     sheared[0, 1] = 0.4
     cases = native_case(tmp_path, np.arange(729).reshape(9, 9, 9).astype(np.uint8) % 3, sheared)
     dataset = dataclasses.replace(DATASETS["hippocampus"], spacing_mm=(2.0, 2.0, 2.0))
     with pytest.raises(ValueError, match="one: the axes of its affine are sheared"):
-        score_native(manager, stream_volumes(cases.values(), dataset), len(cases), cases,
-                     dataset, CPU)
+        score_native(predictor, cases, dataset)
 
 
 def rows_of(**dice):
@@ -166,18 +179,35 @@ def test_best_median_worst(dice, expected):
         [value for _, value in expected.values()])
 
 
-def test_pictures_of_the_best_median_worst(manager, tmp_path):
-    scores = score(manager, VOLUMES, 3, NAMES, CPU)
-    by_id = {each["case_id"]: each for each in VOLUMES}
-    paths = draw_cases(tmp_path, manager, scores, by_id.__getitem__, NAMES, "testing", CPU)
+def test_pictures_of_the_best_median_worst(predictor, tmp_path):
+    scores = score(predictor, VOLUMES, 3)
+    assert sorted(scores.planes) == ["middling", "perfect", "poor"]
+    paths = publish_scores(tmp_path, scores, {"group": "testing"}, NAMES)
     assert [path.name for path in paths] == [
         "testing_best_perfect.png", "testing_median_middling.png", "testing_worst_poor.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    assert json.loads((tmp_path / "summary.json").read_text())["num_cases"] == 3
 
 
-def test_written_scores(manager, tmp_path):
+def test_each_case_is_segmented_once(predictor, tmp_path):
+    predictor.label_map(VOLUMES[0]["image"])
+    once, predictor.network.windows = predictor.network.windows, 0
+    publish_scores(tmp_path, score(predictor, iter(VOLUMES), 3), {"group": "testing"}, NAMES)
+    assert predictor.network.windows == 3 * once
+
+
+def test_pictures_show_what_was_scored(predictor):
+    """One slice a plane, where the label has most foreground; the rest is not kept."""
+    axial, coronal, sagittal = score(predictor, VOLUMES[1:2], 1).planes["poor"].slices
+    turned = VOLUMES[1]["label"][0].numpy().transpose(0, 2, 1)[:, :, ::-1]  # to RAS+
+    np.testing.assert_array_equal(axial.label, turned[:, :, axial.index])
+    np.testing.assert_array_equal(coronal.label, turned[:, coronal.index])
+    np.testing.assert_array_equal(sagittal.prediction, np.full((9, 6), 1))
+
+
+def test_written_scores(predictor, tmp_path):
     for number, volumes in enumerate((VOLUMES, VOLUMES[:1]), start=1):
-        scores = score(manager, volumes, len(volumes), NAMES, CPU)
+        scores = score(predictor, volumes, len(volumes))
         write_scores(tmp_path, scores, {"group": "testing", "epoch": number})
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["epoch"], summary["num_cases"]) == (2, 1)
@@ -187,11 +217,11 @@ def test_written_scores(manager, tmp_path):
     assert len((tmp_path / "per_case.csv").read_text().splitlines()) == 1 + 2
 
 
-@pytest.mark.parametrize("broken", ["per_case_csv", "write_views", "sha256_of", "write_text"])
-def test_an_evaluation_that_is_killed_leaves_no_word_of_being_complete(manager, tmp_path,
+@pytest.mark.parametrize("broken", ["per_case_csv", "write_views", "sha256_of", "write_bytes"])
+def test_an_evaluation_that_is_killed_leaves_no_word_of_being_complete(predictor, tmp_path,
                                                                        monkeypatch, broken):
     """Else per_case.csv of one checkpoint would lie under the summary of another."""
-    scores = score(manager, VOLUMES, 3, NAMES, CPU)
+    scores = score(predictor, VOLUMES, 3)
     write_scores(tmp_path, scores, {"saved_model": "best"})
 
     def killed(*_):

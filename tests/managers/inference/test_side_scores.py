@@ -1,18 +1,17 @@
 """What each output of a self-distilled network is worth."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from losses import pixelwise_kl
 from losses.dsd import branch_kl, named_outputs
+from managers import Predictor
 from managers.inference.side_scores import OutputSums, score_side_outputs, teachers_of
-from managers.inference.sliding_window import whole_logits
 from networks import build_network
 
-CPU = torch.device("cpu")
+SIZE = (8, 8, 8)
 
 
 def volume(size, seed=5):
@@ -70,10 +69,9 @@ def test_slabs_add_up_to_the_volume():
 
 
 @pytest.mark.parametrize("include_background", [True, False])
-def test_rows_are_of_the_outputs_as_the_loss_names_them(manager_of, tiny_network,
-                                                        include_background):
+def test_rows_are_of_the_outputs_as_the_loss_names_them(tiny_network, include_background):
     network, one = tiny_network(), volume((8, 8, 8))  # one window
-    rows = score_side_outputs(manager_of(network), [one], 1, CPU, 3.0, include_background)
+    rows = score_side_outputs(Predictor(network.eval(), SIZE), [one], 1, 3.0, include_background)
     with torch.no_grad():
         outputs = network.train()(one["image"][None])  # instance norms, no dropout: the same
     assert [row["output"] for row in rows] == list(named_outputs(outputs))
@@ -85,43 +83,41 @@ def test_rows_are_of_the_outputs_as_the_loss_names_them(manager_of, tiny_network
     assert math.isnan(by_name["out"]["kl"]) and math.isnan(by_name["enc2"]["kl"])
 
 
-def test_the_kl_of_a_large_volume_is_the_mean_over_its_voxels(manager_of, tiny_network):
+def test_the_kl_of_a_large_volume_is_the_mean_over_its_voxels(tiny_network):
     network, one = tiny_network(), volume((20, 9, 8))  # several slabs
-    manager = manager_of(network)
-    row = score_side_outputs(manager, [one], 1, CPU, 3.0)[1]
+    row = score_side_outputs(Predictor(network.eval(), SIZE), [one], 1, 3.0)[1]
     whole = {}
     for name in ("dec2", "dec1"):
-        window = replace(manager.sliding_window(CPU, CPU), predict=lambda windows, name=name:
-                         named_outputs(network.all_outputs(windows))[name])
-        whole[name] = whole_logits(one["image"], window)[None]
+        one_output = Predictor(lambda windows, name=name:
+                               named_outputs(network.all_outputs(windows))[name], SIZE)
+        whole[name] = one_output.logits(one["image"])[None]
     assert row["output"] == "dec2"
     assert row["kl"] == pytest.approx(pixelwise_kl(whole["dec2"], whole["dec1"], 3.0).item(),
                                       rel=1e-4)
 
 
-def test_the_output_is_the_label_map_of_the_evaluation(manager_of, tiny_network):
-    one, manager = volume((11, 9, 20)), manager_of(tiny_network())
-    row = score_side_outputs(manager, [one], 1, CPU, 3.0)[0]
-    found, label_map = manager.label_map(one["image"], CPU).long(), one["label"][0].long()
+def test_the_output_is_the_label_map_of_the_evaluation(tiny_network):
+    one, predictor = volume((11, 9, 20)), Predictor(tiny_network().eval(), SIZE)
+    row = score_side_outputs(predictor, [one], 1, 3.0)[0]
+    found, label_map = predictor.label_map(one["image"]).long(), one["label"][0].long()
     scores = sums_of((logits_of(found, 0.9), label_map)).scores()
     assert (row["dice"], row["accuracy"]) == pytest.approx((scores["dice"], scores["accuracy"]))
 
 
-def test_scoring_leaves_the_statistics_of_a_norm_and_the_mode_alone(manager_of):
+def test_scoring_leaves_the_statistics_of_a_norm_and_the_mode_alone():
     network = build_network("vnet", 1, 3, (16, 16, 32), True)  # batch norms and dropout
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    manager = manager_of(network)
-    manager.roi_size = (16, 16, 32)
-    first, second = (score_side_outputs(manager, [volume((16, 16, 32))], 1, CPU, 3.0)
+    predictor = Predictor(network.eval(), (16, 16, 32))
+    first, second = (score_side_outputs(predictor, [volume((16, 16, 32))], 1, 3.0)
                      for _ in range(2))
     assert [row["dice"] for row in first] == [row["dice"] for row in second]
     assert not network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_a_plain_network_has_its_output_alone(manager_of, tiny_network):
-    manager = manager_of(tiny_network(self_distillation=False))
-    row, = score_side_outputs(manager, [volume((8, 8, 8))], 1, CPU, 3.0)
+def test_a_plain_network_has_its_output_alone(tiny_network):
+    predictor = Predictor(tiny_network(self_distillation=False).eval(), SIZE)
+    row, = score_side_outputs(predictor, [volume(SIZE)], 1, 3.0)
     assert (row["output"], row["role"]) == ("out", "output") and math.isnan(row["kl"])
 
 

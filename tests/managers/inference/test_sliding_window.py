@@ -10,13 +10,9 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 from data.nifti.native_files import NativeGrid, ProbabilityFile
-from managers.inference.sliding_window import (
-    MeanLogits,
-    SlidingWindow,
-    native_label_map,
-    rolling_logits,
-    whole_logits,
-)
+from managers import Predictor
+from managers.inference.ensemble import MeanLogits
+from managers.inference.sliding_window import rolling_logits
 
 
 class Place(nn.Module):
@@ -41,10 +37,10 @@ def image_of(*shape):
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(5))
 
 
-def whole(image, window, axis=0):
+def whole(image, predictor, axis=0):
     """The slabs put together, after a look at their rows."""
     parts, rows = [], 0
-    for start, slab in rolling_logits(image, window, axis):
+    for start, slab in predictor.slabs(image, axis):
         assert start == rows
         rows += slab.shape[1 + axis]
         parts.append(slab.clone())
@@ -61,7 +57,7 @@ def test_logits_are_those_of_monai(network, shape, roi, overlap, axis):
     image = image_of(*shape)
     with torch.no_grad():
         expected = sliding_window_inference(image[None], roi, 4, network, overlap=overlap)[0]
-    found = whole(image, SlidingWindow(network, roi, overlap, window_batch=3), axis)
+    found = whole(image, Predictor(network, roi, overlap, window_batch=3), axis)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -71,23 +67,23 @@ def test_whole_logits_are_those_of_monai(network, shape, window_batch):
     image = image_of(*shape)
     with torch.no_grad():
         expected = sliding_window_inference(image[None], (8, 8, 8), 4, network, overlap=0.25)[0]
-    found = whole_logits(image, SlidingWindow(network, (8, 8, 8), 0.25, window_batch))
+    found = Predictor(network, (8, 8, 8), 0.25, window_batch).logits(image)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_half_precisions_are_added_up_in_float32(kind):
     """257 windows of one number, which bfloat16 could not count."""
-    window = SlidingWindow(lambda windows: torch.ones_like(windows, dtype=kind), (257, 1, 1), 0.999)
-    logits = whole_logits(torch.zeros(1, 600, 1, 1), window)
+    predictor = Predictor(lambda windows: torch.ones_like(windows, dtype=kind), (257, 1, 1), 0.999)
+    logits = predictor.logits(torch.zeros(1, 600, 1, 1))
     assert logits.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
     assert (logits == 1).all()
 
 
 def test_no_more_rows_are_held_than_a_window_has(network):
-    window = SlidingWindow(network, (8, 8, 8), 0.5)
+    predictor = Predictor(network, (8, 8, 8), 0.5)
     storage = {len(slab.untyped_storage())
-               for _, slab in rolling_logits(image_of(40, 9, 9), window)}
+               for _, slab in predictor.slabs(image_of(40, 9, 9))}
     assert storage == {4 * 3 * 8 * 9 * 9}
 
 
@@ -99,7 +95,7 @@ def test_windows_come_in_batches_and_without_gradient():
         assert not torch.is_grad_enabled()
         return windows
 
-    steps = rolling_logits(image_of(8, 16, 24), SlidingWindow(predict, (8, 8, 8), 0.0, 4))
+    steps = rolling_logits(image_of(8, 16, 24), predict, (8, 8, 8), 0.0, 4)
     for _, slab in steps:
         assert torch.is_grad_enabled() and not slab.requires_grad  # the caller's world is its own
     assert sizes == [4, 2]
@@ -123,8 +119,8 @@ def test_averaging_inside_windows_is_averaging_volumes(network):
     other = nn.Conv3d(2, 3, 3, padding=1).eval()
     image, both = image_of(11, 12, 13), []
     for each in (network, other):
-        both.append(whole(image, SlidingWindow(each, (8, 8, 8), 0.5)))
-    found = whole(image, SlidingWindow(MeanLogits([network, other]), (8, 8, 8), 0.5))
+        both.append(whole(image, Predictor(each, (8, 8, 8), 0.5)))
+    found = whole(image, Predictor(MeanLogits([network, other]), (8, 8, 8), 0.5))
     torch.testing.assert_close(found, (both[0] + both[1]) / 2)
 
 
@@ -160,7 +156,7 @@ def test_native_label_map_and_probabilities(tmp_path):
     affine = np.array([[0, -1, 0, 5.0], [0, 0, 1, 0], [0.5, 0, 0, 0], [0, 0, 0, 1]])
     grid = NativeGrid((15, 6, 7), affine, _header((15, 6, 7), affine))
     file = ProbabilityFile(tmp_path / "p.nii.gz", grid, 3)
-    found = native_label_map(volume, grid, SlidingWindow(lambda x: x, (4, 4, 4), 0.5), file)
+    found = Predictor(lambda x: x, (4, 4, 4), 0.5).native(volume, grid, file)
     file.close()
     native = logits.flip(1).permute(0, 3, 1, 2)  # every second row along the first axis
     fine = torch.empty(3, 15, 6, 7)

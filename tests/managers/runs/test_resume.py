@@ -11,7 +11,7 @@ import torch
 
 from data import Split
 from managers import (
-    load_manager,
+    load_predictor,
     network_of,
     open_run,
     read_run,
@@ -145,13 +145,13 @@ def test_the_network_comes_back_with_its_weights(config, method):
     save_checkpoint(folder / "best.model", network, torch.optim.SGD(network.parameters(), 0.1),
                     [{"epoch": 1}], {})
     _, read, _ = read_run(str(folder))
-    manager = load_manager(folder, read, "best")
+    predictor, _ = load_predictor(folder, read, "best", CPU)
     image = torch.randn(1, 1, 8, 8, 8)
     with torch.no_grad():
-        assert torch.equal(manager.logits(image), network.eval()(image))
-    assert manager.roi_size == (8, 8, 8) and not manager.compiled
+        assert torch.equal(predictor.logits(image[0]), network.eval()(image)[0])
+    assert predictor.roi_size == (8, 8, 8)
     with pytest.raises(ValueError, match="last.model: no such checkpoint"):
-        load_manager(folder, read, "last")
+        load_predictor(folder, read, "last", CPU)
 
 
 def test_weights_of_another_network_are_refused(config, tiny_network):
@@ -160,7 +160,7 @@ def test_weights_of_another_network_are_refused(config, tiny_network):
     save_checkpoint(folder / "last.model", network, torch.optim.SGD(network.parameters(), 0.1),
                     [], {})
     with pytest.raises(ValueError, match="last.model: does not fit(?s:.)*heads"):
-        load_manager(folder, config(), "last")
+        load_predictor(folder, config(), "last", CPU)
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(config, pytestconfig):

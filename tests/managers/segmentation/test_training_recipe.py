@@ -1,4 +1,6 @@
-"""What --optimizer and --lr_schedule choose."""
+"""What --optimizer and --lr_schedule choose, and the scores after training."""
+
+import json
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 
 from configs.training.training_parser import OPTIMIZERS as CHOICES
 from data import Split
-from managers import open_run, optimizer_of, resume_point, save_checkpoint
+from managers import Predictor, open_run, optimizer_of, resume_point, save_checkpoint, score_best
 from managers.schedules import LR_SCHEDULES
 from managers.segmentation.training_recipe import OPTIMIZERS
 
@@ -43,3 +45,26 @@ def test_a_run_is_not_resumed_with_another_optimiser(config, tiny_network):
     with pytest.raises(ValueError, match="other settings: optimizer adamw -> sgd"):
         resume_point(config("--resume", "--optimizer", "sgd", "--lr", before.lr))
     assert resume_point(config("--resume"))["history"] == [{"epoch": 1}]
+
+
+@pytest.mark.usefixtures("close_logs")
+def test_the_best_network_segments_each_case_once(config, manager_of, tiny_network, monkeypatch):
+    run, network = config(), tiny_network()
+    folder = open_run(run, [Split(("a",), ("b",))], torch.device("cpu"), resume_point(run))
+    save_checkpoint(folder / "best.model", network, optimizer_of(network, run), [{"epoch": 4}],
+                    run.to_dict())
+    segmented, label_map = [], Predictor.label_map
+
+    def counted(predictor, image):
+        segmented.append(image)
+        return label_map(predictor, image)
+    monkeypatch.setattr(Predictor, "label_map", counted)
+    volumes = [{"case_id": name, "image": torch.rand(1, 9, 9, 9),
+                "label": torch.ones(1, 9, 9, 9, dtype=torch.uint8), "spacing_mm": torch.ones(3),
+                "affine": torch.eye(4, dtype=torch.float64)} for name in ("a", "b")]
+    score_best(folder, run, manager_of(network), volumes,
+               ("background", "anterior", "posterior"), torch.device("cpu"))
+    assert len(segmented) == 2
+    assert len(list((folder / "pictures").glob("validation_*.png"))) == 3
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["group"], summary["epoch"], summary["num_cases"]) == ("validation", 4, 2)

@@ -94,7 +94,7 @@ def test_the_same_runs_give_the_same_bytes_and_nothing_is_loaded(run, hostile):
 def test_large_volumes_are_thinned_along_their_finest_axes():
     shape = (300, 300, 100)
     view = case_view("a", np.zeros(shape, np.float32), np.zeros(shape, np.uint8),
-                     np.zeros(shape, np.uint8), (0.5, 0.5, 2.0), 10)
+                     np.zeros(shape, np.uint8), (0.5, 0.5, 2.0), (0.0, 1.0), 10)
     assert view.image.size <= MAX_VOXELS // 10
     assert view.image.shape == (100, 100, 100) and view.spacing_mm == (1.5, 1.5, 2.0)
 

@@ -14,9 +14,9 @@ from safetensors import safe_open
 
 from configs import training_config
 from configs.use.export import export_config
-from managers import load_manager, read_run, save_checkpoint
+from managers import read_run, save_checkpoint
 from managers.inference.export.files import export
-from managers.runs.resume import network_of
+from managers.runs.resume import load_network, network_of
 from networks import build_network, read_weights, start_from
 from system.files import read_json, write_json
 
@@ -51,7 +51,7 @@ def exported(run, kind, output, *flags):
 
 
 def plain_network(run):
-    return load_manager(*read_run(run)[:2], "best").raw_model.network
+    return load_network(*read_run(run)[:2], "best")[0].network
 
 
 def test_weights_are_those_of_the_plain_network(run_of, tmp_path):
