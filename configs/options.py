@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def option_parser(*kinds: type, description: str, epilog: str | None = None,
     parser = argparse.ArgumentParser(description=description, epilog=epilog, allow_abbrev=False,
                                      argument_default=argparse.SUPPRESS)
     for title in (None, *groups):
-        place = parser if title is None else parser.add_argument_group(title)
+        place: Any = parser
+        if title is not None:
+            place = parser.add_argument_group(title)
         for kind in kinds:
             _add_options(place, kind, title, now)
     return parser
@@ -71,7 +73,6 @@ def option_parser(*kinds: type, description: str, epilog: str | None = None,
 
 def _add_options(place: Any, kind: type, title: str | None, now: Mapping[str, Any] | None) -> None:
     """Add those options of a dataclass that are of the group `title`."""
-    annotations = get_type_hints(kind)
     exclusive: dict[str, Any] = {}
     for one in fields(kind):
         said = one.metadata.get("option")
@@ -83,27 +84,45 @@ def _add_options(place: Any, kind: type, title: str | None, now: Mapping[str, An
             if key not in exclusive:
                 exclusive[key] = place.add_mutually_exclusive_group()
             group = exclusive[key]
-        arguments = _arguments(one, annotations[one.name])
+        arguments = _arguments(one)
         arguments["help"] = _help(one, now).replace("%", "%%")
         if said.positional:
             group.add_argument(one.name, **arguments)
         else:
-            group.add_argument(*(said.flags or (f"--{one.name}",)), dest=one.name,
-                               required=said.required, **arguments)
+            group.add_argument(*_flags(one.name, said), dest=one.name, required=said.required,
+                               **arguments)
         for flag, more in said.also.items():
             group.add_argument(flag, dest=one.name, **more)
 
 
-def _arguments(one: Field, annotation: Any) -> dict[str, Any]:
+def _flags(name: str, said: Option) -> tuple[str, ...]:
+    return said.flags or (f"--{name}",)
+
+
+def _is_switch(one: Field) -> bool:
+    """Whether the flag takes no word."""
+    return one.type in (bool, bool | None) and one.metadata["option"].parse is None
+
+
+def _arguments(one: Field) -> dict[str, Any]:
     """What argparse needs to read the words of a flag."""
+    if _is_switch(one):
+        if one.default is MISSING:  # so there must be a flag for each of the two values
+            return {"action": argparse.BooleanOptionalAction}
+        return {"action": "store_false" if one.default else "store_true"}
     said = one.metadata["option"]
-    kind, count = _kind_and_count(annotation)
-    if kind is not bool or said.parse is not None:
-        return {"type": said.parse or kind, "nargs": said.nargs or count,
-                "metavar": said.metavar, "choices": said.choices}
-    if one.default is MISSING:  # so there must be a flag for each of the two values
-        return {"action": argparse.BooleanOptionalAction}
-    return {"action": "store_false" if one.default else "store_true"}
+    kind, count = _kind_and_count(one.type)
+    nargs = said.nargs or count
+    action = "store" if nargs is None else _StoreTuple
+    return {"action": action, "type": said.parse or kind, "nargs": nargs,
+            "metavar": said.metavar, "choices": said.choices}
+
+
+class _StoreTuple(argparse.Action):
+    """Store several words as a tuple, which argparse has a list for."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))
 
 
 def _kind_and_count(annotation: Any) -> tuple[type, int | str | None]:
@@ -122,8 +141,7 @@ def _help(one: Field, now: Mapping[str, Any] | None) -> str:
         return f"{said.help} (now: {now[one.name]})"
     if said.unless_given:
         return f"{said.help} (default: {said.unless_given})"
-    is_switch = isinstance(one.default, bool) and said.parse is None
-    if one.default in (MISSING, None) or is_switch:
+    if _is_switch(one) or one.default in (MISSING, None):
         return said.help
     return f"{said.help} (default {as_typed(one.default)})"
 
@@ -134,7 +152,7 @@ def as_typed(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}".replace("e-0", "e-")
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):
         return " ".join(map(as_typed, value))
     return str(value)
 
@@ -146,14 +164,15 @@ def out_of_range(kind: type, given: Mapping[str, Any]) -> list[str]:
         value, expected = given.get(name), _range_in_words(said)
         if value is None or not expected:
             continue
-        is_list = isinstance(value, (list, tuple))
-        numbers = value if is_list else (value,)
-        if all(_is_within(number, said) for number in numbers):
-            continue
-        flag = said.flags[0] if said.flags else f"--{name}"
-        subject = "every number must" if is_list else "must"
-        note = f"; {said.range_note}" if said.range_note else ""
-        problems.append(f"  {flag} {' '.join(map(str, numbers))}: {subject} be {expected}{note}.")
+        if isinstance(value, (list, tuple)):
+            numbers, rule = value, f"every number must be {expected}"
+        else:
+            numbers, rule = (value,), f"must be {expected}"
+        if said.range_note:
+            rule += f"; {said.range_note}"
+        if not all(_is_within(number, said) for number in numbers):
+            words = " ".join(map(str, numbers))
+            problems.append(f"  {_flags(name, said)[0]} {words}: {rule}.")
     return problems
 
 

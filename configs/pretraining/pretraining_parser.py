@@ -21,8 +21,6 @@ def pretraining_config(argv: list[str] | None = None) -> PretrainingConfig:
     """
     flags = vars(pretraining_parser().parse_args(argv))
     show, tiny = flags.pop("show_settings", False), flags.pop("tiny", False)
-    flags = {name: tuple(value) if isinstance(value, list) else value
-             for name, value in flags.items()}
     values = defaults(PretrainingConfig) | (TINY if tiny else {}) | flags
     refuse(range_problems(values))
     for name in ("data_dir", "tile_list"):

@@ -81,13 +81,13 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     options, option_source = _network_options(flags, recipe)
 
     layers = {
-        "default": dict(DEFAULTS, output_model=None),
+        "default": DEFAULTS,
         "recipe": {name: getattr(recipe, name)
                    for name in ("img_size", "epochs", "lr", "weight_decay", "lr_schedule")},
         "name": said,
         "--fast": dict.fromkeys(LEFT_TO_DEVICE if flags.get("fast") else ()),
-        "flag": {name: tuple(value) if isinstance(value, list) else value
-                 for name, value in flags.items() if name in TrainingConfig.__dataclass_fields__},
+        "flag": {name: value for name, value in flags.items()
+                 if name in TrainingConfig.__dataclass_fields__},
     }
     values, sources = {}, {}
     for source, layer in layers.items():

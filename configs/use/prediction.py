@@ -82,8 +82,8 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
         problems.append(f"  --experiment: {', '.join(twice)} given more than once.")
     refuse(problems)
     asked = values.get("tta_axes", ())
-    values |= {"experiments": tuple(experiments), "inputs": tuple(values["inputs"]),
-               "tta_axes": tuple(axis for axis in PATIENT_AXES if axis in asked)}
+    values["experiments"] = tuple(experiments)
+    values["tta_axes"] = tuple(axis for axis in PATIENT_AXES if axis in asked)
     return PredictionConfig(**values)
 
 

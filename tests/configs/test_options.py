@@ -40,7 +40,7 @@ def test_a_flag_that_is_not_given_leaves_no_trace():
 def test_every_kind_of_field_is_read():
     assert parse("home", "-s", "4", "--share", "0.5", "--size", "1", "2", "--stops", "a", "b",
                  "--slowly", "--no_rest", "--sad") == {
-        "goal": "home", "steps": 4, "share": 0.5, "size": [1.0, 2.0], "stops": ["a", "b"],
+        "goal": "home", "steps": 4, "share": 0.5, "size": (1.0, 2.0), "stops": ("a", "b"),
         "slowly": True, "rest": False, "mood": "bad"}
 
 
@@ -77,7 +77,7 @@ def test_values_as_one_would_type_them(value, text):
 
 
 def test_all_values_out_of_range_are_said_at_once():
-    problems = out_of_range(Walk, {"goal": "home", "steps": 0, "share": 1.0, "size": [1.0, 0.0]})
+    problems = out_of_range(Walk, {"goal": "home", "steps": 0, "share": 1.0, "size": (1.0, 0.0)})
     assert problems == ["  --steps 0: must be at least 1.",
                         "  --share 1.0: must be at least 0 and below 1.",
                         "  --size 1.0 0.0: every number must be above 0."]
