@@ -3,7 +3,7 @@
     epochs: int = option("training", "passes over the training cases", default=100, at_least=1,
                          flags=("--epochs", "-e"))
 
-The parser, the default that --help shows and the check of ranges are made from the fields.
+Parser, --help with its defaults, docs/flags.md and the check of ranges are made from the fields.
 """
 
 import argparse
@@ -18,26 +18,26 @@ from typing import Any, get_args, get_origin
 class Option:
     """What a field says about its flag besides name, type and default."""
 
-    group: str | None                   # title in --help; None: outside of all groups
-    help: str                           # without the default, which is added to it
-    flags: tuple[str, ...] = ()         # empty: --NAME
+    group: str | None           # title in --help; None: outside of all groups
+    help: str                   # without the default, which is added to it
+    flags: tuple[str, ...] = ()  # empty: --NAME
     positional: bool = False
     required: bool = False
     choices: tuple[str, ...] | None = None
     parse: Callable[[str], Any] | None = None  # of one word; None: the annotated type
-    nargs: str | None = None            # None: as many words as the annotated type has
+    nargs: str | None = None    # None: as many words as the annotated type has
     metavar: str | tuple[str, ...] | None = None
-    unless_given: str = ""              # where the value comes from if the default does not say it
-    exclusive: str = ""                 # only one of the flags with the same word here is allowed
-    also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # or another flag, which
-    # sets the same field: its arguments for argparse
-    at_least: float | None = None       # the range, of each number
+    unless_given: str = ""      # shown as the default, where the field's own does not say it
+    exclusive: str = ""         # of the options with the same word here one may be given
+    # Other flags that set the same field, with their arguments for argparse. One may be given.
+    also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    at_least: float | None = None  # these four: the range of each number
     above: float | None = None
     below: float | None = None
     at_most: float | None = None
-    range_note: str = ""                # added to the message about it
-    needs: str = ""                     # field without which this one has no effect
-    networks: tuple[str, ...] = ()      # that know the option; empty: all
+    range_note: str = ""        # added to the message about the range
+    needs: str = ""             # field without which this one has no effect
+    networks: tuple[str, ...] = ()  # that know the option; empty: all
 
 
 def option(group: str | None, help: str, *, default: Any = MISSING, **rest: Any) -> Any:
@@ -75,28 +75,28 @@ def _add_options(place: Any, kind: type, title: str | None, now: Mapping[str, An
     """Add those options of a dataclass that are of the group `title`."""
     exclusive: dict[str, Any] = {}
     for one in fields(kind):
-        said = one.metadata.get("option")
-        if said is None or said.group != title:
+        spec = one.metadata.get("option")
+        if spec is None or spec.group != title:
             continue
         group = place
-        if said.exclusive or said.also:
-            key = said.exclusive or one.name
+        if spec.exclusive or spec.also:
+            key = spec.exclusive or one.name
             if key not in exclusive:
                 exclusive[key] = place.add_mutually_exclusive_group()
             group = exclusive[key]
         arguments = _arguments(one)
         arguments["help"] = _help(one, now).replace("%", "%%")
-        if said.positional:
+        if spec.positional:
             group.add_argument(one.name, **arguments)
         else:
-            group.add_argument(*_flags(one.name, said), dest=one.name, required=said.required,
+            group.add_argument(*_flags(one.name, spec), dest=one.name, required=spec.required,
                                **arguments)
-        for flag, more in said.also.items():
+        for flag, more in spec.also.items():
             group.add_argument(flag, dest=one.name, **more)
 
 
-def _flags(name: str, said: Option) -> tuple[str, ...]:
-    return said.flags or (f"--{name}",)
+def _flags(name: str, spec: Option) -> tuple[str, ...]:
+    return spec.flags or (f"--{name}",)
 
 
 def _is_switch(one: Field) -> bool:
@@ -110,16 +110,16 @@ def _arguments(one: Field) -> dict[str, Any]:
         if one.default is MISSING:  # so there must be a flag for each of the two values
             return {"action": argparse.BooleanOptionalAction}
         return {"action": "store_false" if one.default else "store_true"}
-    said = one.metadata["option"]
+    spec = one.metadata["option"]
     kind, count = _kind_and_count(one.type)
-    nargs = said.nargs or count
+    nargs = spec.nargs or count
     action = "store" if nargs is None else _StoreTuple
-    return {"action": action, "type": said.parse or kind, "nargs": nargs,
-            "metavar": said.metavar, "choices": said.choices}
+    return {"action": action, "type": spec.parse or kind, "nargs": nargs,
+            "metavar": spec.metavar, "choices": spec.choices}
 
 
 class _StoreTuple(argparse.Action):
-    """Store several words as a tuple, which argparse has a list for."""
+    """Store several words as a tuple; argparse would store a list."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, tuple(values))
@@ -136,14 +136,14 @@ def _kind_and_count(annotation: Any) -> tuple[type, int | str | None]:
 
 
 def _help(one: Field, now: Mapping[str, Any] | None) -> str:
-    said = one.metadata["option"]
+    spec = one.metadata["option"]
     if now is not None:
-        return f"{said.help} (now: {now[one.name]})"
-    if said.unless_given:
-        return f"{said.help} (default: {said.unless_given})"
+        return f"{spec.help} (now: {now[one.name]})"
+    if spec.unless_given:
+        return f"{spec.help} (default: {spec.unless_given})"
     if _is_switch(one) or one.default in (MISSING, None):
-        return said.help
-    return f"{said.help} (default {as_typed(one.default)})"
+        return spec.help
+    return f"{spec.help} (default {as_typed(one.default)})"
 
 
 def as_typed(value: Any) -> str:
@@ -151,7 +151,7 @@ def as_typed(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}".replace("e-0", "e-")
+        return str(value).removesuffix(".0").replace("e-0", "e-")
     if isinstance(value, tuple):
         return " ".join(map(as_typed, value))
     return str(value)
@@ -160,36 +160,36 @@ def as_typed(value: Any) -> str:
 def out_of_range(kind: type, given: Mapping[str, Any]) -> list[str]:
     """A line for each value that its field's range excludes; None is in every range."""
     problems = []
-    for name, said in options_of(kind).items():
-        value, expected = given.get(name), _range_in_words(said)
+    for name, spec in options_of(kind).items():
+        value, expected = given.get(name), _range_in_words(spec)
         if value is None or not expected:
             continue
         if isinstance(value, (list, tuple)):
             numbers, rule = value, f"every number must be {expected}"
         else:
             numbers, rule = (value,), f"must be {expected}"
-        if said.range_note:
-            rule += f"; {said.range_note}"
-        if not all(_is_within(number, said) for number in numbers):
+        if spec.range_note:
+            rule += f"; {spec.range_note}"
+        if not all(_is_within(number, spec) for number in numbers):
             words = " ".join(map(str, numbers))
-            problems.append(f"  {_flags(name, said)[0]} {words}: {rule}.")
+            problems.append(f"  {_flags(name, spec)[0]} {words}: {rule}.")
     return problems
 
 
-def _is_within(number: float, said: Option) -> bool:
-    return (math.isfinite(number)
-            and (said.at_least is None or number >= said.at_least)
-            and (said.above is None or number > said.above)
-            and (said.below is None or number < said.below)
-            and (said.at_most is None or number <= said.at_most))
+def _is_within(number: float, spec: Option) -> bool:
+    return (-math.inf < number < math.inf  # which nan is not either
+            and (spec.at_least is None or number >= spec.at_least)
+            and (spec.above is None or number > spec.above)
+            and (spec.below is None or number < spec.below)
+            and (spec.at_most is None or number <= spec.at_most))
 
 
-def _range_in_words(said: Option) -> str:
+def _range_in_words(spec: Option) -> str:
     """Such as "at least 0 and below 1"; empty where there is none."""
-    if said.at_least is not None and said.at_most is not None:
-        return f"from {said.at_least} to {said.at_most}"
-    ends = {"at least": said.at_least, "above": said.above, "below": said.below,
-            "at most": said.at_most}
+    if spec.at_least is not None and spec.at_most is not None:
+        return f"from {spec.at_least} to {spec.at_most}"
+    ends = {"at least": spec.at_least, "above": spec.above, "below": spec.below,
+            "at most": spec.at_most}
     return " and ".join(f"{words} {end}" for words, end in ends.items() if end is not None)
 
 

@@ -62,10 +62,10 @@ def evaluation_config(settings: dict[str, Any], argv: list[str] | None = None) -
     values = settings | vars(evaluation_parser(settings).parse_args(argv))
     if isinstance(values["cases"], str):
         raise ValueError("SETTINGS of eval.py: cases is one string, must be a list of case ids.")
-    for name, said in known.items():
-        if said.choices is not None and values[name] not in said.choices:
+    for name, spec in known.items():
+        if spec.choices is not None and values[name] not in spec.choices:
             raise ValueError(f"SETTINGS of eval.py: {name} is {values[name]!r}, "
-                             f"must be one of {', '.join(said.choices)}.")
+                             f"must be one of {', '.join(spec.choices)}.")
     if values["native_space"] and values["paper_metrics"]:
         raise ValueError("--paper_metrics are voxels of the resampled grid, --native_space is the "
                          "files' own in mm; choose one.")

@@ -36,7 +36,7 @@ def test_the_flags_offer_what_the_rooms_know(name, known):
 
 
 def test_the_flags_of_pre_training_offer_what_the_rooms_know():
-    choices = {name: said.choices for name, said in options_of(PretrainingConfig).items()}
+    choices = {name: spec.choices for name, spec in options_of(PretrainingConfig).items()}
     assert choices["arch"] == tuple(networks.ARCHS)
     assert set(choices["optimizer"]) == set(managers.desd.optimizers.OPTIMIZERS)
 
