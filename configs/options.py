@@ -13,6 +13,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin
 
+LARGEST_SEED = 2**64 - 1  # of torch
+
 
 @dataclass(frozen=True)
 class Option:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from ..options import as_typed, option
+from ..options import LARGEST_SEED, as_typed, option
 from ..plain import from_plain, to_plain
 
 METHOD = "desd"
@@ -111,7 +111,8 @@ class PretrainingConfig:
         "on it", default=10, at_least=0)
     saveckp_freq: int = option("machine", "epochs between the teachers that are kept", default=50,
                                at_least=1, metavar="EPOCHS")
-    seed: int = option("machine", "of all random numbers", default=0, at_least=0)
+    seed: int = option("machine", "of all random numbers", default=0, at_least=0,
+                       at_most=LARGEST_SEED)
     deterministic: bool = option(
         "machine", "the same bits for the same seed on a GPU too, where steps become slower; on a "
         "CPU they are the same anyway", default=False)

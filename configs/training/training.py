@@ -7,7 +7,7 @@ A field says everything about its flag (configs/options.py). The order of the fi
 from dataclasses import dataclass
 from typing import Any
 
-from ..options import option
+from ..options import LARGEST_SEED, option
 from ..plain import defaults, from_plain, to_plain
 from ..recipes import AUGMENTATIONS, INTENSITIES
 from .words import (
@@ -215,7 +215,8 @@ class TrainingConfig:
         default=None, metavar="FOLDER", unless_given="cache beside the run folder")
     num_workers: int = option("machine", "loader processes; the crops do not depend on it",
                               default=0, at_least=0)
-    seed: int = option("machine", "of all random numbers", default=100, at_least=0)
+    seed: int = option("machine", "of all random numbers", default=100, at_least=0,
+                       at_most=LARGEST_SEED)
     deterministic: bool = option(
         "machine", "the same bits for the same seed on a GPU too, where steps become slower; on a "
         "CPU they are the same anyway", default=False)

@@ -70,8 +70,8 @@ def test_the_help_says_the_default_of_the_field():
 
 
 @pytest.mark.parametrize(("value", "text"), [
-    (1e-6, "1e-6"), (0.25, "0.25"), (1.0, "1"), (0.12345678, "0.12345678"), (60000, "60000"), (True, "true"),
-    ((16, 96, 96), "16 96 96"), ("best", "best")])
+    (1e-6, "1e-6"), (0.25, "0.25"), (1.0, "1"), (60000, "60000"),
+    (0.12345678, "0.12345678"), (True, "true"), ((16, 96, 96), "16 96 96"), ("best", "best")])
 def test_values_as_one_would_type_them(value, text):
     assert as_typed(value) == text
 
@@ -86,7 +86,8 @@ def test_all_values_out_of_range_are_said_at_once():
 
 
 @pytest.mark.parametrize("given", [
-    {"steps": 1, "share": 0.0}, {"share": 0.999}, {"steps": 10**400}, {"size": None}, {"size": (0.1, 1)}, {}])
+    {"steps": 1, "share": 0.0}, {"share": 0.999}, {"steps": 10**400}, {"size": None},
+    {"size": (0.1, 1)}, {}])
 def test_the_ends_of_a_range_and_none_are_allowed(given):
     assert out_of_range(Walk, given) == []
     refuse([])
