@@ -62,7 +62,7 @@ class PretrainingConfig:
         "network and views", "keep the rows of the heads' last layers at unit length",
         default=True, parse=boolean, metavar="BOOL")
     crop_size: tuple[int, int, int] = option(
-        "network and views", "of the global views, voxels; local ones are half as high and wide",
+        "network and views", "of the global views, voxels; the local ones are half as high and wide",
         default=(16, 96, 96), at_least=1, metavar=("D", "H", "W"))
     local_crops_number: int = option(
         "network and views", "local views of a tile besides the two global ones", default=0,
@@ -70,16 +70,16 @@ class PretrainingConfig:
 
     teacher_temp: float = option("self-distillation", "the teacher's temperature", default=0.07,
                                  above=0)
-    warmup_teacher_temp: float = option("self-distillation", "that it starts at", default=0.04,
-                                        above=0)
-    warmup_teacher_temp_epochs: int = option("self-distillation", "epochs until it is reached",
-                                             default=20, at_least=0)
+    warmup_teacher_temp: float = option("self-distillation", "the temperature that it starts at",
+                                        default=0.04, above=0)
+    warmup_teacher_temp_epochs: int = option(
+        "self-distillation", "epochs until --teacher_temp is reached", default=20, at_least=0)
     student_temp: float = option("self-distillation", "the students' temperature", default=0.1,
                                  above=0)
-    center_momentum: float = option("self-distillation", "of the centre", default=0.9, at_least=0,
-                                    at_most=1)
+    center_momentum: float = option("self-distillation", "momentum of the centre", default=0.9,
+                                    at_least=0, at_most=1)
     momentum_teacher: float = option(
-        "self-distillation", "of the teacher's weights at the start; a cosine leads to 1",
+        "self-distillation", "of the teacher's weights at the start; a cosine takes it to 1",
         default=0.996, at_least=0, at_most=1)
 
     epochs: int = option("training", "passes over the list", default=300, at_least=1)
@@ -89,15 +89,17 @@ class PretrainingConfig:
     optimizer: str = option("training", "of the student", default="sgd",
                             choices=("sgd", "adamw", "lars"))
     lr: float = option(
-        "training", "peak for 256 tiles a step over all processes; scales with them", default=0.3,
-        above=0)
-    min_lr: float = option("training", "at the end; does not scale", default=0.048, at_least=0)
-    warmup_epochs: int = option("training", "of the learning rate", default=10, at_least=0)
+        "training", "peak learning rate for 256 tiles a step over all processes; scales with them",
+        default=0.3, above=0)
+    min_lr: float = option("training", "learning rate at the end; does not scale", default=0.048,
+                           at_least=0)
+    warmup_epochs: int = option("training", "epochs until the learning rate is at its peak",
+                                default=10, at_least=0)
     weight_decay: float = option("training", "at the start", default=1e-6, at_least=0)
     weight_decay_end: float = option("training", "at the end", default=1e-6, at_least=0)
     clip_grad: float = option("training", "largest norm of each tensor's gradient; 0: none",
                               default=0.0, at_least=0)
-    freeze_last_layer: int = option("training", "epochs in which the heads' last layers stay",
+    freeze_last_layer: int = option("training", "epochs in which the heads' last layers stay fixed",
                                     default=1, at_least=0)
     amp: str = option(
         "training", "mixed precision", default="none", choices=("none", "fp16", "bf16"),

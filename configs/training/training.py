@@ -60,8 +60,8 @@ class TrainingConfig:
         "pretrain_DeSD.py its teacher), the authors' DeSD checkpoint, a .model checkpoint or "
         "exported weights", default=None, metavar="PATH")
     init_part: str = option(
-        "what to train", "which of them: all that fit, or the encoder's", default="network",
-        choices=("network", "encoder"), needs="init_from",
+        "what to train", "which of these weights: all that fit, or the encoder's",
+        default="network", choices=("network", "encoder"), needs="init_from",
         also={"--encoder_only": {"action": "store_const", "const": "encoder",
                                  "help": "the same as --init_part encoder"}})
 
@@ -73,7 +73,7 @@ class TrainingConfig:
         "flags of their own", parse=named_value, nargs="+", metavar="NAME=VALUE")
 
     spacing_mm: tuple[float, float, float] | None = option(
-        "images", "resample to it, mm along the file's axes", default=None, above=0,
+        "images", "resample to this spacing, mm along the file's axes", default=None, above=0,
         flags=("--spacing",), metavar=("X", "Y", "Z"),
         unless_given="the dataset's; FILE.json: not resampled")
     intensity: str | None = option(
@@ -84,7 +84,7 @@ class TrainingConfig:
             "action": "store_const", "const": "none",
             "help": "leave the intensities as they are; the same as --intensity none"}})
     window: tuple[float, float] | None = option(
-        "images", "of the intensity scheme ct, HU", default=None, metavar=("LOW", "HIGH"),
+        "images", "range of --intensity ct, HU", default=None, metavar=("LOW", "HIGH"),
         unless_given="-175 250")
 
     fold: int = option("cases", "1-based; the experiment's name may say it", default=1, at_least=1)
@@ -143,8 +143,8 @@ class TrainingConfig:
         "again, a single one with kernel = stride = scale, or trilinear without weights",
         default="shared", choices=("shared", "single", "trilinear"))
     hint_weight: float = option(
-        "distillation", "of the L2 between pooled features of teacher and students; published "
-        "1e-4", default=0.0, at_least=0)
+        "distillation", "weight of the L2 between pooled features of teacher and students; "
+        "published 1e-4", default=0.0, at_least=0)
     side_weights: str = option(
         "distillation", "of the side outputs' Dice-CE and KL; halved: 1/2, 1/4, ... from the "
         "largest to the smallest, which has 0, as nnU-Net", default="equal",
@@ -168,19 +168,19 @@ class TrainingConfig:
 
     shape_priors: bool = option(
         "shape priors", "add the boundary loss on distance maps of the labels", default=False)
-    distance_unit: str = option("shape priors", "of the maps", default="mm",
+    distance_unit: str = option("shape priors", "of the distance maps", default="mm",
                                 choices=("mm", "voxel"), needs="shape_priors")
     beta_start: float = option(
         "shape priors", "weight of the boundary loss in the first epoch", default=1e-6, at_least=0,
         needs="shape_priors")
-    beta_step: float = option("shape priors", "added to it after each epoch", default=1e-3,
+    beta_step: float = option("shape priors", "added to that weight after each epoch", default=1e-3,
                               at_least=0, needs="shape_priors")
 
     val_every: int = option(
         "validation", "validate every so many epochs, and after the last", default=1, at_least=1,
         metavar="EPOCHS")
-    overlap: float = option("validation", "of sliding windows, fraction", default=0.25, at_least=0,
-                            below=1)
+    overlap: float = option("validation", "of neighbouring sliding windows, as a fraction",
+                            default=0.25, at_least=0, below=1)
     window_batch: int = option("validation", "sliding windows per forward pass", default=4,
                                at_least=1)
 
@@ -211,7 +211,7 @@ class TrainingConfig:
         "runs too; in memory; or off, prepared anew for each use", default="disk",
         choices=("disk", "memory", "off"))
     cache_dir: str | None = option(
-        "machine", "of --cache disk; the folder prepared_volumes in it may be deleted at any time",
+        "machine", "folder of --cache disk; prepared_volumes in it may be deleted at any time",
         default=None, metavar="FOLDER", unless_given="cache beside the run folder")
     num_workers: int = option("machine", "loader processes; the crops do not depend on it",
                               default=0, at_least=0)

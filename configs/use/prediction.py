@@ -36,8 +36,9 @@ class PredictionConfig:
     tta_axes: tuple[str, ...] = option(
         None, "average over flips of these axes of the patient: left-right, back-front, "
         "foot-head", default=(), choices=PATIENT_AXES, unless_given="none")
-    overlap: float | None = option(None, "of sliding windows, fraction", default=None, at_least=0,
-                                   below=1, unless_given="that of the run")
+    overlap: float | None = option(
+        None, "of neighbouring sliding windows, as a fraction", default=None, at_least=0, below=1,
+        unless_given="that of the run")
     window_batch: int | None = option(None, "sliding windows per forward pass", default=None,
                                       at_least=1, unless_given="that of the run")
     save_probabilities: bool = option(
