@@ -62,7 +62,7 @@ class PretrainingConfig:
         "network and views", "keep the rows of the heads' last layers at unit length",
         default=True, parse=boolean, metavar="BOOL")
     crop_size: tuple[int, int, int] = option(
-        "network and views", "of the global views, voxels; the local ones are half as high and wide",
+        "network and views", "of the global views, voxels; local ones are half as high and wide",
         default=(16, 96, 96), at_least=1, metavar=("D", "H", "W"))
     local_crops_number: int = option(
         "network and views", "local views of a tile besides the two global ones", default=0,

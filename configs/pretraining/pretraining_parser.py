@@ -75,7 +75,7 @@ def warn_of_rates(config: PretrainingConfig, world_size: int) -> None:
 def pretraining_parser() -> argparse.ArgumentParser:
     """The command line of pretrain_DeSD.py; a flag that is not given leaves no trace."""
     return option_parser(
-        Switches, PretrainingConfig,
+        PretrainingConfig, Switches,
         description="Pre-train a 3D ResNet on unlabelled CT by deep self-distillation (DeSD).",
         epilog="Defaults are the values of the authors' launcher (6 GPUs). Several GPUs or "
                "processes: torchrun --standalone --nproc_per_node=N pretrain_DeSD.py ...",
