@@ -84,8 +84,7 @@ class PretrainingConfig:
 
     epochs: int = option("training", "passes over the list", default=300, at_least=1)
     batch_size_per_gpu: int = option(
-        "training", "tiles per step and process; each tile gives all views", default=32,
-        at_least=1)
+        "training", "tiles per step and process; each tile gives all views", default=32, at_least=1)
     optimizer: str = option("training", "of the student", default="sgd",
                             choices=("sgd", "adamw", "lars"))
     lr: float = option(

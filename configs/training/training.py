@@ -38,13 +38,11 @@ class TrainingConfig:
         None, "file for the weights of the last epoch (.safetensors, or any other ending for a "
         "torch state dict); _ for none", positional=True, metavar="OUTPUT")
 
-    experiment: str = option(
-        "what to train", "run folder: a name below experiments/, or a path",
-        flags=("--experiment", "-exp"), metavar="NAME.exp",
-        unless_given="DATASET_NETWORK_METHOD_FoldK.exp")
-    resume: bool = option(
-        "what to train", "continue the experiment where it was stopped", default=False,
-        exclusive="what is there")
+    experiment: str = option("what to train", "run folder: a name below experiments/, or a path",
+                             flags=("--experiment", "-exp"), metavar="NAME.exp",
+                             unless_given="DATASET_NETWORK_METHOD_FoldK.exp")
+    resume: bool = option("what to train", "continue the experiment where it was stopped",
+                          default=False, exclusive="what is there")
     overwrite: bool = option(
         "what to train", "replace an experiment of that name instead of refusing", default=False,
         exclusive="what is there")
@@ -124,15 +122,13 @@ class TrainingConfig:
         "training", "step: halved every epochs//6 epochs; poly: times (1 - epoch / epochs)^0.9",
         choices=("step", "constant", "poly"), unless_given="recipe")
 
-    distil: str = option(
-        "distillation", "branches with a KL term; none is deep supervision only", default="both",
-        choices=("both", "decoder", "encoder", "none"))
+    distil: str = option("distillation", "branches with a KL term; none is deep supervision only",
+                         default="both", choices=("both", "decoder", "encoder", "none"))
     alpha: float = option("distillation", "weight of the KL terms", default=1.0, at_least=0)
     temperature: float = option(
         "distillation", "of teacher and students in the KL terms", default=3.0, above=0)
-    include_background: bool = option(
-        "distillation", "leave class 0 out of the KL terms", default=True,
-        flags=("--exclude_background",))
+    include_background: bool = option("distillation", "leave class 0 out of the KL terms",
+                                      default=True, flags=("--exclude_background",))
     detach_teacher: bool = option(
         "distillation", "no gradient through the teacher of a branch; the last encoder head then "
         "learns from --supervise_encoder alone", default=False)
@@ -170,15 +166,13 @@ class TrainingConfig:
         "shape priors", "add the boundary loss on distance maps of the labels", default=False)
     distance_unit: str = option("shape priors", "of the distance maps", default="mm",
                                 choices=("mm", "voxel"), needs="shape_priors")
-    beta_start: float = option(
-        "shape priors", "weight of the boundary loss in the first epoch", default=1e-6, at_least=0,
-        needs="shape_priors")
+    beta_start: float = option("shape priors", "weight of the boundary loss in the first epoch",
+                               default=1e-6, at_least=0, needs="shape_priors")
     beta_step: float = option("shape priors", "added to that weight after each epoch", default=1e-3,
                               at_least=0, needs="shape_priors")
 
-    val_every: int = option(
-        "validation", "validate every so many epochs, and after the last", default=1, at_least=1,
-        metavar="EPOCHS")
+    val_every: int = option("validation", "validate every so many epochs, and after the last",
+                            default=1, at_least=1, metavar="EPOCHS")
     overlap: float = option("validation", "of neighbouring sliding windows, as a fraction",
                             default=0.25, at_least=0, below=1)
     window_batch: int = option("validation", "sliding windows per forward pass", default=4,

@@ -19,9 +19,8 @@ class ExportConfig:
         None, "bundle: a folder with the whole way from images to label maps; onnx: the network "
         "on one window; safetensors: the weights", required=True,
         choices=("bundle", "onnx", "safetensors"))
-    output: str = option(
-        None, "the bundle's folder, or a file that ends in .onnx or .safetensors", required=True,
-        flags=("--output", "-o"), metavar="PATH")
+    output: str = option(None, "the bundle's folder, or a file that ends in .onnx or .safetensors",
+                         required=True, flags=("--output", "-o"), metavar="PATH")
     saved_model: str = option(None, "which weights", default="best", choices=SAVED_MODELS)
     with_side_heads: bool = option(
         None, "keep the heads of self-distillation; safetensors only", default=False)

@@ -24,9 +24,8 @@ class PredictionConfig:
     inputs: tuple[str, ...] = option(
         None, "NIfTI files, folders of them, or .txt files with a path per line", required=True,
         flags=("--input", "-i"), metavar="PATH")
-    output: str = option(
-        None, "folder for the label maps, CASE_ID.nii.gz, and prediction.json", required=True,
-        flags=("--output", "-o"), metavar="FOLDER")
+    output: str = option(None, "folder for the label maps, CASE_ID.nii.gz, and prediction.json",
+                         required=True, flags=("--output", "-o"), metavar="FOLDER")
     labels: str | None = option(
         None, "labels of the inputs, paired by case id: scores the label maps on the files' own "
         "grid, in mm", default=None, metavar="FOLDER")
