@@ -8,19 +8,16 @@ from typing import Any
 
 from ..dataset_json import read_dataset_json
 from ..experiment_name import NameHints, read_experiment_name, refuse_control_characters
+from ..options import options_of, out_of_range, refuse, settings_table
 from ..recipes import DATASETS, NETWORKS, Recipe, recipe_of
-from .training import DEFAULTS, TrainingConfig
+from .training import DEFAULTS, NetworkFlags, TrainingConfig
 from .training_parser import training_parser
 
-OPTION_NETWORKS = {"feature_size": ("unetr", "swinunetr"), "filters": ("nnunet",),
-                   "kernel_size": ("nnunet",), "strides": ("nnunet",),
-                   "legacy_patch_merging": ("swinunetr",)}
 OWN_DATASET = "dataset.json"
 LEFT_TO_DATASET = ("intensity", "window", "spacing_mm", "num_crops", "training_split",
                    "validation_split")
 LEFT_TO_DEVICE = ("amp", "compile", "channels_last", "fused", "tf32")  # by --fast
-NEEDS = {"init_part": "init_from", "distance_unit": "shape_priors", "beta_start": "shape_priors",
-         "beta_step": "shape_priors"}
+OPTIONS = options_of(TrainingConfig) | options_of(NetworkFlags)
 
 
 def training_config(method: str, argv: list[str] | None = None) -> TrainingConfig:
@@ -34,7 +31,10 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
     values, sources = resolve(method, flags)
     config = TrainingConfig(**values)
     if show:
-        print(settings_table(config, sources))
+        shown = config.to_dict()
+        if config.dataset_definition is not None:
+            shown["dataset_definition"] = config.dataset_definition.get("name")
+        print(settings_table(shown, sources))
         sys.exit(0)
     return config
 
@@ -72,24 +72,22 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         warnings.warn("--optimizer sgd: the recipe's learning rate is for adamw; give --lr, such "
                       "as 0.01.", stacklevel=3)
     recipe = recipe_of(chosen["dataset"], chosen["network"])
-    problems += _range_problems(flags, chosen["fold"])
-    if "use_checkpoint" in flags and chosen["network"] not in (None, "swinunetr"):
-        problems.append(f"  --use_checkpoint: is an option of swinunetr, but the network is "
-                        f"{chosen['network']}.")
+    given = flags | {"fold": chosen["fold"]}
+    problems += out_of_range(TrainingConfig, given) + out_of_range(NetworkFlags, given)
+    problems += _window_problems(flags) + _problems_of_network(chosen["network"], flags)
     if own and method == "dsd":
         _check_kl(flags, said, problems)
-    options, option_source = _network_options(chosen["network"], flags, recipe, problems)
-    if problems:
-        raise ValueError("\n".join(["These settings cannot be used:", *problems]))
+    refuse(problems)
+    options, option_source = _network_options(flags, recipe)
 
     layers = {
-        "default": dict(DEFAULTS, output_model=None),
+        "default": DEFAULTS,
         "recipe": {name: getattr(recipe, name)
                    for name in ("img_size", "epochs", "lr", "weight_decay", "lr_schedule")},
         "name": said,
         "--fast": dict.fromkeys(LEFT_TO_DEVICE if flags.get("fast") else ()),
-        "flag": {name: tuple(value) if isinstance(value, list) else value
-                 for name, value in flags.items() if name in TrainingConfig.__dataclass_fields__},
+        "flag": {name: value for name, value in flags.items()
+                 if name in TrainingConfig.__dataclass_fields__},
     }
     values, sources = {}, {}
     for source, layer in layers.items():
@@ -134,8 +132,9 @@ def _warn_of_method(method: str, flags: dict[str, Any], hints: NameHints) -> Non
 
 
 def _warn_of_idle(flags: dict[str, Any], said: dict[str, Any]) -> None:
-    for name, switch in NEEDS.items():
-        if name in flags and not (flags.get(switch) or said.get(switch)):
+    for name, option in OPTIONS.items():
+        switch = option.needs
+        if switch and name in flags and not (flags.get(switch) or said.get(switch)):
             warnings.warn(f"--{name} {flags[name]}: has no effect without --{switch}.",
                           stacklevel=4)
     if "cache_dir" in flags and flags.get("cache", DEFAULTS["cache"]) != "disk":
@@ -163,47 +162,23 @@ def _own_dataset(path: str, problems: list[str]) -> tuple[str, dict[str, Any] | 
         return OWN_DATASET, None
 
 
-AT_LEAST_ONE = ("epochs", "batch_size", "num_crops", "fold", "val_every", "validation_split",
-                "window_batch", "feature_size", "num_folds")
-EVERY_AT_LEAST_ONE = ("img_size", "filters")
-ABOVE_ZERO = ("lr", "temperature")
-AT_LEAST_ZERO = ("training_split", "weight_decay", "alpha", "num_workers", "seed", "hint_weight",
-                 "beta_start", "beta_step")
+def _window_problems(flags: dict[str, Any]) -> list[str]:
+    low, high = flags.get("window", (0, 1))
+    if math.isfinite(low) and math.isfinite(high) and low < high:
+        return []
+    return [f"  --window {low} {high}: LOW must be below HIGH."]
 
 
-def _range_problems(flags: dict[str, Any], fold: int | None) -> list[str]:
-    given = flags | ({} if fold is None else {"fold": fold})
-    problems = [f"  --{name} {given[name]}: must be at least 1."
-                for name in AT_LEAST_ONE if name in given and given[name] < 1]
-    problems += [f"  --{name} {given[name]}: every number must be at least 1."
-                 for name in EVERY_AT_LEAST_ONE if any(n < 1 for n in given.get(name, ()))]
-    problems += [f"  --{name} {given[name]}: must be above 0." for name in ABOVE_ZERO
-                 if name in given and not (math.isfinite(given[name]) and given[name] > 0)]
-    problems += [f"  --{name} {given[name]}: must be at least 0." for name in AT_LEAST_ZERO
-                 if name in given and not (math.isfinite(given[name]) and given[name] >= 0)]
-    if not 0 <= given.get("overlap", 0) < 1:
-        problems.append(f"  --overlap {given['overlap']}: must be at least 0 and below 1.")
-    if any(not (math.isfinite(mm) and mm > 0) for mm in given.get("spacing_mm", ())):
-        problems.append(f"  --spacing {given['spacing_mm']}: every number must be above 0.")
-    if given.get("num_folds", 2) == 1:
-        problems.append("  --num_folds 1: must be at least 2; without it the published split is "
-                        "used.")
-    if not 0 <= given.get("kl_ramp", 0) <= 1:
-        problems.append(f"  --kl_ramp {given['kl_ramp']}: must be from 0 to 1.")
-    low, high = given.get("window", (0, 1))
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        problems.append(f"  --window {low} {high}: LOW must be below HIGH.")
-    return problems
+def _problems_of_network(network: str | None, flags: dict[str, Any]) -> list[str]:
+    """Flags of another network than this one."""
+    return [f"  --{name}: is an option of {' and '.join(option.networks)}, but the network is "
+            f"{network}." for name, option in OPTIONS.items()
+            if name in flags and option.networks and network not in (None, *option.networks)]
 
 
-def _network_options(network: str | None, flags: dict[str, Any], recipe: Recipe,
-                     problems: list[str]) -> tuple[dict[str, Any], str]:
-    """The recipe's options with the flags over them; a flag of another network is a problem."""
-    given = {name: flags[name] for name in OPTION_NETWORKS if name in flags}
-    for name in given:
-        if network is not None and network not in OPTION_NETWORKS[name]:
-            problems.append(f"  --{name}: is an option of {' and '.join(OPTION_NETWORKS[name])}, "
-                            f"but the network is {network}.")
+def _network_options(flags: dict[str, Any], recipe: Recipe) -> tuple[dict[str, Any], str]:
+    """The recipe's options with the flags over them, and which of the two said the last word."""
+    given = {name: flags[name] for name in options_of(NetworkFlags) if name in flags}
     given |= dict(flags.get("network_options", ()))
     options = recipe.network_options | {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -217,24 +192,3 @@ def _experiment_name(values: dict[str, Any]) -> str:
     network = values["network"].split(":")[-1]
     name = f"{dataset}_{network}_{values['method']}_Fold{values['fold']}"
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) + ".exp"
-
-
-def settings_table(config: TrainingConfig, sources: dict[str, str]) -> str:
-    """What a run uses and what said so, one setting a line."""
-    values = config.to_dict()
-    if config.dataset_definition is not None:
-        values["dataset_definition"] = config.dataset_definition.get("name")
-    rows = [(name, _shown(value), sources[name]) for name, value in values.items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}" for name, value, source in rows]
-    head = f"{'setting':<{widths[0]}}  {'value':<{widths[1]}}  from"
-    return "\n".join([head, "-" * len(head), *lines])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{name}={_shown(one)}" for name, one in value.items()) or "-"
-    if isinstance(value, list):
-        nested = any(isinstance(one, list) for one in value)
-        return (" " if nested else ",").join(map(_shown, value))
-    return "-" if value is None else str(value)

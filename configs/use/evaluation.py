@@ -4,65 +4,49 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
+from ..options import option, option_parser, options_of
+
 MODES = ("validation", "testing", "training")
 SAVED_MODELS = ("best", "last")
 TRUST_HELP = ("import the network's code where the run folder names a network of your own, "
               "MODULE:FACTORY")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Which cases of which run are scored, with which weights, and where."""
+    """Which cases of which run are scored, with which weights, and where.
 
-    experiment: str
-    data: str | None              # None: the folder the run was trained on
-    mode: str                     # which group of the run's own split
-    cases: tuple[str, ...]        # only these case ids, from any group; empty: the mode's
-    saved_model: str
-    device: str
-    native_space: bool            # on the label files' own grid, not the resampled one
-    paper_metrics: bool           # the authors' convention: voxels, undefined values left out
-    include_training_cases: bool
-    save_predictions: bool
-    trust_network_code: bool      # a factory that the run folder names may be imported
-    show_verbose: bool
+    The SETTINGS block of eval.py has the defaults.
+    """
+
+    experiment: str = option(None, "run folder, as in training",
+                             flags=("--experiment", "-exp"), metavar="NAME.exp")
+    data: str | None = option(  # None: the folder the run was trained on
+        None, "data folder, if it has moved since training", metavar="DATA")
+    mode: str = option(None, "group of the run's own split", choices=MODES)
+    cases: tuple[str, ...] = option(None, "only these cases, from any group; none: all of --mode",
+                                    nargs="*", metavar="CASE_ID")
+    saved_model: str = option(None, "which weights", choices=SAVED_MODELS)
+    device: str = option(None, "cuda:0, cpu, auto, ...")
+    native_space: bool = option(
+        None, "score on the label files' own grid instead of the resampled one")
+    paper_metrics: bool = option(
+        None, "distances in voxels of the resampled grid, undefined values left out: for "
+        "comparison with the papers")
+    include_training_cases: bool = option(None, "score cases that the run was trained on")
+    save_predictions: bool = option(
+        None, "write label maps to predictions/: classes on the RAS, resampled grid, or with "
+        "--native_space the dataset's label values on the files' own")
+    trust_network_code: bool = option(None, TRUST_HELP)
+    show_verbose: bool = option(None, "progress bar")
 
 
 def evaluation_parser(settings: dict[str, Any]) -> argparse.ArgumentParser:
     """The command line of eval.py; `settings` (its SETTINGS block) gives the defaults."""
-    parser = argparse.ArgumentParser(
+    return option_parser(
+        EvaluationConfig, now=settings,
         description="Score a trained run. Edit SETTINGS at the top of eval.py and run it, "
-                    "or give the same settings as flags.",
-        allow_abbrev=False, argument_default=argparse.SUPPRESS)
-
-    def default(name):
-        return f"(now: {settings[name]})".replace("%", "%%")
-
-    parser.add_argument("--experiment", "-exp", metavar="NAME.exp",
-                        help=f"run folder, as in training {default('experiment')}")
-    parser.add_argument("--data", metavar="DATA",
-                        help=f"data folder, if it has moved since training {default('data')}")
-    parser.add_argument("--mode", choices=MODES,
-                        help=f"group of the run's own split {default('mode')}")
-    parser.add_argument("--cases", nargs="*", metavar="CASE_ID",
-                        help=f"only these cases, from any group; none: all of --mode "
-                             f"{default('cases')}")
-    parser.add_argument("--saved_model", choices=SAVED_MODELS,
-                        help=f"which weights {default('saved_model')}")
-    parser.add_argument("--device", help=f"cuda:0, cpu, auto, ... {default('device')}")
-    for name, text in (
-            ("native_space", "score on the label files' own grid instead of the resampled one"),
-            ("paper_metrics", "distances in voxels of the resampled grid, undefined values "
-                              "left out: for comparison with the papers"),
-            ("include_training_cases", "score cases that the run was trained on"),
-            ("save_predictions", "write label maps to predictions/: classes on the RAS, "
-                                 "resampled grid, or with --native_space the dataset's label "
-                                 "values on the files' own"),
-            ("trust_network_code", TRUST_HELP),
-            ("show_verbose", "progress bar")):
-        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction,
-                            help=f"{text} {default(name)}")
-    return parser
+                    "or give the same settings as flags.")
 
 
 def evaluation_config(settings: dict[str, Any], argv: list[str] | None = None) -> EvaluationConfig:
@@ -71,17 +55,17 @@ def evaluation_config(settings: dict[str, Any], argv: list[str] | None = None) -
     Raises:
         ValueError: an edited setting has an unknown name or value.
     """
-    fields = EvaluationConfig.__dataclass_fields__
-    if set(settings) != set(fields):
-        raise ValueError(f"SETTINGS of eval.py: unknown {sorted(set(settings) - set(fields))}, "
-                         f"missing {sorted(set(fields) - set(settings))}.")
+    known = options_of(EvaluationConfig)
+    if set(settings) != set(known):
+        raise ValueError(f"SETTINGS of eval.py: unknown {sorted(set(settings) - set(known))}, "
+                         f"missing {sorted(set(known) - set(settings))}.")
     values = settings | vars(evaluation_parser(settings).parse_args(argv))
     if isinstance(values["cases"], str):
         raise ValueError("SETTINGS of eval.py: cases is one string, must be a list of case ids.")
-    for name, choices in (("mode", MODES), ("saved_model", SAVED_MODELS)):
-        if values[name] not in choices:
+    for name, spec in known.items():
+        if spec.choices is not None and values[name] not in spec.choices:
             raise ValueError(f"SETTINGS of eval.py: {name} is {values[name]!r}, "
-                             f"must be one of {', '.join(choices)}.")
+                             f"must be one of {', '.join(spec.choices)}.")
     if values["native_space"] and values["paper_metrics"]:
         raise ValueError("--paper_metrics are voxels of the resampled grid, --native_space is the "
                          "files' own in mm; choose one.")

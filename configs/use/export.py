@@ -3,45 +3,37 @@
 import argparse
 from dataclasses import dataclass
 
+from ..options import option, option_parser, refuse
 from .evaluation import SAVED_MODELS, TRUST_HELP
 
-FORMATS = ("bundle", "onnx", "safetensors")
 ENDINGS = {"onnx": ".onnx", "safetensors": ".safetensors"}  # of a file; a bundle is a folder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """Which network is written where, and how."""
 
-    experiment: str
-    format: str
-    output: str
-    saved_model: str
-    with_side_heads: bool
-    overwrite: bool
-    trust_network_code: bool
+    experiment: str = option(None, "run folder, as in training", required=True,
+                             flags=("--experiment", "-exp"), metavar="NAME.exp")
+    format: str = option(
+        None, "bundle: a folder with the whole way from images to label maps; onnx: the network "
+        "on one window; safetensors: the weights", required=True,
+        choices=("bundle", "onnx", "safetensors"))
+    output: str = option(None, "the bundle's folder, or a file that ends in .onnx or .safetensors",
+                         required=True, flags=("--output", "-o"), metavar="PATH")
+    saved_model: str = option(None, "which weights", default="best", choices=SAVED_MODELS)
+    with_side_heads: bool = option(
+        None, "keep the heads of self-distillation; safetensors only", default=False)
+    overwrite: bool = option(None, "replace what is there", default=False)
+    trust_network_code: bool = option(None, TRUST_HELP, default=False)
 
 
 def export_parser() -> argparse.ArgumentParser:
     """The command line of scripts/export_model.py."""
-    parser = argparse.ArgumentParser(
+    return option_parser(
+        ExportConfig,
         description="Write a trained network for use without this project: as a MONAI bundle, in "
-                    "ONNX, or its weights in safetensors.",
-        allow_abbrev=False)
-    parser.add_argument("--experiment", "-exp", required=True, metavar="NAME.exp",
-                        help="run folder, as in training")
-    parser.add_argument("--format", required=True, choices=FORMATS,
-                        help="bundle: a folder with the whole way from images to label maps; onnx: "
-                             "the network on one window; safetensors: the weights")
-    parser.add_argument("--output", "-o", required=True, metavar="PATH",
-                        help="the bundle's folder, or a file that ends in .onnx or .safetensors")
-    parser.add_argument("--saved_model", choices=SAVED_MODELS, default="best",
-                        help="which weights (default best)")
-    parser.add_argument("--with_side_heads", action="store_true",
-                        help="keep the heads of self-distillation; safetensors only")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    parser.add_argument("--trust_network_code", action="store_true", help=TRUST_HELP)
-    return parser
+                    "ONNX, or its weights in safetensors.")
 
 
 def export_config(argv: list[str] | None = None) -> ExportConfig:
@@ -57,6 +49,5 @@ def export_config(argv: list[str] | None = None) -> ExportConfig:
     if config.with_side_heads and config.format != "safetensors":
         problems.append(f"  --with_side_heads: --format {config.format} has the logits alone, "
                         f"which need no side head; leave it out, or give --format safetensors.")
-    if problems:
-        raise ValueError("\n".join(["These settings cannot be used:", *problems]))
+    refuse(problems)
     return config

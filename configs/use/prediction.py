@@ -6,6 +6,7 @@ from pathlib import Path
 
 from system.files import read_json
 
+from ..options import option, option_parser, out_of_range, refuse
 from ..study.cross_validation import cross_validation_dir
 from .evaluation import SAVED_MODELS, TRUST_HELP
 from .run_folder import experiment_dir, kind_of_folder
@@ -13,62 +14,48 @@ from .run_folder import experiment_dir, kind_of_folder
 PATIENT_AXES = ("R", "A", "S")  # left-right, back-front, foot-head: the array axes 0, 1, 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictionConfig:
     """Which networks segment which volumes, and what is written where."""
 
-    experiments: tuple[str, ...]  # run folders; their logits are averaged
-    inputs: tuple[str, ...]       # files, folders, or .txt files that list files
-    output: str
-    labels: str | None            # folder to score against
-    saved_model: str
-    device: str
-    tta_axes: tuple[str, ...]     # of PATIENT_AXES; empty: no test-time augmentation
-    overlap: float | None         # None: the runs' own
-    window_batch: int | None      # None: the first run's
-    save_probabilities: bool
-    preview: bool
-    overwrite: bool
-    trust_network_code: bool      # a factory that a run folder names may be imported
-    show_verbose: bool
+    experiments: tuple[str, ...] = option(
+        None, "run folders, as in training; several, or the NAME.cv of a cross-validation, are "
+        "averaged", required=True, flags=("--experiment", "-exp"), metavar="NAME.exp")
+    inputs: tuple[str, ...] = option(
+        None, "NIfTI files, folders of them, or .txt files with a path per line", required=True,
+        flags=("--input", "-i"), metavar="PATH")
+    output: str = option(None, "folder for the label maps, CASE_ID.nii.gz, and prediction.json",
+                         required=True, flags=("--output", "-o"), metavar="FOLDER")
+    labels: str | None = option(
+        None, "labels of the inputs, paired by case id: scores the label maps on the files' own "
+        "grid, in mm", default=None, metavar="FOLDER")
+    saved_model: str = option(None, "which weights", default="best", choices=SAVED_MODELS)
+    device: str = option(None, "cuda:0, cpu, ...", default="auto",
+                         unless_given="cuda:0 when there is one")
+    tta_axes: tuple[str, ...] = option(
+        None, "average over flips of these axes of the patient: left-right, back-front, "
+        "foot-head", default=(), choices=PATIENT_AXES, unless_given="none")
+    overlap: float | None = option(
+        None, "of neighbouring sliding windows, as a fraction", default=None, at_least=0, below=1,
+        unless_given="that of the run")
+    window_batch: int | None = option(None, "sliding windows per forward pass", default=None,
+                                      at_least=1, unless_given="that of the run")
+    save_probabilities: bool = option(
+        None, "also write CASE_ID_probabilities.nii.gz: softmax, float32, (X, Y, Z, classes)",
+        default=False)
+    preview: bool = option(None, "also write CASE_ID.png: outlines on three planes", default=False)
+    overwrite: bool = option(None, "predict again what is already in the output folder",
+                             default=False)
+    trust_network_code: bool = option(None, TRUST_HELP, default=False)
+    show_verbose: bool = option(None, "progress bars", default=False)
 
 
 def prediction_parser() -> argparse.ArgumentParser:
     """The command line of predict.py."""
-    parser = argparse.ArgumentParser(
+    return option_parser(
+        PredictionConfig,
         description="Segment new volumes with one or more trained runs. Label maps are written "
-                    "on each input's own grid, with the label values of the dataset.",
-        allow_abbrev=False)
-    parser.add_argument("--experiment", "-exp", nargs="+", required=True, metavar="NAME.exp",
-                        help="run folders, as in training; several, or the NAME.cv of a "
-                             "cross-validation, are averaged")
-    parser.add_argument("--input", "-i", nargs="+", required=True, metavar="PATH",
-                        help="NIfTI files, folders of them, or .txt files with a path per line")
-    parser.add_argument("--output", "-o", required=True, metavar="FOLDER",
-                        help="folder for the label maps, CASE_ID.nii.gz, and prediction.json")
-    parser.add_argument("--labels", metavar="FOLDER",
-                        help="labels of the inputs, paired by case id: scores the label maps on "
-                             "the files' own grid, in mm")
-    parser.add_argument("--saved_model", choices=SAVED_MODELS, default="best",
-                        help="which weights (default best)")
-    parser.add_argument("--device", default="auto",
-                        help="cuda:0, cpu, ... (default: cuda:0 when there is one)")
-    parser.add_argument("--tta_axes", nargs="+", choices=PATIENT_AXES, default=[],
-                        help="average over flips of these axes of the patient: left-right, "
-                             "back-front, foot-head (default: none)")
-    parser.add_argument("--overlap", type=float,
-                        help="of sliding windows, fraction (default: that of the run)")
-    parser.add_argument("--window_batch", type=int,
-                        help="sliding windows per forward pass (default: that of the run)")
-    for name, text in (
-            ("save_probabilities", "also write CASE_ID_probabilities.nii.gz: softmax, float32, "
-                                   "(X, Y, Z, classes)"),
-            ("preview", "also write CASE_ID.png: outlines on three planes"),
-            ("overwrite", "predict again what is already in the output folder"),
-            ("trust_network_code", TRUST_HELP),
-            ("show_verbose", "progress bars")):
-        parser.add_argument(f"--{name}", action="store_true", help=text)
-    return parser
+                    "on each input's own grid, with the label values of the dataset.")
 
 
 def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
@@ -77,18 +64,14 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
     Raises:
         ValueError: every setting that cannot be, in one message.
     """
-    args = prediction_parser().parse_args(argv)
-    problems: list[str] = []
-    if args.overlap is not None and not 0 <= args.overlap < 1:
-        problems.append(f"  --overlap {args.overlap}: must be at least 0 and below 1.")
-    if args.window_batch is not None and args.window_batch < 1:
-        problems.append(f"  --window_batch {args.window_batch}: must be at least 1.")
-    kind = kind_of_folder(args.output)
+    values = vars(prediction_parser().parse_args(argv))
+    problems = out_of_range(PredictionConfig, values)
+    kind = kind_of_folder(values["output"])
     if kind is not None:
-        problems.append(f"  --output {args.output}: is {kind}, whose scores would be overwritten; "
-                        f"give a folder of its own.")
+        problems.append(f"  --output {values['output']}: is {kind}, whose scores would be "
+                        f"overwritten; give a folder of its own.")
     experiments: list[str] = []
-    for name in args.experiment:
+    for name in values["experiments"]:
         try:
             experiments += _folds_of(name) if Path(name).suffix == ".cv" else [name]
         except ValueError as error:
@@ -97,16 +80,11 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
     twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
     if twice:
         problems.append(f"  --experiment: {', '.join(twice)} given more than once.")
-    if problems:
-        raise ValueError("\n".join(["These settings cannot be used:", *problems]))
-    return PredictionConfig(
-        experiments=tuple(experiments), inputs=tuple(args.input), output=args.output,
-        labels=args.labels, saved_model=args.saved_model, device=args.device,
-        tta_axes=tuple(axis for axis in PATIENT_AXES if axis in args.tta_axes),
-        overlap=args.overlap, window_batch=args.window_batch,
-        save_probabilities=args.save_probabilities, preview=args.preview,
-        overwrite=args.overwrite, trust_network_code=args.trust_network_code,
-        show_verbose=args.show_verbose)
+    refuse(problems)
+    asked = values.get("tta_axes", ())
+    values["experiments"] = tuple(experiments)
+    values["tta_axes"] = tuple(axis for axis in PATIENT_AXES if axis in asked)
+    return PredictionConfig(**values)
 
 
 def _folds_of(cross_validation: str) -> list[str]:

@@ -4,12 +4,14 @@ import pytest
 
 import data
 import losses
+import managers.desd.optimizers
 import managers.schedules
-import networks
-from configs import DATASETS, NETWORKS, RECIPES, recipe_of
+import managers.segmentation.training_recipe
+import networks.registry
+from configs import DATASETS, NETWORKS, RECIPES, PretrainingConfig, recipe_of
+from configs.options import options_of
 from configs.recipes import INTENSITIES, RESNET_UNETS
-from configs.training.settings import OPTION_NETWORKS
-from configs.training.training_parser import BRANCHES, LR_SCHEDULES
+from configs.training.training import NetworkFlags, TrainingConfig
 
 WIDE, NARROW = (32, 64, 128, 256, 320), (16, 32, 64, 128, 256)
 
@@ -23,9 +25,20 @@ def test_every_intensity_scheme_is_known_to_the_data():
     assert set(INTENSITIES) == set(data.INTENSITIES)
 
 
-def test_the_flags_offer_what_the_rooms_know():
-    assert tuple(losses.DISTIL) == BRANCHES
-    assert tuple(managers.schedules.LR_SCHEDULES) == LR_SCHEDULES
+@pytest.mark.parametrize(("name", "known"), [
+    ("distil", losses.DISTIL), ("side_weights", losses.SIDE_WEIGHTS),
+    ("teacher", losses.TEACHERS), ("kl_where", losses.WHERE),
+    ("upsampling", networks.UPSAMPLINGS), ("encoder_heads", networks.registry.ENCODER_HEADS),
+    ("lr_schedule", managers.schedules.LR_SCHEDULES),
+    ("optimizer", managers.segmentation.training_recipe.OPTIMIZERS)])
+def test_the_flags_offer_what_the_rooms_know(name, known):
+    assert options_of(TrainingConfig)[name].choices == tuple(known)
+
+
+def test_the_flags_of_pre_training_offer_what_the_rooms_know():
+    choices = {name: spec.choices for name, spec in options_of(PretrainingConfig).items()}
+    assert choices["arch"] == tuple(networks.ARCHS)
+    assert set(choices["optimizer"]) == set(managers.desd.optimizers.OPTIMIZERS)
 
 
 def test_every_registry_has_the_same_networks():
@@ -73,8 +86,9 @@ def test_recipes_are_the_published_ones(dataset, network, epochs, side, options,
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_recipe_speaks_of_its_own_network_only(dataset, network):
     recipe = RECIPES[dataset][network]
-    assert all(network in OPTION_NETWORKS[name] for name in recipe.network_options)
-    assert recipe.lr_schedule in LR_SCHEDULES
+    known = options_of(NetworkFlags)
+    assert all(network in known[name].networks for name in recipe.network_options)
+    assert recipe.lr_schedule in options_of(TrainingConfig)["lr_schedule"].choices
 
 
 @pytest.mark.parametrize(("dataset", "epochs", "img_size"), [

@@ -59,7 +59,7 @@ def test_everything_wrong_is_said_at_once():
     lines = str(refused.value).splitlines()
     assert lines[0] == "These settings cannot be used:"
     assert [line.split()[0] for line in lines[1:]] == [
-        "--out_dim", "--lr", "--momentum_teacher", "--warmup_epochs",
+        "--out_dim", "--momentum_teacher", "--lr", "--warmup_epochs",
         "--warmup_teacher_temp_epochs", "--crop_size"]
     assert "is longer than --epochs 5; give at most 5" in str(refused.value)
 
