@@ -1,6 +1,5 @@
 """A trained run written for use elsewhere: weights in safetensors, a network in ONNX."""
 
-import hashlib
 import importlib.util
 import io
 import json
@@ -16,7 +15,7 @@ from torch import nn
 from configs import TrainingConfig
 from configs.use.export import ExportConfig
 from data import dataset_of
-from system.files import write_bytes
+from system.files import sha256_of, write_bytes
 
 from ...runs.resume import load_network, read_run
 from .bundle import write_bundle
@@ -36,7 +35,7 @@ class Exported:
         """Path, size in bytes and sha256 of every file, and the check."""
         files = [self.path] if self.path.is_file() else sorted(
             path for path in self.path.rglob("*") if path.is_file())
-        lines = [f"{path}  {path.stat().st_size} bytes  sha256 {_sha256(path)}" for path in files]
+        lines = [f"{path}  {path.stat().st_size} bytes  sha256 {sha256_of(path)}" for path in files]
         return "\n".join([*lines, self.check])
 
 
@@ -122,11 +121,6 @@ def _onnx_difference(model: bytes, network: nn.Module, windows: torch.Tensor) ->
 def _bundle(config: ExportConfig, run: TrainingConfig, network: nn.Module) -> Exported:
     difference = write_bundle(Path(config.output), run, network)
     return Exported(Path(config.output), f"MONAI's logits differ by at most {difference:.2g}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 WRITERS: dict[str, Callable[[ExportConfig, TrainingConfig, nn.Module], Exported]] = {

@@ -138,11 +138,13 @@ def test_distances_in_native_space_are_of_the_files_voxels(predictor, tmp_path):
     predicted[:, :, 3] = predicted[:, :, 8] = 0
     nibabel.save(nibabel.Nifti1Image(predicted.astype(np.float32), AFFINE), cases["one"].image)
     dataset = dataclasses.replace(DATASETS["hippocampus"], intensity="none")
-    rows = score_native(predictor, cases, dataset).rows
+    scores = score_native(predictor, cases, dataset)
+    rows, axial = scores.rows, scores.planes["one"].slices[0]
     steps_mm = nibabel.affines.voxel_sizes(AFFINE)
     assert rows[0]["hd95_mm"] == pytest.approx(steps_mm[2])
     assert rows[0]["dice"] == pytest.approx(6 / 7)
     assert [row["empty"] for row in rows] == ["", "prediction"]
+    assert axial.prediction.shape == (10, 9)  # of the file's voxels, in RAS+ order
     # Of the prediction, the last layer's inner 8 x 4 voxels lie 2.5 mm or less from the label's.
     assert rows[0]["msd_mm"] < rows[0]["msd_label_to_pred_mm"]
 
