@@ -96,15 +96,14 @@ class _Here:
         if self._lacks(one) or self._is_late(one.name, "begun"):
             return False
         command = [sys.executable, str(ROOT / one.script), *one.arguments, *one.flags_to_go_on()]
-        path = self.plan.log_of(one.name)
-        status = self._command(one.name, "starts", command, path)
-        if status is None:
+        outcome = self._command(one.name, "starts", command)
+        if outcome is None:
             return False
-        if status == 0 and one.is_finished():
-            return True
-        ending = "its result is incomplete" if status == 0 else f"exit status {status}"
-        self._fail(one.name, f"failed, {ending}, log {path}:\n{Outcome(status, path).tail()}")
-        return False
+        is_finished = outcome.status == 0 and one.is_finished()
+        if not is_finished:
+            what = "failed" if outcome.status else "its result is incomplete"
+            self._fail(one.name, outcome.failure(what))
+        return is_finished
 
     def _train(self, run: PlannedRun, state: str) -> bool:
         """Whether a run is trained to its end."""
@@ -115,14 +114,13 @@ class _Here:
         if self._lacks(run) or self._is_late(run.name, "continued" if goes_on else "begun"):
             return False
         command = run_command(run.settings, list(run.arguments), state, self.plan.overwrite)
-        path = self.plan.log_of(run.name)
-        status = self._command(run.name, "continues" if goes_on else "starts", command, path)
-        if status is None:
+        outcome = self._command(run.name, "continues" if goes_on else "starts", command)
+        if outcome is None:
             return False
-        failure = training_failure(run, Outcome(status, path))
-        if failure is not None:
-            self._fail(run.name, failure)
-        return failure is None
+        is_trained = _is_trained(run, outcome)
+        if not is_trained:
+            self._fail(run.name, outcome.failure("failed"))
+        return is_trained
 
     def _score(self, run: PlannedRun) -> None:
         """Have the run's rows in the set's folder."""
@@ -134,41 +132,40 @@ class _Here:
             # Training ends with the scores of its validation cases, which others have replaced.
             again = "again " if run.group == "validation" else ""
             self._say(run.name, f"scored {again}on its {run.group} cases, log {path}")
-            status = self._logged(run.name, scoring_command(run), path)
+            outcome = self._logged(run.name, scoring_command(run), path)
             with alone(plan.folder):
-                is_gathered = status == 0 and gather(plan, run)
-            if is_interruption(status):
-                raise _interrupted(run.name, status)
+                is_gathered = outcome.status == 0 and gather(plan, run)
+            if is_interruption(outcome.status):
+                raise _interrupted(run.name, outcome.status)
             if not is_gathered:
-                self._fail(run.name, f"could not be scored, exit status {status}, log {path}:\n"
-                                     f"{Outcome(status, path).tail()}")
+                self._fail(run.name, outcome.failure("could not be scored"))
         if is_gathered and plan.discard_models:
             for model in experiment_dir(run.settings.experiment).glob("*.model"):
                 model.unlink()
 
-    def _command(self, name: str, how: str, command: list[str], path: Path) -> int | None:
-        """Run a command until the budget ends; its exit status, None where that stopped it.
+    def _command(self, name: str, how: str, command: list[str]) -> Outcome | None:
+        """Run a command until the budget ends; None where that stopped it.
 
         Raises:
             TrainingInterruptedError: something else stopped it.
         """
+        path, begun = self.plan.log_of(name), time.monotonic()
         self._say(name, f"{how}, log {path}")
-        begun = time.monotonic()
         seconds = None if self.end is None else self.end - begun
-        status = self._logged(name, command, path, seconds)
-        if not is_interruption(status):
-            if status == 0:
+        outcome = self._logged(name, command, path, seconds)
+        if not is_interruption(outcome.status):
+            if outcome.status == 0:
                 self._say(name, f"done after {time.monotonic() - begun:.0f} s")
-            return status
+            return outcome
         if self.end is None or time.monotonic() < self.end:
-            raise _interrupted(name, status)
+            raise _interrupted(name, outcome.status)
         self._say(name, "stopped, the budget is over")
         return None
 
     def _logged(self, name: str, command: list[str], path: Path,
-                seconds: float | None = None) -> int:
+                seconds: float | None = None) -> Outcome:
         try:
-            return run_logged(command, path, self.plan.show_verbose, seconds)
+            return Outcome(run_logged(command, path, self.plan.show_verbose, seconds), path)
         except KeyboardInterrupt as stop:
             number = getattr(stop, "number", SIGNALS[0])
             raise _interrupted(name, 128 + number) from None
@@ -176,13 +173,11 @@ class _Here:
     def _lacks(self, one: PlannedRun | Preparation) -> bool:
         """Whether it needs a preparation whose result is not there."""
         lacking = [name for name in one.needs if name in self.unprepared]
-        if not lacking:
-            return False
         if any(name in self.failures for name in lacking):
-            self._fail(one.name, f"not run: it needs {', '.join(lacking)}")
-        else:
+            self._fail(one.name, f"not run, it needs {', '.join(lacking)}")
+        elif lacking:
             self._say(one.name, f"not begun, it needs {', '.join(lacking)}")
-        return True
+        return bool(lacking)
 
     def _is_late(self, name: str, what: str) -> bool:
         """Whether the budget is over."""
@@ -209,16 +204,12 @@ def scoring_command(run: PlannedRun) -> list[str]:
     return evaluation_command(run.settings, run.group, run.native_space)
 
 
-def training_failure(run: PlannedRun, outcome: Outcome) -> str | None:
-    """What went wrong in training, None for nothing."""
+def _is_trained(run: PlannedRun, outcome: Outcome) -> bool:
+    """Whether a run has come to its end, which a job's outcome does not tell."""
     try:
-        is_finished = run_state(run.settings, None) == FINISHED
+        return not outcome.status and run_state(run.settings, None) == FINISHED
     except ValueError:
-        is_finished = False
-    if is_finished and not outcome.status:
-        return None
-    status = "" if outcome.status is None else f", exit status {outcome.status}"
-    return f"failed{status}, log {outcome.log}:\n{outcome.tail()}"
+        return False
 
 
 def _run_jobs(plan: Plan, executor: Any) -> dict[str, str]:
@@ -226,31 +217,24 @@ def _run_jobs(plan: Plan, executor: Any) -> dict[str, str]:
     assert not plan.preparations, "preparations are run here only"
     failures: dict[str, str] = {}
     progress = progress_of(plan)
-    training = {run.name: run_command(run.settings, list(run.arguments),
-                                      progress[run.name].state, plan.overwrite)
-                for run in plan.runs if progress[run.name].state != FINISHED}
-    outcomes = _jobs(training, executor, plan.folder / "jobs" / "training")
+    training = {}
+    for run in plan.runs:
+        state = progress[run.name].state
+        if state == FINISHED:
+            log.info(f"{plan.head(run.name)}: {plan.skipped_as}, {run.settings.experiment}")
+        else:
+            training[run.name] = run_command(run.settings, list(run.arguments), state,
+                                             plan.overwrite)
+    outcomes = run_jobs(training, executor, plan.folder / "jobs" / "training")
     scoring = {}
     for run in plan.runs:
-        if run.name in outcomes:
-            failure = training_failure(run, outcomes[run.name])
-        else:
-            log.info(f"{plan.head(run.name)}: {plan.skipped_as}, {run.settings.experiment}")
-            failure = None
-        if failure is not None:
-            failures[run.name] = f"  {run.name}: {failure}"
+        if run.name in outcomes and not _is_trained(run, outcomes[run.name]):
+            failures[run.name] = f"  {run.name}: {outcomes[run.name].failure('failed')}"
         elif not gather(plan, run):
             scoring[run.name] = scoring_command(run)
-    outcomes = _jobs(scoring, executor, plan.folder / "jobs" / "scoring")
+    outcomes = run_jobs(scoring, executor, plan.folder / "jobs" / "scoring")
     for run in plan.runs:
         if run.name in outcomes and not gather(plan, run):
-            failures[run.name] = (f"  {run.name}: could not be scored, log "
-                                  f"{outcomes[run.name].log}:\n{outcomes[run.name].tail()}")
+            why = outcomes[run.name].failure("could not be scored")
+            failures[run.name] = f"  {run.name}: {why}"
     return failures
-
-
-def _jobs(commands: dict[str, list[str]], executor: Any, folder: Path) -> dict[str, Outcome]:
-    if not commands:
-        return {}
-    folder.mkdir(parents=True, exist_ok=True)
-    return run_jobs(commands, executor, folder)

@@ -38,6 +38,12 @@ class Outcome:
         text = self.log.read_text(encoding="utf-8", errors="replace").rstrip()
         return "\n".join(f"    {line}" for line in text.splitlines()[-num_lines:])
 
+    def failure(self, what: str) -> str:
+        """What went wrong, and where to read why."""
+        if self.status is not None:
+            what = f"{what}, exit status {self.status}"
+        return f"{what}, log {self.log}:\n{self.tail()}"
+
 
 def run_logged(command: list[str], path: Path, show: bool = False,
                seconds: float | None = None) -> int:
@@ -115,7 +121,7 @@ def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) ->
 
 def run_jobs(commands: Commands, executor: Any, folder: Path,
              poll_seconds: float = 2.0) -> dict[str, Outcome]:
-    """Submit the commands as one job array and wait for all of them.
+    """Submit the commands, if any, as one job array and wait for all of them.
 
     Slurm's job ids are kept in jobs.json of `folder`: called again while jobs of an earlier call
     are pending or running, it waits for those and submits only the others. Results of jobs are
@@ -124,8 +130,11 @@ def run_jobs(commands: Commands, executor: Any, folder: Path,
     Args:
         executor: of `job_executor`.
     """
+    if not commands:
+        return {}
     from submitit.helpers import CommandFunction
 
+    folder.mkdir(parents=True, exist_ok=True)
     slurm = executor.cluster == "slurm"
     jobs = _jobs_under_way(commands, folder) if slurm else {}
     new = [name for name in commands if name not in jobs]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs import pretraining_config
 from configs.study.few_labels import FewLabelsCall, LabelStudy
 from data import DATASETS, Split
 from data.phantoms.make import case_id_of
@@ -129,11 +130,16 @@ def phantoms_finished(folder: Path) -> bool:
 
 
 def _pretraining(study: LabelStudy, source: Source) -> Preparation:
-    """Pre-training on the tiles, with the small recipe that its flags change."""
+    """Pre-training on the tiles, with the small recipe that its flags change.
+
+    Raises:
+        ValueError: settings that it would refuse.
+    """
     folder = study.pretraining
     arguments = (str(source.tiles), str(source.tiles / LIST), "--output_dir", str(folder),
                  "--tiny", "--arch", study.arch, "--epochs", str(study.pretrain_epochs),
                  "--device", study.device, *study.pretrain_flags)
+    pretraining_config(list(arguments))
     return Preparation("pretraining", "pretrain_DeSD.py", arguments,
                        lambda: _has_epochs(folder, study.pretrain_epochs),
                        lambda: flags_to_go_on(folder), needs=("tiles",))
@@ -200,7 +206,7 @@ def few_labels_plan(call: FewLabelsCall) -> FewLabelsPlan:
     """What a study consists of.
 
     Raises:
-        ValueError: the data lack cases, or the training scripts would refuse a setting.
+        ValueError: the data lack cases, or a script would refuse its settings.
     """
     study = call.study
     source = SOURCES[study.data](study)

@@ -387,7 +387,7 @@ def test_a_failed_preparation_stops_only_what_needs_it(workplace):
                     preparation(workplace, "fourth", result="nothing"))
     failures = execute(plan)
     assert set(failures) == {"first", "second", "fourth", NAMES[1]}
-    assert "exit status 3" in failures["first"] and "needs first" in failures["second"]
+    assert "exit status 3" in failures["first"] and "not run, it needs first" in failures["second"]
     assert "result is incomplete" in failures["fourth"] and "needs first" in failures[NAMES[1]]
     assert (workplace / "third").read_text() == "argument --resume"
     assert calls(workplace) == [NAMES[0], f"score {NAMES[0]}"]

@@ -146,9 +146,12 @@ def test_every_command_line_is_one_that_the_scripts_take(names, data, quick):
     assert all(one.mode == "testing" and one.native_space for one in found["eval.py"])
 
 
-def test_a_setting_that_training_refuses_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(ValueError, match="--lr -1.0: must be above 0"):
-        planned("phantoms", tmp_path, "--quick", "--train_flags=--lr -1")
+@pytest.mark.parametrize(("flags", "said"), [
+    (("--train_flags=--lr -1",), "--lr -1.0: must be above 0"),
+    (("--pretrain_epochs", "1"), "--warmup_epochs 2: is longer than --epochs 1")])
+def test_what_a_script_would_refuse_is_refused_before_anything_runs(tmp_path, flags, said):
+    with pytest.raises(ValueError, match=said):
+        planned("phantoms", tmp_path, "--quick", *flags)
 
 
 def script(path):
