@@ -28,7 +28,8 @@ def main() -> None:
     from studies.execute import execute, executor_of
     from studies.few_labels_study import run_few_labels
     from studies.gather import progress_of
-    from studies.report_matrix import check_plan, write_report
+    from studies.planned_cases import planned_splits
+    from studies.report_matrix import write_report
 
     log = log_to_console()
     refuse_several_processes()
@@ -46,8 +47,7 @@ def main() -> None:
     failures = {}
     with work_folder(plan.folder, "study.log", "run_study.py", shared=plan.executor == "local"):
         if not plan.report_only:
-            if any(one.state != FINISHED for one in progress.values()):
-                check_plan(plan, progress)
+            planned_splits([run for run in plan.runs if progress[run.name].state != FINISHED])
             failures = execute(plan, executor_of(plan, progress))
         with alone(plan.folder):
             page = write_report(plan, progress_of(plan))

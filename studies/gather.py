@@ -1,7 +1,8 @@
 """How far the runs of a set are, and copies of the rows of their complete evaluations."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from configs import experiment_dir
 from managers.runs.run_locks import is_locked
@@ -13,9 +14,12 @@ from managers.runs.state import (
     is_scored,
     run_state,
 )
+from reports import read_per_case
 from system.files import write_bytes
 
 from .plans.planned import Plan, PlannedRun
+
+Row = dict[str, Any]
 
 UNDER_WAY = "under way"  # in another call: its folder may be in any state
 
@@ -75,6 +79,17 @@ def _is_copied(plan: Plan, run: PlannedRun, record: Mapping[str, str]) -> bool:
 def _entry(run: PlannedRun) -> str:
     """What the record says of a run whose rows are gathered."""
     return f"{run.group} {course_of(experiment_dir(run.settings.experiment))}"
+
+
+def rows_of_arms(plan: Plan, runs: Iterable[PlannedRun],
+                 progress: Mapping[str, Progress]) -> dict[Any, dict[tuple[int, int], list[Row]]]:
+    """By arm, and by fold and seed, the rows of the runs that are finished and scored."""
+    arms: dict[Any, dict[tuple[int, int], list[Row]]] = {}
+    for run in runs:
+        if progress[run.name].state == FINISHED and gather(plan, run):
+            key = (run.settings.fold, run.settings.seed)
+            arms.setdefault(run.arm, {})[key] = read_per_case(plan.rows_of(run))
+    return arms
 
 
 def gather(plan: Plan, run: PlannedRun, models_are_gone: bool = False) -> bool:

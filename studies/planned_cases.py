@@ -1,23 +1,35 @@
-"""The cases that a planned run will train, validate and test on, by the names of the files."""
+"""The cases that planned runs will train, validate and test on, by the names of the files."""
 
-from configs import TrainingConfig
+from collections.abc import Sequence
+
 from data import Split, choose_fold, dataset_of, planned_folds
 
-
-def case_ids_of(settings: TrainingConfig) -> list[str]:
-    """The cases in the data folder of a run.
-
-    Raises:
-        ValueError: the folder does not have them.
-    """
-    cases, _ = dataset_of(settings).find_cases(settings.data_dir)
-    return [case.case_id for case in cases]
+from .plans.planned import PlannedRun
 
 
-def planned_split(settings: TrainingConfig, case_ids: list[str]) -> Split:
-    """Which of the cases belong to which group of the run's fold.
+def planned_splits(runs: Sequence[PlannedRun]) -> dict[tuple[str, int], Split]:
+    """The split of every data set and fold that runs need.
 
     Raises:
-        ValueError: there are not so many folds.
+        ValueError: the data lack cases to score, or there are not so many folds.
     """
-    return choose_fold(planned_folds(settings, dataset_of(settings), case_ids), settings.fold)
+    splits: dict[tuple[str, int], Split] = {}
+    problems = []
+    for run in runs:
+        settings = run.settings
+        key = (settings.dataset, settings.fold)
+        if key in splits:
+            continue
+        dataset = dataset_of(settings)
+        case_ids = [case.case_id for case in dataset.find_cases(settings.data_dir)[0]]
+        splits[key] = Split((), (), ())
+        try:
+            splits[key] = choose_fold(planned_folds(settings, dataset, case_ids), settings.fold)
+            if not getattr(splits[key], run.group):
+                problems.append(f"  {key[0]}, fold {key[1]}: has no {run.group} cases.")
+        except ValueError as error:
+            problems.append(f"  {key[0]}, fold {key[1]}: {error}")
+    if problems:
+        raise ValueError("\n".join([f"{runs[0].settings.data_dir}: not all runs are possible on "
+                                    f"these data:", *dict.fromkeys(problems)]))
+    return splits

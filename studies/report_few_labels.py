@@ -7,8 +7,7 @@ from configs import experiment_dir
 from configs.study.few_labels import MAY_CHANGE, LabelStudy
 from data import write_splits
 from managers.runs.folder import OF_WORK_FOLDERS
-from managers.runs.state import FINISHED
-from reports import per_case_csv, read_per_case
+from reports import per_case_csv
 from reports.studies.few_labels import (
     arm_lines,
     difference_lines,
@@ -18,7 +17,7 @@ from reports.studies.few_labels import (
 from system.files import read_json, write_json, write_text
 from system.json_files import read_lines
 
-from .gather import gather, progress_of
+from .gather import gather, progress_of, rows_of_arms
 from .plans.few_labels import FewLabelsPlan, splits_of
 
 NOTE = """\
@@ -58,8 +57,7 @@ def begin(plan: FewLabelsPlan) -> None:
     """Write study.json and the splits, link the images, and gather what has been scored."""
     study, source = plan.study, plan.source
     write_json(study.folder / "study.json", _as_json(study))
-    for name, file in source.links.items():
-        link = source.images / name
+    for link, file in source.links.items():
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(file)
@@ -83,12 +81,8 @@ def write_report(plan: FewLabelsPlan) -> str | None:
 
     None, and nothing is written, where no arm has all of its seeds.
     """
-    found: dict[tuple[int, str, str], dict[int, list[Any]]] = {}
-    study, progress = plan.study, progress_of(plan)
-    for run in plan.runs:
-        if progress[run.name].state != FINISHED or not gather(plan, run):
-            continue
-        found.setdefault(run.arm, {})[run.settings.seed] = read_per_case(plan.rows_of(run))
+    study = plan.study
+    found = rows_of_arms(plan, plan.runs, progress_of(plan))
     tables = {arm: list(of_arm.values()) for arm, of_arm in found.items()
               if len(of_arm) == len(study.seeds)}
     if not tables:
@@ -102,7 +96,7 @@ def write_report(plan: FewLabelsPlan) -> str | None:
     per_case_csv(folder / "results.csv", lines)
     per_case_csv(folder / "cases.csv", [
         {"labels": labels, "start": start, "method": method, "seed": seed} | row
-        for (labels, start, method), of_arm in found.items() for seed, rows in of_arm.items()
+        for (labels, start, method), of_arm in found.items() for (_, seed), rows in of_arm.items()
         for row in rows])
     if differences:
         per_case_csv(folder / "differences.csv", differences)

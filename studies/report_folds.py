@@ -22,7 +22,7 @@ from system.files import read_json, write_json, write_text
 
 from .comparison_files import remove_comparisons, write_comparison_files
 from .gather import Progress
-from .planned_cases import case_ids_of, planned_split
+from .planned_cases import planned_splits
 from .plans.folds import CrossValidation, note_complete, read_about
 
 log = logging.getLogger(LOGGER_NAME)
@@ -122,9 +122,8 @@ def check_plan(plan: CrossValidation, progress: Mapping[str, Progress]) -> None:
 def _planned_cases(plan: CrossValidation) -> set[str]:
     """The cases that the folds will validate."""
     chosen: Counter[str] = Counter()
-    case_ids = case_ids_of(plan.runs[0].settings)
-    for run in plan.runs:
-        chosen.update(planned_split(run.settings, case_ids).validation)
+    for split in planned_splits(plan.runs).values():
+        chosen.update(split.validation)
     twice = [case_id for case_id, times in chosen.items() if times > 1]
     if twice:
         raise ValueError(f"Cases that several of these folds validate: {_first_five(twice)}; for "

@@ -10,7 +10,7 @@ from configs import experiment_dir
 from managers.runs.folder import resumptions
 from managers.runs.state import ABSENT, FINISHED
 from metrics import compare
-from reports import per_case_csv, read_per_case
+from reports import per_case_csv
 from reports.studies.numbers import METRICS, Arm, arm_lines, average_gain, gain_lines, paired_arms
 from reports.studies.study_page import COMPLETE, MISSING, PARTIAL, UNSCORED, study_page
 from reports.studies.study_picture import gains_picture
@@ -18,36 +18,11 @@ from system.files import write_json, write_text
 from system.json_files import read_lines, read_object
 
 from .comparison_files import remove_comparisons, write_comparison_files
-from .gather import Progress, gather
-from .planned_cases import case_ids_of, planned_split
+from .gather import Progress, rows_of_arms
 from .plans.matrix import StudyPlan
 from .plans.planned import PlannedRun
 
 Row = dict[str, Any]
-
-
-def check_plan(plan: StudyPlan, progress: Mapping[str, Progress]) -> None:
-    """Before anything is trained: are there cases in every fold's group that shall be scored?
-
-    Raises:
-        ValueError: the data lack them, or there are not so many folds.
-    """
-    problems: list[str] = []
-    checked: set[tuple[str, int]] = set()
-    for run in plan.runs:
-        dataset, fold = run.settings.dataset, run.settings.fold
-        if (dataset, fold) in checked or progress[run.name].state == FINISHED:
-            continue
-        checked.add((dataset, fold))
-        case_ids = case_ids_of(run.settings)
-        try:
-            if not getattr(planned_split(run.settings, case_ids), run.group):
-                problems.append(f"  {dataset}, fold {fold}: has no {run.group} cases.")
-        except ValueError as error:
-            problems.append(f"  {dataset}, fold {fold}: {error}")
-    if problems:
-        raise ValueError("\n".join([f"{plan.runs[0].settings.data_dir}: the study cannot be "
-                                    f"run on these data:", *dict.fromkeys(problems)]))
 
 
 def write_report(plan: StudyPlan, progress: Mapping[str, Progress]) -> str:
@@ -57,11 +32,7 @@ def write_report(plan: StudyPlan, progress: Mapping[str, Progress]) -> str:
     in comparisons/.
     """
     study, folder = plan.study, plan.folder
-    arms: dict[Arm, dict[tuple[int, int], list[Row]]] = {}
-    for run in _in_tables_order(plan):
-        if progress[run.name].state == FINISHED and gather(plan, run):
-            key = (run.settings.fold, run.settings.seed)
-            arms.setdefault(run.arm, {})[key] = read_per_case(plan.rows_of(run))
+    arms = rows_of_arms(plan, _in_tables_order(plan), progress)
     baseline = study.methods[0].name
     lines, gains = arm_lines(arms), gain_lines(arms, baseline)
     runs = [_run_line(run, progress[run.name]) for run in plan.runs]

@@ -35,18 +35,15 @@ class Source:
         data_dir: DATA of the training scripts.
         dataset: their --dataset.
         split: the whole training group, and the cases that validate and test in every run.
-        tiles: DATA of pretrain_DeSD.py.
-        preparations: what makes all of these.
-        links: name to file: images to be linked into `images` before anything runs.
+        preparations: what makes them, and the tiles to pre-train on.
+        links: by link, the image that it leads to; made before anything runs.
     """
 
     data_dir: Path
     dataset: str
     split: Split
-    tiles: Path
     preparations: list[Preparation]
-    images: Path
-    links: dict[str, Path] = field(default_factory=dict)
+    links: dict[Path, Path] = field(default_factory=dict)
 
 
 def draw_labelled(training: Sequence[str], number: int, seed: int) -> tuple[str, ...]:
@@ -85,9 +82,8 @@ def hippocampus(study: LabelStudy) -> Source:
     split = Split(training, spread(whole.validation, study.val_cases),
                   spread(whole.testing, study.test_cases))
     folder = study.folder / "images"
-    return Source(Path(study.hippocampus), dataset.name, split, study.folder / "tiles",
-                  [_tiles(study, folder, ())], folder,
-                  {images[case_id].name: images[case_id] for case_id in unlabelled})
+    links = {folder / images[case_id].name: images[case_id] for case_id in unlabelled}
+    return Source(Path(study.hippocampus), dataset.name, split, [_tiles(study, folder, ())], links)
 
 
 def phantoms(study: LabelStudy) -> Source:
@@ -100,7 +96,7 @@ def phantoms(study: LabelStudy) -> Source:
         _phantoms("hearts", "mmwhs-ct", hearts, len(ids), study.heart_flags),
         _phantoms("series", "deeplesion", series, study.images, study.series_flags),
         _tiles(study, series, ("series",))]
-    return Source(hearts, "mmwhs-ct", split, study.folder / "tiles", preparations, series)
+    return Source(hearts, "mmwhs-ct", split, preparations)
 
 
 SOURCES = {"hippocampus": hippocampus, "phantoms": phantoms}
@@ -115,11 +111,15 @@ def _phantoms(name: str, dataset: str, folder: Path, number: int,
 
 
 def _tiles(study: LabelStudy, images: Path, needs: tuple[str, ...]) -> Preparation:
-    output = study.folder / "tiles"
+    output = _tiles_of(study)
     return Preparation("tiles", "scripts/preprocess_deeplesion.py",
                        ("all", str(images), str(output), *study.prepare_flags),
                        lambda: (output / LIST).is_file() and not (output / FAILURES).exists(),
                        needs=needs)
+
+
+def _tiles_of(study: LabelStudy) -> Path:
+    return study.folder / "tiles"
 
 
 def phantoms_finished(folder: Path) -> bool:
@@ -129,14 +129,14 @@ def phantoms_finished(folder: Path) -> bool:
                                     for name in read_json(record)["files"])
 
 
-def _pretraining(study: LabelStudy, source: Source) -> Preparation:
+def _pretraining(study: LabelStudy) -> Preparation:
     """Pre-training on the tiles, with the small recipe that its flags change.
 
     Raises:
         ValueError: settings that it would refuse.
     """
-    folder = study.pretraining
-    arguments = (str(source.tiles), str(source.tiles / LIST), "--output_dir", str(folder),
+    folder, tiles = study.pretraining, _tiles_of(study)
+    arguments = (str(tiles), str(tiles / LIST), "--output_dir", str(folder),
                  "--tiny", "--arch", study.arch, "--epochs", str(study.pretrain_epochs),
                  "--device", study.device, *study.pretrain_flags)
     pretraining_config(list(arguments))
@@ -212,6 +212,6 @@ def few_labels_plan(call: FewLabelsCall) -> FewLabelsPlan:
     source = SOURCES[study.data](study)
     return FewLabelsPlan(
         folder=study.folder, runs=_runs(study, source), study=study, source=source,
-        preparations=(*source.preparations, _pretraining(study, source)),
+        preparations=(*source.preparations, _pretraining(study)),
         budget_minutes=call.budget_minutes, discard_models=study.discard_models,
         show_verbose=call.show_verbose)

@@ -19,10 +19,11 @@ from studies import execute as studies
 from studies import executors
 from studies.execute import execute, executor_of
 from studies.gather import UNDER_WAY, progress_of
+from studies.planned_cases import planned_splits
 from studies.plans.few_labels import FewLabelsPlan
 from studies.plans.matrix import study_plan
 from studies.plans.planned import Preparation
-from studies.report_matrix import check_plan, write_report
+from studies.report_matrix import write_report
 from system.exit import TrainingInterruptedError
 
 TRAIN = """
@@ -301,11 +302,12 @@ def names_of_cases(workplace, number):
 def test_a_group_that_the_data_do_not_have_is_told_before_training(workplace):
     names_of_cases(workplace, 12)
     made = config("--", "--num_folds", "2", "--training_split", "2")
-    check_plan(made, progress_of(made))
+    assert {key: len(one.testing) for key, one in planned_splits(made.runs).items()} == {
+        ("hippocampus", 1): 2}
     third = replace(made, runs=tuple(
         replace(one, settings=replace(one.settings, fold=3)) for one in made.runs))
     with pytest.raises(ValueError, match="hippocampus, fold 3: --fold 3: there are 2 fold"):
-        check_plan(third, progress_of(third))
+        planned_splits(third.runs)
 
 
 def test_a_damaged_record_says_so(workplace):

@@ -80,11 +80,12 @@ def test_nothing_is_pre_trained_on_that_validates_or_tests(names, quick):
     study, source = plan.study, plan.source
     held_out = {*source.split.validation, *source.split.testing}
     assert len(source.links) == 170 and len(source.split.testing) == 60
-    assert not {name.removesuffix(".nii.gz") for name in source.links} & held_out
+    linked = {link.name.removesuffix(".nii.gz") for link in source.links}
+    assert len(linked) == 170 and not linked & held_out
     assert set(source.links.values()) == {
-        Path(study.hippocampus) / "imagesTr" / name for name in source.links}
+        Path(study.hippocampus) / "imagesTr" / link.name for link in source.links}
     labelled = {case for split in splits_of(study, source).values() for case in split.training}
-    assert labelled <= {name.removesuffix(".nii.gz") for name in source.links}
+    assert labelled <= linked
 
 
 def test_more_cases_than_there_are_are_named_all_at_once(names):
