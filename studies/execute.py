@@ -1,8 +1,8 @@
 """The engine: prepares, trains and scores the runs of a plan, here or as jobs.
 
 Here, several calls may share a plan: each takes the next run that no other is at. With a budget,
-the command under way when it ends is told to stop, keeps its place and is not begun again; what has
-been trained is still scored.
+the command that runs when it ends is stopped and goes on in the next call; runs that are trained
+are still scored.
 """
 
 import logging
@@ -41,7 +41,7 @@ def executor_of(plan: Plan, progress: Mapping[str, Progress]) -> Any:
 
 
 def execute(plan: Plan, executor: Any = None) -> dict[str, str]:
-    """Train what is not finished and score what is; what went wrong, by name.
+    """Train what is not finished, then score it; returns what went wrong, by name.
 
     Args:
         executor: of `executor_of`; None to run here.
@@ -80,7 +80,7 @@ class _Here:
 
     @contextmanager
     def _take(self, run: PlannedRun) -> Iterator[Progress]:
-        """How far a run is now; within, it is kept from other calls, unless one is at it."""
+        """How far a run is now; its lock is held meanwhile, unless another call has it."""
         with ExitStack() as held:
             with alone(self.plan.folder):
                 now = progress_of(replace(self.plan, runs=(run,)))[run.name]
@@ -89,7 +89,7 @@ class _Here:
             yield now
 
     def _prepare(self, one: Preparation) -> bool:
-        """Whether the result of a preparation is there."""
+        """Run a preparation unless its result is complete; whether it is complete now."""
         if one.is_finished():
             self._say(one.name, "finished before")
             return True
@@ -106,7 +106,7 @@ class _Here:
         return is_finished
 
     def _train(self, run: PlannedRun, state: str) -> bool:
-        """Whether a run is trained to its end."""
+        """Train a run unless it is finished; whether it is finished now."""
         if state == FINISHED:
             self._say(run.name, f"{self.plan.skipped_as}, {run.settings.experiment}")
             return True
@@ -123,7 +123,7 @@ class _Here:
         return is_trained
 
     def _score(self, run: PlannedRun) -> None:
-        """Have the run's rows in the set's folder."""
+        """Copy the run's rows into the set's folder; score the run first where it needs it."""
         plan = self.plan
         with alone(plan.folder):
             is_gathered = gather(plan, run)
@@ -171,7 +171,7 @@ class _Here:
             raise _interrupted(name, 128 + number) from None
 
     def _lacks(self, one: PlannedRun | Preparation) -> bool:
-        """Whether it needs a preparation whose result is not there."""
+        """Whether a preparation that it needs is missing."""
         lacking = [name for name in one.needs if name in self.unprepared]
         if any(name in self.failures for name in lacking):
             self._fail(one.name, f"not run, it needs {', '.join(lacking)}")
@@ -205,7 +205,7 @@ def scoring_command(run: PlannedRun) -> list[str]:
 
 
 def _is_trained(run: PlannedRun, outcome: Outcome) -> bool:
-    """Whether a run has come to its end, which a job's outcome does not tell."""
+    """Whether a run is finished; the outcome of a job does not tell."""
     try:
         return not outcome.status and run_state(run.settings, None) == FINISHED
     except ValueError:

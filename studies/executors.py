@@ -121,7 +121,7 @@ def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) ->
 
 def run_jobs(commands: Commands, executor: Any, folder: Path,
              poll_seconds: float = 2.0) -> dict[str, Outcome]:
-    """Submit the commands, if any, as one job array and wait for all of them.
+    """Submit the commands, if there are any, as one job array and wait for all of them.
 
     Slurm's job ids are kept in jobs.json of `folder`: called again while jobs of an earlier call
     are pending or running, it waits for those and submits only the others. Results of jobs are

@@ -1,4 +1,4 @@
-"""How far the runs of a set are, and copies of the rows of their complete evaluations."""
+"""How far each run of a set is, and copies of the rows of complete evaluations."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Progress:
 
 
 def progress_of(plan: Plan) -> dict[str, Progress]:
-    """How far each run is, by name; to be called `alone` where other calls may be at work.
+    """How far each run is, by name. Call this `alone` where other calls may be at work.
 
     Raises:
         ValueError: run folders with other settings that matter, all in one message.
@@ -93,10 +93,10 @@ def rows_of_arms(plan: Plan, runs: Iterable[PlannedRun],
 
 
 def gather(plan: Plan, run: PlannedRun, models_are_gone: bool = False) -> bool:
-    """Have the rows of a finished run in the set's folder; False where it is not scored.
+    """Copy the rows of a finished run into the set's folder; False if it is not scored.
 
-    They are copied there, since the run's own are replaced by its next evaluation, whatever that
-    is of. To be called `alone` where other calls may be at work.
+    The run's own rows are replaced by its next evaluation, perhaps of other cases. Call this
+    `alone` where other calls may be at work.
 
     Args:
         models_are_gone: see `is_scored`.

@@ -32,7 +32,7 @@ RESULTS = ("per_case.csv", "summary.json", "table.txt", "folds.png")
 
 
 def begin(plan: CrossValidation, progress: Mapping[str, Progress]) -> None:
-    """Write cv.json, and remove tables of other folds than those that there will be."""
+    """Write cv.json; remove the tables if any fold is going to change."""
     record = plan.read_record()
     unfinished = [run for run in plan.runs if progress[run.name].state != FINISHED]
     for run in unfinished:
@@ -89,7 +89,7 @@ def read_cross_validation(name: str) -> tuple[Path, dict[str, Any], list[Row]]:
 
 
 def check_plan(plan: CrossValidation, progress: Mapping[str, Progress]) -> None:
-    """Before anything is trained: will there be a table, and can the baseline be compared with it?
+    """Check before training that there will be a table, and a baseline to compare it with.
 
     Raises:
         ValueError: there are not so many folds, they share cases, or the baseline is not there,
@@ -137,9 +137,9 @@ def _first_five(case_ids: list[str]) -> str:
 
 
 def write_results(plan: CrossValidation, rows: list[Row]) -> str:
-    """per_case.csv, summary.json, table.txt and folds.png over all folds; returns the table.
+    """Write per_case.csv, summary.json, table.txt and folds.png; returns the table.
 
-    And, at the end, cv.json says that they are complete.
+    cv.json says last that they are complete.
     """
     folder, summary = plan.folder, summarise_folds(rows)
     is_chosen = any(run.settings.val_every < run.settings.epochs for run in plan.runs)

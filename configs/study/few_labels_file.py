@@ -23,7 +23,7 @@ from .studies import study_path
 FIELDS = ("labels", "methods", "seeds", "flags")
 FILE_FLAGS = {"--quick": 0, "--arch": 1, "--images": 1, "--pretrain_epochs": 1, "--steps": 1,
               "--validations": 1, "--val_cases": 1, "--test_cases": 1}
-"""Flags of desd_label_study.py that a file may give, and how many values each takes."""
+"""Flags of desd_label_study.py that a file may have, and the number of values of each."""
 OF_OTHER_STUDIES = ("datasets", "networks", "folds", "epochs", "slurm", "report_only")
 
 

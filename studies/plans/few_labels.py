@@ -29,7 +29,7 @@ STARTS = ("scratch", "pretrained")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the cases of a study are, and how they come there.
+    """Where the cases of a study are, and how they are made.
 
     Attributes:
         data_dir: DATA of the training scripts.
@@ -47,7 +47,7 @@ class Source:
 
 
 def draw_labelled(training: Sequence[str], number: int, seed: int) -> tuple[str, ...]:
-    """`number` cases of the training group; those of a smaller number are among them."""
+    """`number` cases of the training group; they include those of any smaller number."""
     order = np.random.default_rng(seed).permutation(len(training))
     ranked = sorted(training)
     return tuple(ranked[index] for index in order[:number])
@@ -60,7 +60,7 @@ def spread(cases: Sequence[str], number: int) -> tuple[str, ...]:
 
 
 def hippocampus(study: LabelStudy) -> Source:
-    """The MSD's hippocampi: images of the training group alone are what is pre-trained on.
+    """MSD Hippocampus: only images of the training group are used for pre-training.
 
     Raises:
         ValueError: the folder lacks them, or has fewer than are asked for.
@@ -87,7 +87,7 @@ def hippocampus(study: LabelStudy) -> Source:
 
 
 def phantoms(study: LabelStudy) -> Source:
-    """DeepLesion phantoms to pre-train on, heart phantoms with labels; none of them is both."""
+    """DeepLesion phantoms for pre-training, heart phantoms with labels."""
     hearts, series = study.folder / "hearts", study.folder / "series"
     sizes = (max(study.labels), study.val_cases, study.test_cases)
     ids = tuple(case_id_of("mmwhs-ct", index) for index in range(sum(sizes)))

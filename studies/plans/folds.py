@@ -112,8 +112,8 @@ def cross_validation(argv: list[str] | None = None) -> CrossValidation:
         common += ["--network", args.network]
     if args.show_verbose:
         common.append("--show_verbose")
-    name = _name(args, common)
-    common += _num_folds(args, common, name)
+    name, num_folds = _name_and_num_folds(args, common)
+    common += num_folds
 
     runs = []
     read = training_config
@@ -146,23 +146,23 @@ def _problems(args: argparse.Namespace) -> list[str]:
     return problems
 
 
-def _name(args: argparse.Namespace, common: list[str]) -> str:
-    """What was given, without ending, or the training script's own default without its fold."""
-    if args.experiment is not None:
-        return args.experiment.rstrip("/").removesuffix(".cv").removesuffix(".exp")
-    first = _quietly(args.method, [*common, "--fold", "1", "_"])
-    return first.experiment.removesuffix(".exp").removesuffix("_Fold1")
+def _name_and_num_folds(args: argparse.Namespace, common: list[str]) -> tuple[str, list[str]]:
+    """The name without ending, and --num_folds where nothing else makes folds.
 
-
-def _num_folds(args: argparse.Namespace, common: list[str], name: str) -> list[str]:
-    """--num_folds where the published split has no folds and nothing else makes them."""
+    The name is the one given, or the training script's own default without its fold.
+    """
+    line = [*common, "--fold", "1", "_"]
+    if args.experiment is None:
+        first = _quietly(args.method, line)
+        name = first.experiment.removesuffix(".exp").removesuffix("_Fold1")
+    else:
+        name = args.experiment.rstrip("/").removesuffix(".cv").removesuffix(".exp")
+        first = _quietly(args.method, [*line, "--experiment", f"{name}_Fold1.exp"])
     highest = max(args.folds)
-    first = _quietly(args.method, [*common, "--fold", "1", "--experiment", f"{name}_Fold1.exp",
-                                   "_"])
     if (highest == 1 or first.num_folds is not None or first.splits is not None
             or first.dataset in PUBLISHED_FOLDS):
-        return []
-    return ["--num_folds", str(highest)]
+        return name, []
+    return name, ["--num_folds", str(highest)]
 
 
 def _quietly(method: str, line: list[str]) -> TrainingConfig:

@@ -1,4 +1,4 @@
-"""What the engine runs, and where it puts what it makes."""
+"""What the engine runs, and where the results go."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class PlannedRun:
     arguments: tuple[str, ...]      # of the training script
     group: str                      # of cases to score: eval.py --mode
     native_space: bool = False      # scored on the grid of the label files
-    arm: tuple[Any, ...] = ()       # what it shares with the runs that a table joins
+    arm: tuple[Any, ...] = ()       # runs of one arm are one line of a table
     needs: tuple[str, ...] = ()     # preparations whose results it reads
 
 
