@@ -10,32 +10,42 @@ skipped, those that were interrupted go on. Tables and pictures are in experimen
 that are not its own go to train_basic.py or train_SelfDistil_Original.py.
 """
 
-from configs.study.cross_validation import cross_validation_config
-from system.exit import exit_with, log_to_console
+from studies.plans.folds import cross_validation
+from system.exit import StatedError, exit_with, log_to_console
 
 
 def main() -> None:
-    config = cross_validation_config()
+    plan = cross_validation()
     # Only now, so that --help and a mistyped flag answer at once.
     from managers import refuse_several_processes
-    from studies.cross_validation import (
+    from managers.runs.folder import work_folder
+    from studies.execute import execute, executor_of
+    from studies.gather import progress_of
+    from studies.report_folds import (
+        begin,
         check_plan,
         gathered_rows,
-        opened,
         write_comparison,
         write_results,
     )
-    from studies.folds import run_folds, states
+
     log = log_to_console()
     refuse_several_processes()
-    found = states(config)
-    check_plan(config, found)
-    with opened(config) as folder:
-        run_folds(config, folder, found)
-        rows = gathered_rows(config, folder)
-        log.info(f"\n{folder}\n{write_results(config, folder, rows)}")
-        if config.compare_with is not None:
-            log.info(f"\n{write_comparison(config, folder, rows)}")
+    progress = progress_of(plan)
+    check_plan(plan, progress)
+    with work_folder(plan.folder, "cross_validation.log", "cross_validate.py"):
+        executor = executor_of(plan, progress)
+        begin(plan, progress)
+        failures = execute(plan, executor)
+        if failures:
+            missing = ", ".join(name.removeprefix("fold ") for name in failures)
+            raise StatedError("\n".join([
+                f"{len(failures)} of {len(plan.runs)} folds are missing ({missing}), so there is "
+                f"no table. The same command runs these again.", *failures.values()]))
+        rows = gathered_rows(plan)
+        log.info(f"\n{plan.folder}\n{write_results(plan, rows)}")
+        if plan.compare_with is not None:
+            log.info(f"\n{write_comparison(plan, rows)}")
 
 
 if __name__ == "__main__":

@@ -13,47 +13,48 @@ another GPU, takes those that the first is not at. The report is OUTPUT/STUDY.st
 
 import shlex
 
-from configs.study.label_studies import LabelStudyConfig
-from configs.study.study_plan import study_config
+from configs.study.few_labels import FewLabelsCall
+from studies.plans.matrix import study_plan
 from system.exit import StatedError, exit_with, log_to_console
 
 
 def main() -> None:
-    config = study_config()
+    plan = study_plan()
     # Only now, so that --help and a mistyped flag answer at once.
     from managers import refuse_several_processes
     from managers.runs.folder import work_folder
     from managers.runs.run_locks import alone
     from managers.runs.state import FINISHED, SCRIPTS
-    from studies.execute import check_plan, progress_of, run_study
-    from studies.label_study import run_label_study
-    from studies.report import write_report
+    from studies.execute import execute, executor_of
+    from studies.few_labels_study import run_few_labels
+    from studies.gather import progress_of
+    from studies.planned_cases import planned_splits
+    from studies.report_matrix import write_report
 
     log = log_to_console()
     refuse_several_processes()
-    if isinstance(config, LabelStudyConfig):
-        run_label_study(config)
+    if isinstance(plan, FewLabelsCall):
+        run_few_labels(plan)
         return
-    with alone(config.folder):
-        progress = progress_of(config)
-    if config.dry_run:
-        for run in config.runs:
+    with alone(plan.folder):
+        progress = progress_of(plan)
+    if plan.dry_run:
+        for run in plan.runs:
             now = progress[run.name]
             log.info(f"# {now.state}, {now.epochs} of {run.settings.epochs} epochs\n"
                      f"{shlex.join(['python', SCRIPTS[run.settings.method], *run.arguments])}")
         return
     failures = {}
-    with work_folder(config.folder, "study.log", "run_study.py", shared=config.executor == "local"):
-        if not config.report_only:
-            if any(one.state != FINISHED for one in progress.values()):
-                check_plan(config, progress)
-            failures = run_study(config)
-        with alone(config.folder):
-            page = write_report(config, progress_of(config))
-        log.info(f"\n{page}\n{config.folder / 'report.md'}")
+    with work_folder(plan.folder, "study.log", "run_study.py", shared=plan.executor == "local"):
+        if not plan.report_only:
+            planned_splits([run for run in plan.runs if progress[run.name].state != FINISHED])
+            failures = execute(plan, executor_of(plan, progress))
+        with alone(plan.folder):
+            page = write_report(plan, progress_of(plan))
+        log.info(f"\n{page}\n{plan.folder / 'report.md'}")
     if failures:
         raise StatedError("\n".join([
-            f"{len(failures)} of {len(config.runs)} runs failed; the same command tries them "
+            f"{len(failures)} of {len(plan.runs)} runs failed; the same command tries them "
             f"again.", *failures.values()]))
 
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.rows import Row, table
+from benchmarks.table.rows import Row, table
 from system.exit import exit_with
 from system.files import read_json, write_json, write_text
 
 # Each module has rows(device, quick) -> list[Row]; the order is that of the table.
 BENCHMARKS = {
-    "dsd_step": "benchmarks.dsd_step",
-    "fast_options": "benchmarks.fast_options",
-    "crop_loading": "benchmarks.crop_loading",
-    "whole_volume": "benchmarks.whole_volume",
-    "scaling": "benchmarks.scaling",
+    "dsd_step": "benchmarks.table.dsd_step",
+    "fast_options": "benchmarks.table.fast_options",
+    "crop_loading": "benchmarks.table.crop_loading",
+    "whole_volume": "benchmarks.table.whole_volume",
+    "scaling": "benchmarks.table.scaling",
     "fuzz_readers": "benchmarks.fuzz_readers",
-    "surface_metrics": "benchmarks.surface_metrics",
+    "surface_metrics": "benchmarks.table.surface_metrics",
 }
 
 

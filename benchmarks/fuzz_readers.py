@@ -25,7 +25,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from benchmarks.rows import Row
+from benchmarks.table.rows import Row
 from configs import experiment_dir, training_config
 from configs.dataset_json import read_dataset_json
 from configs.experiment_name import DATASET_TOKENS, NETWORK_TOKENS, read_experiment_name

@@ -18,7 +18,7 @@ from configs import RECIPES, evaluation_parser  # noqa: E402 - the line above
 from configs.pretraining.pretraining_parser import pretraining_parser  # noqa: E402
 from configs.recipes import OWN_RECIPES  # noqa: E402
 from configs.study.cross_validation import cross_validation_parser  # noqa: E402
-from configs.study.study_plan import study_parser  # noqa: E402
+from configs.study.study_parser import study_parser  # noqa: E402
 from configs.training.training_parser import training_parser  # noqa: E402
 from configs.use.export import export_parser  # noqa: E402
 from configs.use.prediction import prediction_parser  # noqa: E402

@@ -1,287 +1,240 @@
-"""The runs of a study: how far each is, training and scoring as far as the time goes."""
+"""The engine: prepares, trains and scores the runs of a plan, here or as jobs.
+
+Here, several calls may share a plan: each takes the next run that no other is at. With a budget,
+the command that runs when it ends is stopped and goes on in the next call; runs that are trained
+are still scored.
+"""
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from configs import experiment_dir
-from configs.study.study_plan import PlannedRun, StudyConfig
-from data import choose_fold, dataset_of, planned_folds
-from managers.runs.run_locks import alone, is_locked, locked
-from managers.runs.state import (
-    ABSENT,
-    BEGUN,
-    FINISHED,
-    course_of,
-    epochs_done,
-    evaluation_command,
-    is_scored,
-    run_command,
-    run_state,
-)
+from managers.runs.run_locks import alone, locked
+from managers.runs.state import BEGUN, FINISHED, evaluation_command, run_command, run_state
+from system import ROOT
 from system.exit import LOGGER_NAME, TrainingInterruptedError
-from system.files import read_json, write_bytes, write_json
 from system.signals import SIGNALS, is_interruption
 
 from .executors import Outcome, job_executor, run_jobs, run_logged
+from .gather import UNDER_WAY, Progress, gather, progress_of
+from .plans.planned import Plan, PlannedRun, Preparation
 
 log = logging.getLogger(LOGGER_NAME)
 
-UNDER_WAY = "under way"  # in another call of run_study.py: its folder may be in any state
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far one run is.
-
-    Attributes:
-        state: ABSENT, BEGUN, FINISHED or UNDER_WAY.
-        epochs: done so far.
-        is_gathered: whether its rows are in the study's folder, or its own are those of the
-            study's group of cases.
-    """
-
-    state: str
-    epochs: int
-    is_gathered: bool
-
-
-def progress_of(config: StudyConfig) -> dict[str, Progress]:
-    """How far each run is, by name; to be called `alone` where other calls may be at work.
+def executor_of(plan: Plan, progress: Mapping[str, Progress]) -> Any:
+    """The executor of the jobs that are needed; None where all is done, or done here.
 
     Raises:
-        ValueError: run folders with other settings that matter, all in one message.
+        ValueError: the executor is not available.
     """
-    found, problems, gathered = {}, [], _gathered(config.folder)
-    for run in config.runs:
-        folder = experiment_dir(run.settings.experiment)
-        if is_locked(_lock(config, run)):
-            found[run.name] = Progress(UNDER_WAY, epochs_done(folder), False)
-            continue
-        group, _, course = gathered.get(run.name, "").partition(" ")
+    is_done = all(one.state == FINISHED and one.is_gathered for one in progress.values())
+    if plan.executor == "local" or is_done:
+        return None
+    return job_executor(plan.executor, plan.job_options, plan.folder / "jobs", plan.folder.stem)
+
+
+def execute(plan: Plan, executor: Any = None) -> dict[str, str]:
+    """Train what is not finished, then score it; returns what went wrong, by name.
+
+    Args:
+        executor: of `executor_of`; None to run here.
+
+    Raises:
+        TrainingInterruptedError: the user stopped a command; the rest is not begun.
+    """
+    if executor is not None:
+        return _run_jobs(plan, executor)
+    return _Here(plan).run()
+
+
+class _Here:
+    """One command after another, as far as the time goes."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.end: float | None = None
+        if plan.budget_minutes is not None:
+            self.end = time.monotonic() + 60 * plan.budget_minutes
+        self.failures: dict[str, str] = {}
+        self.unprepared: set[str] = set()
+
+    def run(self) -> dict[str, str]:
+        self.plan.logs.mkdir(parents=True, exist_ok=True)
+        for one in self.plan.preparations:
+            if not self._prepare(one):
+                self.unprepared.add(one.name)
+        for run in self.plan.runs:
+            with self._take(run) as now:
+                if now.state == UNDER_WAY:
+                    self._say(run.name, "under way in another call")
+                elif self._train(run, now.state):
+                    self._score(run)
+        return self.failures
+
+    @contextmanager
+    def _take(self, run: PlannedRun) -> Iterator[Progress]:
+        """How far a run is now; its lock is held meanwhile, unless another call has it."""
+        with ExitStack() as held:
+            with alone(self.plan.folder):
+                now = progress_of(replace(self.plan, runs=(run,)))[run.name]
+                if now.state != UNDER_WAY:
+                    held.enter_context(locked(self.plan.lock_of(run)))
+            yield now
+
+    def _prepare(self, one: Preparation) -> bool:
+        """Run a preparation unless its result is complete; whether it is complete now."""
+        if one.is_finished():
+            self._say(one.name, "finished before")
+            return True
+        if self._lacks(one) or self._is_late(one.name, "begun"):
+            return False
+        command = [sys.executable, str(ROOT / one.script), *one.arguments, *one.flags_to_go_on()]
+        outcome = self._command(one.name, "starts", command)
+        if outcome is None:
+            return False
+        is_finished = outcome.status == 0 and one.is_finished()
+        if not is_finished:
+            what = "failed" if outcome.status else "its result is incomplete"
+            self._fail(one.name, outcome.failure(what))
+        return is_finished
+
+    def _train(self, run: PlannedRun, state: str) -> bool:
+        """Train a run unless it is finished; whether it is finished now."""
+        if state == FINISHED:
+            self._say(run.name, f"{self.plan.skipped_as}, {run.settings.experiment}")
+            return True
+        goes_on = state == BEGUN
+        if self._lacks(run) or self._is_late(run.name, "continued" if goes_on else "begun"):
+            return False
+        command = run_command(run.settings, list(run.arguments), state, self.plan.overwrite)
+        outcome = self._command(run.name, "continues" if goes_on else "starts", command)
+        if outcome is None:
+            return False
+        is_trained = _is_trained(run, outcome)
+        if not is_trained:
+            self._fail(run.name, outcome.failure("failed"))
+        return is_trained
+
+    def _score(self, run: PlannedRun) -> None:
+        """Copy the run's rows into the set's folder; score the run first where it needs it."""
+        plan = self.plan
+        with alone(plan.folder):
+            is_gathered = gather(plan, run)
+        if not is_gathered:
+            path = plan.log_of(run.name, plan.score_ending)
+            # Training ends with the scores of its validation cases, which others have replaced.
+            again = "again " if run.group == "validation" else ""
+            self._say(run.name, f"scored {again}on its {run.group} cases, log {path}")
+            outcome = self._logged(run.name, scoring_command(run), path)
+            with alone(plan.folder):
+                is_gathered = outcome.status == 0 and gather(plan, run)
+            if is_interruption(outcome.status):
+                raise _interrupted(run.name, outcome.status)
+            if not is_gathered:
+                self._fail(run.name, outcome.failure("could not be scored"))
+        if is_gathered and plan.discard_models:
+            for model in experiment_dir(run.settings.experiment).glob("*.model"):
+                model.unlink()
+
+    def _command(self, name: str, how: str, command: list[str]) -> Outcome | None:
+        """Run a command until the budget ends; None where that stopped it.
+
+        Raises:
+            TrainingInterruptedError: something else stopped it.
+        """
+        path, begun = self.plan.log_of(name), time.monotonic()
+        self._say(name, f"{how}, log {path}")
+        seconds = None if self.end is None else self.end - begun
+        outcome = self._logged(name, command, path, seconds)
+        if not is_interruption(outcome.status):
+            if outcome.status == 0:
+                self._say(name, f"done after {time.monotonic() - begun:.0f} s")
+            return outcome
+        if self.end is None or time.monotonic() < self.end:
+            raise _interrupted(name, outcome.status)
+        self._say(name, "stopped, the budget is over")
+        return None
+
+    def _logged(self, name: str, command: list[str], path: Path,
+                seconds: float | None = None) -> Outcome:
         try:
-            state = run_state(run.settings, course or None)
-        except ValueError as error:
-            problems.append(f"  {error}")
-            continue
-        there = (group == config.study.group and bool(course) and _copy(config, run).is_file()
-                 and state == FINISHED and course == course_of(folder))
-        found[run.name] = Progress(state, 0 if state == ABSENT else epochs_done(folder),
-                                   there or (state == FINISHED
-                                             and is_scored(folder, config.study.group)))
-    if problems:
-        raise ValueError("\n".join([
-            "These runs are not of this study:", *problems, "Ask for the settings that they have "
-            "(--epochs, flags after --), or choose another --output."]))
-    return found
+            return Outcome(run_logged(command, path, self.plan.show_verbose, seconds), path)
+        except KeyboardInterrupt as stop:
+            number = getattr(stop, "number", SIGNALS[0])
+            raise _interrupted(name, 128 + number) from None
 
+    def _lacks(self, one: PlannedRun | Preparation) -> bool:
+        """Whether a preparation that it needs is missing."""
+        lacking = [name for name in one.needs if name in self.unprepared]
+        if any(name in self.failures for name in lacking):
+            self._fail(one.name, f"not run, it needs {', '.join(lacking)}")
+        elif lacking:
+            self._say(one.name, f"not begun, it needs {', '.join(lacking)}")
+        return bool(lacking)
 
-def check_plan(config: StudyConfig, progress: Mapping[str, Progress]) -> None:
-    """Before anything is trained: are there cases in every fold's group that shall be scored?
-
-    Raises:
-        ValueError: the data lack them, or there are not so many folds.
-    """
-    checked, problems = set(), []
-    for run in config.runs:
-        if (run.dataset, run.fold) in checked or progress[run.name].state == FINISHED:
-            continue
-        checked.add((run.dataset, run.fold))
-        dataset = dataset_of(run.settings)
-        case_ids = [case.case_id for case in dataset.find_cases(run.settings.data_dir)[0]]
-        try:
-            split = choose_fold(planned_folds(run.settings, dataset, case_ids), run.fold)
-            if not getattr(split, config.study.group):
-                problems.append(f"  {run.dataset}, fold {run.fold}: has no {config.study.group} "
-                                f"cases.")
-        except ValueError as error:
-            problems.append(f"  {run.dataset}, fold {run.fold}: {error}")
-    if problems:
-        raise ValueError("\n".join([f"{config.runs[0].settings.data_dir}: the study cannot be "
-                                    f"run on these data:", *dict.fromkeys(problems)]))
-
-
-def run_study(config: StudyConfig) -> dict[str, str]:
-    """Train what is not finished and score what is; what went wrong, by name of the run.
-
-    With a budget, the run under way when it ends is told to stop, keeps its place and is not
-    begun again; what has been trained is still scored. Here, several calls share a study: each
-    takes the next run that no other is at.
-
-    Raises:
-        ValueError: the executor cannot be had.
-        TrainingInterruptedError: the user stopped a run; the rest is not begun.
-    """
-    logs = config.folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    if config.executor == "local":
-        return _run_here(config, logs)
-    executor = job_executor(config.executor, config.job_options, config.folder / "jobs",
-                            config.folder.stem)
-    return _run_jobs(config, executor)
-
-
-def _run_here(config: StudyConfig, logs: Path) -> dict[str, str]:
-    failures: dict[str, str] = {}
-    minutes = config.budget_minutes
-    end = None if minutes is None else time.monotonic() + 60 * minutes
-    for number, run in enumerate(config.runs, start=1):
-        head = f"[{number}/{len(config.runs)}] {run.name}"
-        with _taken(config, run) as now:
-            failure = _trained_here(config, run, now.state, head, logs, end)
-            if failure:
-                failures[run.name] = failure
-    return failures
-
-
-@contextmanager
-def _taken(config: StudyConfig, run: PlannedRun) -> Iterator[Progress]:
-    """How far a run is now, kept from other calls within, unless one of them is at it."""
-    with ExitStack() as held:
-        with alone(config.folder):
-            now = progress_of(replace(config, runs=(run,)))[run.name]
-            if now.state != UNDER_WAY:
-                held.enter_context(locked(_lock(config, run)))
-        yield now
-
-
-def _lock(config: StudyConfig, run: PlannedRun) -> Path:
-    return config.folder / "logs" / f".{run.name}.lock"
-
-
-def _trained_here(config: StudyConfig, run: PlannedRun, state: str, head: str, logs: Path,
-                  end: float | None) -> str | None:
-    """Train and score one run, as far as the time until `end` goes; what went wrong, if any."""
-    if state == UNDER_WAY:
-        log.info(f"{head}: under way in another call")
-        return None
-    if state == FINISHED:
-        log.info(f"{head}: trained before")
-        return _score_here(config, run, logs)
-    if end is not None and time.monotonic() >= end:
-        log.info(f"{head}: not {'continued' if state == BEGUN else 'begun'}, the budget is over")
-        return None
-    path = logs / f"{run.name}.log"
-    log.info(f"{head}: {'continues' if state == BEGUN else 'starts'}, log {path}")
-    command = run_command(run.settings, list(run.arguments), state)
-    seconds = None if end is None else end - time.monotonic()
-    status = _ran(command, path, config.show_verbose, run.name, seconds)
-    if is_interruption(status) and end is not None and time.monotonic() >= end:
-        log.info(f"{head}: stopped, the budget is over")
-        return None
-    if is_interruption(status):
-        raise TrainingInterruptedError(f"{run.name}; the same command goes on from here",
-                                       _number_of(status))
-    failure = _failure(run, Outcome(status, path))
-    if failure:
-        log.info(f"{head}: failed, exit status {status}")
-        return failure
-    return _score_here(config, run, logs)
-
-
-def _ran(command: list[str], path: Path, show: bool, name: str,
-         seconds: float | None = None) -> int:
-    try:
-        return run_logged(command, path, show, seconds)
-    except KeyboardInterrupt as stop:
-        raise TrainingInterruptedError(f"{name}; the same command goes on from here",
-                                       getattr(stop, "number", SIGNALS[0])) from None
-
-
-def _number_of(status: int) -> int:
-    return status - 128 if status > 0 else -status
-
-
-def _failure(run: PlannedRun, outcome: Outcome) -> str | None:
-    """What went wrong in training, None for nothing."""
-    try:
-        finished = run_state(run.settings, None) == FINISHED
-    except ValueError:
-        finished = False
-    if finished and not outcome.status:
-        return None
-    status = "" if outcome.status is None else f", exit status {outcome.status}"
-    return f"  {run.name}: failed{status}, log {outcome.log}:\n{outcome.tail()}"
-
-
-def _score_here(config: StudyConfig, run: PlannedRun, logs: Path) -> str | None:
-    """Have the run's rows in the study's folder; what went wrong, None for nothing."""
-    with alone(config.folder):
-        if gather(config, run):
-            return None
-    path = logs / f"{run.name}_scores.log"
-    log.info(f"  scored on its {config.study.group} cases, log {path}")
-    status = _ran(evaluation_command(run.settings, config.study.group), path,
-                  config.show_verbose, run.name)
-    with alone(config.folder):
-        if status == 0 and gather(config, run):
-            return None
-    if is_interruption(status):
-        raise TrainingInterruptedError(f"{run.name}; the same command goes on from here",
-                                       _number_of(status))
-    return (f"  {run.name}: could not be scored, exit status {status}, log {path}:\n"
-            f"{Outcome(status, path).tail()}")
-
-
-def _run_jobs(config: StudyConfig, executor: Any) -> dict[str, str]:
-    """All training runs as jobs, then the scores of those that finished."""
-    failures: dict[str, str] = {}
-    progress = progress_of(config)
-    training = {run.name: run_command(run.settings, list(run.arguments), progress[run.name].state)
-                for run in config.runs if progress[run.name].state != FINISHED}
-    outcomes = _jobs(training, executor, config.folder / "jobs" / "training")
-    for run in config.runs:
-        failure = _failure(run, outcomes[run.name]) if run.name in outcomes else None
-        if failure:
-            failures[run.name] = failure
-    scoring = {run.name: evaluation_command(run.settings, config.study.group)
-               for run in config.runs if run.name not in failures and not gather(config, run)}
-    outcomes = _jobs(scoring, executor, config.folder / "jobs" / "scoring")
-    for run in config.runs:
-        if run.name in outcomes and not gather(config, run):
-            failures[run.name] = (f"  {run.name}: could not be scored, log "
-                                  f"{outcomes[run.name].log}:\n{outcomes[run.name].tail()}")
-    return failures
-
-
-def _jobs(commands: dict[str, list[str]], executor: Any, folder: Path) -> dict[str, Outcome]:
-    if not commands:
-        return {}
-    folder.mkdir(parents=True, exist_ok=True)
-    return run_jobs(commands, executor, folder, unit="")
-
-
-def gather(config: StudyConfig, run: PlannedRun) -> bool:
-    """Have the rows of a finished run in the study's folder; False where it is not scored.
-
-    They are copied there, since the run's own are those of its latest evaluation, of whatever.
-    To be called `alone` where other calls may be at work.
-    """
-    folder = experiment_dir(run.settings.experiment)
-    gathered, now = _gathered(config.folder), f"{config.study.group} {course_of(folder)}"
-    if gathered.get(run.name) == now and _copy(config, run).is_file():
+    def _is_late(self, name: str, what: str) -> bool:
+        """Whether the budget is over."""
+        if self.end is None or time.monotonic() < self.end:
+            return False
+        self._say(name, f"not {what}, the budget is over")
         return True
-    if not is_scored(folder, config.study.group):
+
+    def _fail(self, name: str, why: str) -> None:
+        self.failures[name] = f"  {name}: {why}"
+        self._say(name, why.partition(", log ")[0])
+
+    def _say(self, name: str, what: str) -> None:
+        log.info(f"{self.plan.head(name)}: {what}")
+
+
+def _interrupted(name: str, status: int) -> TrainingInterruptedError:
+    number = status - 128 if status > 0 else -status
+    return TrainingInterruptedError(f"{name}; the same command goes on from here", number)
+
+
+def scoring_command(run: PlannedRun) -> list[str]:
+    """The command line of eval.py that scores a run."""
+    return evaluation_command(run.settings, run.group, run.native_space)
+
+
+def _is_trained(run: PlannedRun, outcome: Outcome) -> bool:
+    """Whether a run is finished; the outcome of a job does not tell."""
+    try:
+        return not outcome.status and run_state(run.settings, None) == FINISHED
+    except ValueError:
         return False
-    others = {name: of for name, of in gathered.items() if name != run.name}
-    write_json(config.folder / "gathered.json", others)  # killed here, it is gathered again
-    write_bytes(_copy(config, run), (folder / "per_case.csv").read_bytes())
-    write_json(config.folder / "gathered.json", others | {run.name: now})
-    return True
 
 
-def _copy(config: StudyConfig, run: PlannedRun) -> Path:
-    return config.folder / "cases" / f"{run.name}.csv"
-
-
-def _gathered(folder: Path) -> dict[str, str]:
-    """By run: the group of its copied rows, and the course of the run that they are of."""
-    path = folder / "gathered.json"
-    content = read_json(path) if path.is_file() else {}
-    if not (isinstance(content, dict) and all(isinstance(one, str) for one in content.values())):
-        raise ValueError(f"{path}: is damaged; remove it, then all runs are gathered again.")
-    return content
+def _run_jobs(plan: Plan, executor: Any) -> dict[str, str]:
+    """All training runs as jobs, then the scores of those that finished."""
+    assert not plan.preparations, "preparations are run here only"
+    failures: dict[str, str] = {}
+    progress = progress_of(plan)
+    training = {}
+    for run in plan.runs:
+        state = progress[run.name].state
+        if state == FINISHED:
+            log.info(f"{plan.head(run.name)}: {plan.skipped_as}, {run.settings.experiment}")
+        else:
+            training[run.name] = run_command(run.settings, list(run.arguments), state,
+                                             plan.overwrite)
+    outcomes = run_jobs(training, executor, plan.folder / "jobs" / "training")
+    scoring = {}
+    for run in plan.runs:
+        if run.name in outcomes and not _is_trained(run, outcomes[run.name]):
+            failures[run.name] = f"  {run.name}: {outcomes[run.name].failure('failed')}"
+        elif not gather(plan, run):
+            scoring[run.name] = scoring_command(run)
+    outcomes = run_jobs(scoring, executor, plan.folder / "jobs" / "scoring")
+    for run in plan.runs:
+        if run.name in outcomes and not gather(plan, run):
+            why = outcomes[run.name].failure("could not be scored")
+            failures[run.name] = f"  {run.name}: {why}"
+    return failures

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from configs.experiment_name import refuse_control_characters
-from system.exit import INTERRUPTED as INTERRUPTED_STATUS
 from system.exit import LOGGER_NAME, TrainingInterruptedError
 from system.files import write_json
 from system.json_files import read_object
-from system.signals import StopSignal, is_interruption
+from system.signals import StopSignal
 
 log = logging.getLogger(LOGGER_NAME)
 
-Commands = dict[int, list[str]] | dict[str, list[str]]  # by fold, or by the name of a run
+Commands = dict[str, list[str]]  # by the name of a run
 
 
 @dataclass(frozen=True)
@@ -39,32 +38,11 @@ class Outcome:
         text = self.log.read_text(encoding="utf-8", errors="replace").rstrip()
         return "\n".join(f"    {line}" for line in text.splitlines()[-num_lines:])
 
-
-def run_here(commands: Commands, folder: Path, show: bool) -> dict[int, Outcome]:
-    """Run the commands one after another; what each prints goes to foldK.log in `folder`.
-
-    A command that fails does not keep the next from running.
-
-    Args:
-        commands: by fold.
-        show: on the terminal too.
-
-    Raises:
-        TrainingInterruptedError: a command was stopped by the user; the rest is not begun.
-    """
-    outcomes = {}
-    for fold, command in commands.items():
-        path = folder / f"fold{fold}.log"
-        log.info(f"fold {fold}: {'continues' if '--resume' in command else 'starts'}, log {path}")
-        try:
-            status = run_logged(command, path, show)
-        except KeyboardInterrupt:
-            status = INTERRUPTED_STATUS
-        if is_interruption(status):
-            raise TrainingInterruptedError(f"fold {fold}; the same command goes on from here")
-        outcomes[fold] = Outcome(status, path)
-        log.info(f"fold {fold}: {'done' if status == 0 else f'failed, exit status {status}'}")
-    return outcomes
+    def failure(self, what: str) -> str:
+        """What went wrong, and where to read why."""
+        if self.status is not None:
+            what = f"{what}, exit status {self.status}"
+        return f"{what}, log {self.log}:\n{self.tail()}"
 
 
 def run_logged(command: list[str], path: Path, show: bool = False,
@@ -141,37 +119,38 @@ def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) ->
     return executor
 
 
-def run_jobs(commands: Commands, executor: Any, folder: Path, poll_seconds: float = 2.0,
-             unit: str = "fold ") -> dict[int, Outcome] | dict[str, Outcome]:
-    """Submit the commands as one job array and wait for all of them.
+def run_jobs(commands: Commands, executor: Any, folder: Path,
+             poll_seconds: float = 2.0) -> dict[str, Outcome]:
+    """Submit the commands, if there are any, as one job array and wait for all of them.
 
     Slurm's job ids are kept in jobs.json of `folder`: called again while jobs of an earlier call
     are pending or running, it waits for those and submits only the others. Results of jobs are
     pickles, which are never loaded here.
 
     Args:
-        commands: by fold, or by the name of a run.
         executor: of `job_executor`.
-        unit: what stands before a key in messages.
     """
+    if not commands:
+        return {}
     from submitit.helpers import CommandFunction
 
+    folder.mkdir(parents=True, exist_ok=True)
     slurm = executor.cluster == "slurm"
-    jobs = _jobs_under_way(commands, folder, unit) if slurm else {}
-    new = [fold for fold in commands if fold not in jobs]
+    jobs = _jobs_under_way(commands, folder) if slurm else {}
+    new = [name for name in commands if name not in jobs]
     if new:
         with executor.batch():
-            submitted = [executor.submit(CommandFunction(_with_own_gpus(commands[fold], executor)))
-                         for fold in new]
-        jobs |= dict(zip(new, submitted, strict=True))
+            for name in new:
+                command = _with_own_gpus(commands[name], executor)
+                jobs[name] = executor.submit(CommandFunction(command))
     if slurm:
         write_json(folder / "jobs.json", {
-            str(fold): {"job_id": job.job_id, "folder": str(job.paths.folder)}
-            for fold, job in jobs.items()})
-    for fold, job in sorted(jobs.items()):
-        log.info(f"{unit}{fold}: job {job.job_id}, log {job.paths.stdout}")
+            name: {"job_id": job.job_id, "folder": str(job.paths.folder)}
+            for name, job in jobs.items()})
+    for name, job in sorted(jobs.items()):
+        log.info(f"{name}: job {job.job_id}, log {job.paths.stdout}")
     try:
-        return _wait(jobs, poll_seconds, unit)
+        return _wait(jobs, poll_seconds)
     except KeyboardInterrupt:
         if not slurm:
             _end_local(jobs.values())
@@ -191,31 +170,33 @@ def _end_local(jobs: Iterable[Any], patience_seconds: float = 5.0) -> None:
             job.cancel(check=False)
 
 
-def _wait(jobs: dict[Any, Any], poll_seconds: float, unit: str) -> dict[Any, Outcome]:
-    outcomes: dict[Any, Outcome] = {}
+def _wait(jobs: dict[str, Any], poll_seconds: float) -> dict[str, Outcome]:
+    outcomes: dict[str, Outcome] = {}
     while len(outcomes) < len(jobs):
-        for fold, job in jobs.items():
-            if fold not in outcomes and job.done():
-                outcomes[fold] = Outcome(None, Path(job.paths.stderr))
-                log.info(f"{unit}{fold}: job {job.job_id} has ended ({len(outcomes)} of "
-                         f"{len(jobs)})")
+        for name, job in jobs.items():
+            if name not in outcomes and job.done():
+                outcomes[name] = Outcome(None, Path(job.paths.stderr))
+                log.info(f"{name}: job {job.job_id} has ended ({len(outcomes)} of {len(jobs)})")
         if len(outcomes) < len(jobs):
             time.sleep(poll_seconds)
     return outcomes
 
 
-def _jobs_under_way(commands: Commands, folder: Path, unit: str) -> dict[Any, Any]:
+def _jobs_under_way(commands: Commands, folder: Path) -> dict[str, Any]:
     """Slurm jobs of an earlier call that have not ended."""
     import submitit
 
     path = folder / "jobs.json"
     known = read_object(path) if path.exists() else {}
-    jobs = {fold: submitit.SlurmJob(known[str(fold)]["folder"], known[str(fold)]["job_id"])
-            for fold in commands if str(fold) in known}
-    under_way = {fold: job for fold, job in jobs.items() if not job.done(force_check=True)}
-    for fold, job in under_way.items():
-        log.info(f"{unit}{fold}: job {job.job_id} of an earlier call has not ended (Slurm says "
-                 f"{job.state}); if Slurm has lost it, remove {path}")
+    under_way = {}
+    for name in commands:
+        if name not in known:
+            continue
+        job = submitit.SlurmJob(known[name]["folder"], known[name]["job_id"])
+        if not job.done(force_check=True):
+            under_way[name] = job
+            log.info(f"{name}: job {job.job_id} of an earlier call has not ended (Slurm says "
+                     f"{job.state}); if Slurm has lost it, remove {path}")
     return under_way
 
 

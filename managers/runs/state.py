@@ -79,27 +79,44 @@ def run_command(wanted: TrainingConfig, arguments: list[str], state: str,
     folder = experiment_dir(wanted.experiment)
     extra = []
     if state == BEGUN:
-        # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
-        extra = ["--resume" if _has_checkpoint(folder) else "--overwrite"]
+        extra = flags_to_go_on(folder) or ["--overwrite"]
     elif overwrite and (folder / "config.json").is_file():
         extra = ["--overwrite"]
     return [sys.executable, str(ROOT / SCRIPTS[wanted.method]), *extra, *arguments]
 
 
-def is_scored(folder: Path, group: str) -> bool:
+def flags_to_go_on(folder: Path) -> list[str]:
+    """What a training or pre-training script needs to go on in a run folder that may be there."""
+    if _has_checkpoint(folder):
+        return ["--resume"]
+    if (folder / "config.json").is_file():
+        # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
+        return ["--overwrite"]
+    return []
+
+
+def is_scored(folder: Path, group: str, native_space: bool = False,
+              models_are_gone: bool = False) -> bool:
     """Whether a run's per_case.csv is of its best.model on all cases of a group, in mm.
 
     Args:
         group: of GROUPS.
+        native_space: on the grid of the label files, rather than on that of the network.
+        models_are_gone: removed on purpose, so there is nothing to compare the scores with.
     """
-    files = [folder / name for name in ("per_case.csv", "summary.json", "best.model")]
+    files = [folder / name for name in ("per_case.csv", "summary.json")]
     if not all(path.is_file() for path in files):
         return False
     summary = read_object(files[1])
+    space = "native" if native_space else "resampled"
     if (summary.get("group"), summary.get("saved_model"),
-            summary.get("space", "resampled")) != (group, "best", "resampled"):
+            summary.get("space", "resampled")) != (group, "best", space):
         return False
-    if not _is_of(summary, folder):
+    if models_are_gone:
+        is_of_run = are_of_one_evaluation(folder, summary)
+    else:
+        is_of_run = (folder / "best.model").is_file() and _is_of(summary, folder)
+    if not is_of_run:
         return False
     fold = read_config(folder).fold
     try:
@@ -123,15 +140,17 @@ def _is_of(summary: dict[str, Any], folder: Path) -> bool:
                for name in ("per_case.csv", "best.model"))
 
 
-def evaluation_command(run: TrainingConfig, group: str) -> list[str]:
+def evaluation_command(run: TrainingConfig, group: str, native_space: bool = False) -> list[str]:
     """The command line that scores best.model of a run on a group of its cases, in mm.
 
     Args:
         run: as this command line asks for it; the run folder has the same settings (`run_state`).
+        native_space: on the grid of the label files.
     """
+    space = "--native_space" if native_space else "--no-native_space"
     trust = "--trust_network_code" if ":" in run.network else "--no-trust_network_code"
     return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
             "--data", run.data_dir, "--mode", group, "--saved_model", "best",
-            "--device", run.device, "--no-paper_metrics", "--no-native_space",
+            "--device", run.device, "--no-paper_metrics", space,
             "--no-save_predictions", "--no-include_training_cases", trust, "--no-show_verbose",
             "--cases"]  # no ids: all of the group, whatever SETTINGS of eval.py say

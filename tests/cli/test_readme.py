@@ -10,12 +10,12 @@ import torch
 
 from configs import DATASETS, evaluation_config, training_config
 from configs.pretraining.pretraining_parser import pretraining_config
-from configs.study.cross_validation import cross_validation_config
-from configs.study.study_plan import study_config
 from configs.use.prediction import prediction_parser
 from eval import SETTINGS
 from networks import build_network
 from scripts.update_readme import recipe_table
+from studies.plans.folds import cross_validation
+from studies.plans.matrix import study_plan
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = {path: path.read_text(encoding="utf-8")
@@ -106,9 +106,9 @@ def test_every_command_is_accepted(line, spleen):
     elif script == "predict.py":
         assert prediction_parser().parse_args(arguments).output == "predictions"
     elif script == "cross_validate.py":
-        assert len(cross_validation_config(arguments).folds) == 5
+        assert len(cross_validation(arguments).runs) == 5
     elif script == "run_study.py":
-        assert study_config(arguments).runs
+        assert study_plan(arguments).runs
     else:
         config = training_config("basic" if script == "train_basic.py" else "dsd", arguments)
         assert config.dataset in (*DATASETS, "dataset.json")

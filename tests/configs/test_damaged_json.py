@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from configs import training_config
 from configs.dataset_json import read_dataset_json
 from configs.study.studies import FOLDER, read_study
-from configs.study.study_plan import study_config
 from configs.use.run_folder import read_config
+from studies.plans.matrix import study_plan
 from system.files import read_json
 
 KEYS = st.sampled_from(["name", "labels", "modality", "channel_names", "training", "image", "label",
@@ -77,9 +77,9 @@ def test_a_label_study_with_any_value(folder, data, value):
     key = data.draw(st.sampled_from(sorted(valid["label_study"])))
     changed = valid | {"label_study": valid["label_study"] | {key: value}}
     path = folder / "labels.json"
-    said = refusal(lambda: study_config([str(path), "--data", "DATA"]), path, changed)
+    said = refusal(lambda: study_plan([str(path), "--data", "DATA"]), path, changed)
     if said is None:
-        assert "--labels" in study_config([str(path), "--data", "DATA"]).arguments
+        assert study_plan([str(path), "--data", "DATA"]).study.labels
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "", "[1,]",

@@ -12,14 +12,18 @@ from dataclasses import replace
 
 import pytest
 
-from configs.study.study_plan import study_config
 from managers.runs import state as run_states
 from managers.runs.run_locks import alone, locked
 from managers.runs.state import ABSENT, BEGUN, FINISHED
 from studies import execute as studies
 from studies import executors
-from studies.execute import UNDER_WAY, check_plan, progress_of, run_study
-from studies.report import write_report
+from studies.execute import execute, executor_of
+from studies.gather import UNDER_WAY, progress_of
+from studies.planned_cases import planned_splits
+from studies.plans.few_labels import FewLabelsPlan
+from studies.plans.matrix import study_plan
+from studies.plans.planned import Preparation
+from studies.report_matrix import write_report
 from system.exit import TrainingInterruptedError
 
 TRAIN = """
@@ -98,12 +102,12 @@ def workplace(tmp_path, monkeypatch):
 
 
 def config(*arguments):
-    return study_config(["mine.json", "--data", "data", "--output", "out",
+    return study_plan(["mine.json", "--data", "data", "--output", "out",
                          *map(str, arguments)])
 
 
 def run(made):
-    return run_study(made)
+    return execute(made, executor_of(made, progress_of(made)))
 
 
 def calls(workplace):
@@ -131,7 +135,7 @@ def test_runs_of_other_data_folders_and_devices_are_the_same_runs(workplace):
     calls(workplace)
     (workplace / "moved").mkdir()
     with pytest.warns(UserWarning, match="was trained on the data in"):
-        made = study_config(["mine.json", "--data", "moved", "--output", "out", "--seeds", "100",
+        made = study_plan(["mine.json", "--data", "moved", "--output", "out", "--seeds", "100",
                              "--device", "cpu", "--", "--num_workers", "2", "--cache", "off"])
         assert run(made) == {}
     assert calls(workplace) == []
@@ -298,10 +302,12 @@ def names_of_cases(workplace, number):
 def test_a_group_that_the_data_do_not_have_is_told_before_training(workplace):
     names_of_cases(workplace, 12)
     made = config("--", "--num_folds", "2", "--training_split", "2")
-    check_plan(made, progress_of(made))
-    third = replace(made, runs=tuple(replace(one, fold=3) for one in made.runs))
+    assert {key: len(one.testing) for key, one in planned_splits(made.runs).items()} == {
+        ("hippocampus", 1): 2}
+    third = replace(made, runs=tuple(
+        replace(one, settings=replace(one.settings, fold=3)) for one in made.runs))
     with pytest.raises(ValueError, match="hippocampus, fold 3: --fold 3: there are 2 fold"):
-        check_plan(third, progress_of(third))
+        planned_splits(third.runs)
 
 
 def test_a_damaged_record_says_so(workplace):
@@ -348,3 +354,71 @@ def test_tables_of_runs_that_are_gone_do_not_stay(workplace):
     assert not any((made.folder / name).exists() for name in ("table.csv", "gains.csv",
                                                               "gains.png"))
     assert not list((made.folder / "comparisons").iterdir())
+
+
+# Fails where it is told to, else writes down what it was called with.
+PREPARE = """
+import sys
+from pathlib import Path
+if sys.argv[2] != "0":
+    sys.exit(int(sys.argv[2]))
+if sys.argv[1] != "nothing":
+    Path(sys.argv[1]).write_text(" ".join(sys.argv[3:]))
+"""
+
+
+def preparation(folder, name, status=0, result=None, **more):
+    (folder / "prepare.py").write_text(PREPARE)
+    return Preparation(name, str(folder / "prepare.py"),
+                       (str(result or folder / name), str(status), "argument"),
+                       (folder / name).is_file, **more)
+
+
+def prepared(workplace, *preparations, **more):
+    """Two runs, the second of which needs the first preparation; nothing has its settings."""
+    runs = config("--seeds", 100).runs
+    second = replace(runs[1], needs=(preparations[0].name,))
+    return FewLabelsPlan(folder=workplace / "few", runs=(runs[0], second), study=None, source=None,
+                         preparations=preparations, **more)
+
+
+def test_a_failed_preparation_stops_only_what_needs_it(workplace):
+    plan = prepared(workplace, preparation(workplace, "first", 3),
+                    preparation(workplace, "second", needs=("first",)),
+                    preparation(workplace, "third", flags_to_go_on=lambda: ["--resume"]),
+                    preparation(workplace, "fourth", result="nothing"))
+    failures = execute(plan)
+    assert set(failures) == {"first", "second", "fourth", NAMES[1]}
+    assert "exit status 3" in failures["first"] and "not run, it needs first" in failures["second"]
+    assert "result is incomplete" in failures["fourth"] and "needs first" in failures[NAMES[1]]
+    assert (workplace / "third").read_text() == "argument --resume"
+    assert calls(workplace) == [NAMES[0], f"score {NAMES[0]}"]
+    plan = prepared(workplace, preparation(workplace, "first"))
+    assert execute(plan) == {}
+    assert calls(workplace) == [NAMES[1], f"score {NAMES[1]}"]
+
+
+def test_what_is_prepared_is_not_prepared_again(workplace):
+    (workplace / "first").write_text("before")
+    assert execute(prepared(workplace, preparation(workplace, "first"))) == {}
+    assert (workplace / "first").read_text() == "before"
+
+
+def test_a_signal_to_a_preparation_ends_the_study(workplace):
+    with pytest.raises(TrainingInterruptedError, match="first"):
+        execute(prepared(workplace, preparation(workplace, "first", 130)))
+    assert calls(workplace) == []
+
+
+def test_without_time_to_prepare_what_needs_it_waits_and_nothing_has_failed(workplace):
+    plan = prepared(workplace, preparation(workplace, "first"), budget_minutes=1e-9)
+    assert execute(plan) == {}
+    assert calls(workplace) == [] and not (workplace / "first").exists()
+
+
+def test_models_of_scored_runs_are_discarded_on_request_and_not_missed(workplace):
+    plan = prepared(workplace, preparation(workplace, "first"), discard_models=True)
+    assert execute(plan) == {}
+    assert not list((workplace / "out").glob("*/*.model"))
+    calls(workplace)
+    assert execute(plan) == {} and calls(workplace) == []

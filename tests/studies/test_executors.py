@@ -7,37 +7,18 @@ from pathlib import Path
 import pytest
 
 from studies import executors
-from studies.executors import Outcome, job_executor, run_here, run_jobs
+from studies.executors import Outcome, job_executor, run_jobs, run_logged
 
 SAY = [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr)"]
 FAIL = [sys.executable, "-c", "import sys; sys.exit('error: no such data')"]
 
 
-def test_a_failure_does_not_keep_the_next_from_running(tmp_path, capfdbinary):
-    outcomes = run_here({1: FAIL, 2: SAY}, tmp_path, show=True)
-    assert {fold: outcome.status for fold, outcome in outcomes.items()} == {1: 1, 2: 0}
-    assert outcomes[1].log == tmp_path / "fold1.log"
-    assert outcomes[1].tail() == "    error: no such data"
-    assert sorted((tmp_path / "fold2.log").read_text().split()) == ["err", "out"]
-    assert b"no such data" in capfdbinary.readouterr().out
-
-
-def test_an_interrupted_command_ends_the_rest(tmp_path):
-    from system.exit import INTERRUPTED, TrainingInterruptedError
-    stop = [sys.executable, "-c", f"raise SystemExit({INTERRUPTED})"]
-    with pytest.raises(TrainingInterruptedError, match="fold 1"):
-        run_here({1: stop, 2: SAY}, tmp_path, show=False)
-    assert not (tmp_path / "fold2.log").exists()
-
-
-def test_the_users_own_interruption_says_how_to_go_on(tmp_path, monkeypatch):
-    from system.exit import TrainingInterruptedError
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-    monkeypatch.setattr(executors, "run_logged", interrupted)
-    with pytest.raises(TrainingInterruptedError, match="the same command goes on from here"):
-        run_here({1: SAY}, tmp_path, show=False)
+def test_a_command_is_logged_and_shown(tmp_path, capfdbinary):
+    assert run_logged(FAIL, tmp_path / "fail.log", show=True) == 1
+    assert Outcome(1, tmp_path / "fail.log").tail() == "    error: no such data"
+    assert run_logged(SAY, tmp_path / "say.log") == 0
+    assert sorted((tmp_path / "say.log").read_text().split()) == ["err", "out"]
+    assert capfdbinary.readouterr().out == b"error: no such data\n"
 
 
 def test_only_the_end_of_a_log_is_shown(tmp_path):
@@ -50,9 +31,9 @@ def test_jobs_of_submitit_here(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     seen = [sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"]
     executor = job_executor("submitit-local", {}, tmp_path / "jobs", "Try")
-    outcomes = run_jobs({1: FAIL, 2: seen}, executor, tmp_path, poll_seconds=0.1)
-    assert "error: no such data" in outcomes[1].tail(40)
-    log = outcomes[2].log
+    outcomes = run_jobs({"fold 1": FAIL, "fold 2": seen}, executor, tmp_path, poll_seconds=0.1)
+    assert "error: no such data" in outcomes["fold 1"].tail(40)
+    log = outcomes["fold 2"].log
     assert "3\n" in log.with_name(log.name.replace("_log.err", "_log.out")).read_text()
 
 
@@ -105,12 +86,12 @@ OPTIONS = {"timeout_min": 600, "slurm_partition": "gpu", "gpus_per_node": 1, "me
 
 
 def test_slurm_gets_an_array_with_the_options(slurm):
-    marks = {fold: slurm / f"ran{fold}" for fold in (1, 2)}
+    marks = {name: slurm / name for name in ("fold 1", "fold 2")}
     executor = job_executor("slurm", OPTIONS, slurm / "jobs", "Try")
-    outcomes = run_jobs({fold: ["touch", str(path)] for fold, path in marks.items()}, executor,
+    outcomes = run_jobs({name: ["touch", str(path)] for name, path in marks.items()}, executor,
                         slurm, poll_seconds=0.1)
     assert all(path.exists() for path in marks.values()), (slurm / "sbatch.log").read_text()
-    assert set(outcomes) == {1, 2} and outcomes[1].log.name == "7_0_0_log.err"
+    assert set(outcomes) == set(marks) and outcomes["fold 1"].log.name == "7_0_0_log.err"
     lines = (slurm / "submitted.sh").read_text().splitlines()
     for flag in ("--partition=gpu", "--time=600", "--gpus-per-node=1", "--mem=32GB", "--nice=100",
                  "--array=0-1%1", "--job-name=Try"):
@@ -118,9 +99,8 @@ def test_slurm_gets_an_array_with_the_options(slurm):
 
 
 def test_jobs_of_an_earlier_call_are_waited_for_not_submitted_again(slurm, monkeypatch):
-    from studies import executors
     executor = job_executor("slurm", OPTIONS, slurm / "jobs", "Try")
-    commands = {fold: ["true"] for fold in (1, 2)}
+    commands = {name: ["true"] for name in ("fold 1", "fold 2")}
     run_jobs(commands, executor, slurm, poll_seconds=0.1)
     (slurm / "submitted.sh").unlink()
     results = sorted((slurm / "jobs").glob("*_result.pkl"))
@@ -133,7 +113,7 @@ def test_jobs_of_an_earlier_call_are_waited_for_not_submitted_again(slurm, monke
         for path in results:
             path.touch()
     monkeypatch.setattr(executors.time, "sleep", finish)
-    assert set(run_jobs(commands, executor, slurm)) == {1, 2}
+    assert set(run_jobs(commands, executor, slurm)) == set(commands)
     assert not (slurm / "submitted.sh").exists()
 
 

@@ -5,7 +5,7 @@ import torch
 
 from managers.callbacks import Record
 from managers.runs.folder import epochs_done, open_folder
-from studies.report import _minutes
+from studies.report_matrix import _minutes
 from system.files import write_json, write_text
 from system.json_files import read_lines, read_object
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from data import Split
-from managers import Predictor, open_run, optimizer_of, resume_point, save_checkpoint, score_best
+from managers import Predictor, open_run, optimizer_of, resume_point, save_checkpoint
 from managers.schedules import LR_SCHEDULES
-from managers.segmentation.training_recipe import OPTIMIZERS
+from managers.segmentation.training_recipe import OPTIMIZERS, score_best
 
 
 def test_each_optimiser_with_the_runs_rate_and_decay(config):

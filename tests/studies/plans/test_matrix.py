@@ -5,7 +5,8 @@ import json
 import pytest
 
 from configs.study.studies import read_study
-from configs.study.study_plan import in_order, study_config, study_parser
+from configs.study.study_parser import study_parser
+from studies.plans.matrix import in_order, study_plan
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def study(tmp_path):
 
 
 def config(study, *arguments):
-    return study_config([str(study), "--data", "data", *map(str, arguments)])
+    return study_plan([str(study), "--data", "data", *map(str, arguments)])
 
 
 def test_the_most_telling_runs_come_first(study):
@@ -32,9 +33,9 @@ def test_the_most_telling_runs_come_first(study):
         "hippocampus_nnunet_basic_Fold1_seed100", "hippocampus_nnunet_dsd_Fold1_seed100",
         "hippocampus_vnet_basic_Fold1_seed100", "hippocampus_vnet_dsd_Fold1_seed100",
         "hippocampus_nnunet_basic_Fold2_seed100"]
-    assert [(run.method, run.fold, run.seed) for run in runs[7:10]] == [
+    assert [(run.arm[2], run.settings.fold, run.settings.seed) for run in runs[7:10]] == [
         ("dsd", 2, 100), ("encoder_kl", 1, 100), ("encoder_kl", 1, 100)]
-    assert [run.seed for run in runs] == [100] * 12 + [101] * 12
+    assert [run.settings.seed for run in runs] == [100] * 12 + [101] * 12
 
 
 def test_all_of_mmwhs_is_planned():
@@ -45,7 +46,7 @@ def test_all_of_mmwhs_is_planned():
 def test_settings_are_those_of_the_study_and_what_follows_the_dashes(study):
     run = config(study, "--epochs", 7, "--device", "cpu", "--output", "out", "--", "--num_crops",
                  2, "--fused").runs[-1]
-    assert (run.method, run.settings.method, run.settings.distil) == ("encoder_kl", "dsd",
+    assert (run.arm[2], run.settings.method, run.settings.distil) == ("encoder_kl", "dsd",
                                                                       "encoder")
     assert (run.settings.epochs, run.settings.num_crops, run.settings.fused,
             run.settings.num_folds, run.settings.seed, run.settings.fold) == (7, 2, True, 2, 101, 2)
@@ -67,7 +68,7 @@ def test_parts_of_a_study_keep_its_order(study):
 
 def test_every_problem_is_in_one_message(study):
     with pytest.raises(ValueError) as error:
-        study_config([str(study), "--networks", "unetr", "--methods", "hints", "--folds", "3",
+        study_plan([str(study), "--networks", "unetr", "--methods", "hints", "--folds", "3",
                       "--budget-minutes", "0", "--slurm", "partition=gpu", "--seeds", "1", "1",
                       "--", "--seed", "3", "--temperature", "2"])
     said = str(error.value)
@@ -95,7 +96,7 @@ def test_a_name_never_sets_what_a_method_is(study, name, flags, said):
     content["methods"][name] = {"method": "dsd", "flags": flags}
     study.write_text(json.dumps(content))
     if said is None:
-        assert {run.settings.distil for run in config(study).runs if run.method == name} == {"none"}
+        assert {run.settings.distil for run in config(study).runs if run.arm[2] == name} == {"none"}
         return
     with pytest.raises(ValueError, match=f"{name}: its {said}, its flags do not"):
         config(study)

@@ -1,4 +1,4 @@
-"""The label study in numbers, text and picture; differences are pre-trained - scratch."""
+"""A study with few labels in numbers, text and picture; differences are pre-trained - scratch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 from metrics import bootstrap_interval
 from metrics.repeats import VERDICTS, case_means, compare_runs, judge, mean_over_seeds
 from metrics.statistics import sample_deviation
-from reports.canvas import PALETTE, new_figure, save_png, write_at
-from reports.tables import metric_title
+
+from ..canvas import PALETTE, new_figure, save_png, write_at
+from ..tables import metric_title
 
 METRICS = ("dice", "hd95_mm")
 _INK, _FAINT = "#202428", "#70767C"
@@ -81,8 +82,8 @@ def conclusion(differences: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(sentences)
 
 
-def study_table(lines: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]],
-                notes: Sequence[str]) -> str:
+def few_labels_table(lines: Sequence[Mapping[str, Any]],
+                     differences: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
     """The text: arms, differences, what they say, and notes."""
     header = ["labels", "method", "start", "Dice", "HD95 [mm]", "cases", "seeds"]
     body = [[str(line["labels"]), _WORDS[line["method"]], _WORDS[line["start"]],
@@ -119,7 +120,7 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [text[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *text[1:]]
 
 
-def study_picture(path: Path, lines: Sequence[Mapping[str, Any]],
+def few_labels_picture(path: Path, lines: Sequence[Mapping[str, Any]],
                   differences: Sequence[Mapping[str, Any]], title: str) -> None:
     """Write a PNG, 1000 x 480: Dice by number of labels, and the paired differences of Dice."""
     figure = new_figure(1000, 480, "white")

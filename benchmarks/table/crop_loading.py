@@ -22,7 +22,7 @@ import torch
 from torchmanager.callbacks import Callback
 
 from benchmarks.measure import peak_growth_mib
-from benchmarks.rows import Row
+from benchmarks.table.rows import Row
 from data import DATASETS, load_volumes, training_loader
 from data.phantoms.make import make_phantoms
 from data.sets.cases import Case

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.measure import paired, peak_growth_mib
-from benchmarks.rows import Row
+from benchmarks.table.rows import Row
 from losses import DiceCELoss, DSDLoss, RunningLoss, dsd_loss
 from losses.fused.loss import fused_dsd_loss
 from managers import SegmentationManager

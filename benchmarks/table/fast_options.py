@@ -6,7 +6,7 @@ Both sides are DSD steps of the training scripts' own manager, from the same wei
 import torch
 
 from benchmarks.measure import paired, peak_growth_mib
-from benchmarks.rows import Row
+from benchmarks.table.rows import Row
 from configs import training_config
 from data import DATASETS
 from losses import DSDLoss

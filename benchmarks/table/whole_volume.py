@@ -11,7 +11,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from benchmarks.measure import paired
-from benchmarks.rows import Row
+from benchmarks.table.rows import Row
 from configs.recipes import recipe_of
 from managers import Predictor
 from networks import build_network

@@ -6,20 +6,21 @@ import sys
 import pytest
 
 from configs import evaluation_config
-from configs.study.cross_validation import cross_validation_config
 from eval import SETTINGS
 from managers.runs import state as run_states
+from managers.runs.folder import work_folder
 from managers.runs.state import ABSENT, BEGUN, FINISHED, evaluation_command
-from studies import cross_validation, folds
-from studies.cross_validation import (
+from studies import execute, report_folds
+from studies.gather import Progress, progress_of
+from studies.plans.folds import cross_validation
+from studies.report_folds import (
+    begin,
     check_plan,
     gathered_rows,
-    opened,
     read_cross_validation,
     write_comparison,
     write_results,
 )
-from studies.folds import FoldsFailedError, run_folds, states
 
 # Fold k validates on case "k", with Dice k / 10. Breaks off where fail<k> is in the data folder.
 TRAIN = """
@@ -64,17 +65,32 @@ def workplace(tmp_path, monkeypatch):
 
 
 def config(*arguments, name="Try"):
-    return cross_validation_config([
+    return cross_validation([
         "data", "--dataset", "hippocampus", "--network", "nnunet", "--method", "basic", "--folds",
         "1", "2", "--epochs", "3", "--experiment", name, *map(str, arguments)])
 
 
+def states(made):
+    return [one.state for one in progress_of(made).values()]
+
+
+def all_in(state):
+    return {f"fold {fold}": Progress(state, 0, False) for fold in (1, 2)}
+
+
+def executed(made):
+    """What went wrong, by fold."""
+    made.folder.mkdir(parents=True, exist_ok=True)
+    begin(made, progress_of(made))
+    return execute.execute(made)
+
+
 def run(made):
-    with opened(made) as folder:
-        run_folds(made, folder, states(made))
-        rows = gathered_rows(made, folder)
-        write_results(made, folder, rows)
-    return folder, rows
+    """The folder, and the rows of all folds."""
+    assert executed(made) == {}
+    rows = gathered_rows(made)
+    write_results(made, rows)
+    return made.folder, rows
 
 
 def calls(workplace):
@@ -89,7 +105,7 @@ def run_folder(workplace, fold):
 
 
 def test_all_folds_are_trained_once(workplace):
-    assert states(config()) == {1: ABSENT, 2: ABSENT}
+    assert states(config()) == [ABSENT, ABSENT]
     folder, rows = run(config())
     assert calls(workplace) == ["1", "2"]
     assert [(row["fold"], row["case_id"], row["dice"]) for row in rows] == [(1, "1", 0.1),
@@ -98,7 +114,7 @@ def test_all_folds_are_trained_once(workplace):
     assert about["experiments"] == ["Try_Fold1.exp", "Try_Fold2.exp"]
     assert about["complete"] and (about["method"], about["folds"]) == ("basic", [1, 2])
     assert json.loads((folder / "summary.json").read_text())["num_cases"] == 2
-    assert states(config()) == {1: FINISHED, 2: FINISHED}
+    assert states(config()) == [FINISHED, FINISHED]
     run(config())
     assert calls(workplace) == []
 
@@ -109,7 +125,7 @@ def test_an_interrupted_fold_goes_on_and_one_without_an_epoch_begins_again(workp
     (run_folder(workplace, 1) / "metrics.jsonl").write_text('{"epoch": 1}\n')
     for name in ("metrics.jsonl", "last.model", "best.model", "summary.json"):
         (run_folder(workplace, 2) / name).unlink()
-    assert states(config()) == {1: BEGUN, 2: BEGUN}
+    assert states(config()) == [BEGUN, BEGUN]
     run(config())
     assert calls(workplace) == ["1 resume", "2 overwrite"]
 
@@ -130,7 +146,7 @@ def test_a_fold_whose_checkpoints_were_removed_is_never_trained_again_unasked(wo
     for fold in (1, 2):
         for name in ("last", "best"):
             (run_folder(workplace, fold) / f"{name}.model").unlink()
-    assert set(states(config()).values()) == {FINISHED}
+    assert set(states(config())) == {FINISHED}
     assert run(config())[1] and calls(workplace) == []
     (folder / "cv.json").unlink()  # its scores are no longer known to be of this run
     before = sorted(run_folder(workplace, 1).iterdir())
@@ -146,7 +162,7 @@ def test_runs_with_other_settings_are_refused_and_named(workplace):
     for fold in (1, 2):
         assert f"Try_Fold{fold}.exp: has other settings" in str(error.value)
     assert "lr 0.001 -> 0.5" in str(error.value) and "seed 100 -> 3" in str(error.value)
-    assert set(states(config("--device", "cpu", "--num_workers", 2)).values()) == {FINISHED}
+    assert set(states(config("--device", "cpu", "--num_workers", 2))) == {FINISHED}
     calls(workplace)
     run(config("--lr", 0.5, "--overwrite"))
     assert calls(workplace) == ["1 overwrite", "2 overwrite"]
@@ -155,10 +171,10 @@ def test_runs_with_other_settings_are_refused_and_named(workplace):
 def test_moved_data_are_warned_of(workplace):
     run(config())
     (workplace / "moved").symlink_to(workplace / "nowhere")
-    made = cross_validation_config(["elsewhere", *config().arguments[1][1:-5], "--method", "basic",
+    made = cross_validation(["elsewhere", *config().runs[0].arguments[1:-5], "--method", "basic",
                                     "--folds", "1", "2", "--experiment", "Try"])
     with pytest.warns(UserWarning, match="was trained on the data in"):
-        assert set(states(made).values()) == {FINISHED}
+        assert set(states(made)) == {FINISHED}
 
 
 def test_a_failing_fold_is_named_the_others_run_and_no_table_stays(workplace):
@@ -168,10 +184,10 @@ def test_a_failing_fold_is_named_the_others_run_and_no_table_stays(workplace):
         path.unlink()
     (run_folder(workplace, 2) / "metrics.jsonl").write_text('{"epoch": 1}\n')
     (workplace / "data" / "fail1").touch()
-    with pytest.raises(FoldsFailedError) as error:
-        run(config())
-    message = str(error.value)
-    assert "1 of 2 folds are missing (1)" in message and "exit status 1" in message
+    failures = executed(config())
+    assert list(failures) == ["fold 1"]
+    message = failures["fold 1"]
+    assert message.startswith("  fold 1: failed, exit status 1, log ")
     assert "experiments/Try.cv/fold1.log" in message and "nothing to train on" in message
     assert calls(workplace) == ["1", "2 resume"]
     folder = workplace / "experiments" / "Try.cv"
@@ -192,14 +208,14 @@ def test_validation_rows_survive_a_later_evaluation_of_other_cases(workplace, mo
     # without the copy the run is scored again, which is eval.py's work
     (folder / "fold1.csv").unlink()
     seen = []
-    monkeypatch.setattr(folds, "run_logged", lambda command, path: seen.append(command) or 2)
-    with pytest.raises(FoldsFailedError, match="fold 1: could not be scored, exit status 2"):
-        run(config())
+    monkeypatch.setattr(execute, "run_logged", lambda command, *_: seen.append(command) or 2)
+    failures = executed(config())
+    assert "fold 1: could not be scored, exit status 2" in failures["fold 1"]
     assert len(seen) == 1 and seen[0][0] == sys.executable and "validation" in seen[0]
 
 
 def test_an_evaluation_is_of_all_cases_whatever_the_settings_of_eval_py_say(workplace):
-    wanted = config().folds[1]
+    wanted = config().runs[0].settings
     line = evaluation_command(wanted, "validation")
     edited = SETTINGS | {"cases": ["7"], "native_space": True, "mode": "testing"}
     found = evaluation_config(edited, line[2:])
@@ -212,7 +228,7 @@ def test_tables_that_were_broken_off_are_not_complete(workplace, monkeypatch):
 
     def killed(*_):
         raise KeyboardInterrupt
-    monkeypatch.setattr(cross_validation, "folds_picture", killed)
+    monkeypatch.setattr(report_folds, "folds_picture", killed)
     with pytest.raises(KeyboardInterrupt):
         run(made)
     with pytest.raises(ValueError, match="is not finished"):
@@ -220,8 +236,10 @@ def test_tables_that_were_broken_off_are_not_complete(workplace, monkeypatch):
 
 
 def test_two_at_work_on_one_folder_is_refused(workplace):
-    with opened(config()), pytest.raises(ValueError, match="another cross_validate.py"), \
-         opened(config()):
+    def at_work():
+        return work_folder(config().folder, "cross_validation.log", "cross_validate.py")
+
+    with at_work(), pytest.raises(ValueError, match="another cross_validate.py"), at_work():
         pass
 
 
@@ -230,22 +248,22 @@ def test_folds_of_different_splits_are_refused(workplace):
     path = run_folder(workplace, 2) / "splits.json"
     path.write_text(path.read_text().replace("x", "y"))
     with pytest.raises(ValueError, match="folds 2 have another split of the cases than fold 1"):
-        gathered_rows(config(), folder)
+        gathered_rows(config())
 
 
 def test_a_case_in_two_folds_is_refused(workplace):
     folder, _ = run(config())
     (folder / "fold2.csv").write_bytes((folder / "fold1.csv").read_bytes())
     with pytest.raises(ValueError, match="case 1 is validated in folds 1 and 2"):
-        gathered_rows(config(), folder)
+        gathered_rows(config())
 
 
 def test_comparison_files_and_what_cannot_be_compared(workplace):
     run(config(name="Base"))
     folder, rows = run(config())
     made = config("--compare_with", "Base.cv")
-    check_plan(made, states(made))
-    assert "A (baseline)  Base" in write_comparison(made, folder, rows)
+    check_plan(made, progress_of(made))
+    assert "A (baseline)  Base" in write_comparison(made, rows)
     assert {path.name for path in folder.glob("comparison_with_Base*")} == {
         f"comparison_with_Base{ending}" for ending in (".txt", ".csv", ".json", ".png",
                                                        "_cases.csv")}
@@ -255,11 +273,11 @@ def test_comparison_files_and_what_cannot_be_compared(workplace):
                             (("--compare_with", "Try"), "itself"),
                             (("--compare_with", "Base", "--folds", "1"), "same cases")):
         with pytest.raises(ValueError, match=said):
-            check_plan(config(*arguments), {1: FINISHED})
+            check_plan(config(*arguments), all_in(FINISHED))
     path = workplace / "experiments" / "Base.cv" / "cv.json"
     path.write_text(path.read_text().replace("hippocampus", "mmwhs-ct"))
     with pytest.raises(ValueError, match="is on mmwhs-ct, this one on hippocampus"):
-        check_plan(made, states(made))
+        check_plan(made, progress_of(made))
 
 
 def with_splits(workplace, *validated):
@@ -278,7 +296,7 @@ def with_splits(workplace, *validated):
 def test_folds_without_a_table_are_refused_before_the_training(workplace, validated, said):
     made = config(*with_splits(workplace, *validated))
     with pytest.raises(ValueError, match=said):
-        check_plan(made, states(made))
+        check_plan(made, progress_of(made))
 
 
 def test_a_baseline_of_other_cases_is_refused_before_the_training(workplace):
@@ -287,10 +305,10 @@ def test_a_baseline_of_other_cases_is_refused_before_the_training(workplace):
     made = config("--compare_with", "Base", *splits)
     with pytest.raises(ValueError, match=r"4 cases are validated in one of the two only \(1, 2, "
                                          r"hippocampus_2, hippocampus_3\); give the data, --tr"):
-        check_plan(made, {1: FINISHED, 2: ABSENT})
-    check_plan(made, {1: FINISHED, 2: FINISHED})
+        check_plan(made, all_in(ABSENT))
+    check_plan(made, all_in(FINISHED))
     rows = workplace / "experiments" / "Base.cv" / "per_case.csv"
     lines = rows.read_text().splitlines()
     rows.write_text("\n".join([lines[0], lines[1].replace("1,1,", "1,hippocampus_2,", 1),
                                lines[2].replace("2,2,", "2,hippocampus_3,", 1)]) + "\n")
-    check_plan(made, {1: ABSENT, 2: ABSENT})
+    check_plan(made, all_in(ABSENT))

@@ -1,4 +1,4 @@
-"""What a label study is: presets, its command line, and the settings that they make."""
+"""A study of DeSD pre-training with few labels: presets, command line, settings."""
 
 import argparse
 import shlex
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.pretraining.pretraining import ARCHS
+from ..pretraining.pretraining import ARCHS
+from .cross_validation import METHODS
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # For a GPU of 24 GB. The peak of the learning rate is that of --tiny, 0.1.
@@ -48,8 +49,8 @@ MAY_CHANGE = ("seeds", "methods", "device", "discard_models")
 
 
 @dataclass(frozen=True)
-class Study:
-    """All that a study is; kept in study.json of its folder.
+class LabelStudy:
+    """All that such a study is; kept in study.json of its folder.
 
     Flags are lists of words, for the script that they are named after and for all arms alike.
     """
@@ -86,8 +87,18 @@ class Study:
         return self.folder / "runs" / "pretraining.exp"
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line; a flag that is not given leaves no trace."""
+@dataclass(frozen=True)
+class FewLabelsCall:
+    """A study of few labels, and what is done with it now."""
+
+    study: LabelStudy
+    budget_minutes: float | None
+    show_plan: bool
+    show_verbose: bool
+
+
+def few_labels_parser() -> argparse.ArgumentParser:
+    """The command line of desd_label_study.py; a flag that is not given leaves no trace."""
     parser = argparse.ArgumentParser(
         description="Does DeSD pre-training help when labels are few?",
         epilog="What a flag leaves out is the preset's: --show_plan prints all command lines.",
@@ -118,29 +129,34 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", help="cuda:0, cpu, ...")
     parser.add_argument("--discard_models", action="store_true",
                         help="remove the weights of each run once it is scored")
-    return parser.parse_args(argv)
+    return parser
 
 
-def study_of(argv: list[str] | None = None) -> tuple[Study, bool]:
-    """The study of a command line, and whether only its plan is wanted.
+def few_labels_call(flags: dict[str, Any], budget_minutes: float | None = None,
+                    show_verbose: bool = False) -> FewLabelsCall:
+    """The study of a command line of desd_label_study.py.
+
+    Args:
+        flags: that were given, by name.
 
     Raises:
         ValueError: every setting that cannot be, in one message.
     """
-    flags = vars(parse(argv))
+    flags = dict(flags)
     preset = "quick" if flags.pop("quick", False) else "full"
-    show = flags.pop("show_plan", False)
-    values = {"methods": ("basic", "dsd"), "hippocampus": None} | PRESETS[preset][flags["data"]]
+    show_plan = flags.pop("show_plan", False)
+    values = {"methods": METHODS, "hippocampus": None} | PRESETS[preset][flags["data"]]
     for name in SPLIT_INTO_WORDS:
         values[name] = (*shlex.split(values.get(name, "")), *shlex.split(flags.pop(name, "")))
-    values |= {name: tuple(value) if isinstance(value, list) else value
-               for name, value in flags.items()}
+    for name, value in flags.items():
+        values[name] = tuple(value) if isinstance(value, list) else value
     problems = _problems(values)
     if problems:
         raise ValueError("\n".join(["These settings cannot be used:", *problems]))
     for name in ("output", "hippocampus"):
-        values[name] = values[name] and str(Path(values[name]).resolve())
-    return Study(**values), show
+        if values[name] is not None:
+            values[name] = str(Path(values[name]).resolve())
+    return FewLabelsCall(LabelStudy(**values), budget_minutes, show_plan, show_verbose)
 
 
 OWN_FLAGS = {"train_flags": ("--dataset", "--network", "--splits", "--experiment", "--epochs",

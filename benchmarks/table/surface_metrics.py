@@ -7,7 +7,7 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 from scipy import ndimage
 
 from benchmarks.measure import paired
-from benchmarks.rows import Row
+from benchmarks.table.rows import Row
 from metrics import case_metrics
 
 NAMES = ("background", *(f"class {index}" for index in range(1, 8)))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.dsd_step import CLASSES, step
 from benchmarks.measure import in_own_process
-from benchmarks.rows import Row
+from benchmarks.table.dsd_step import CLASSES, step
+from benchmarks.table.rows import Row
 from losses import DSDLoss, dsd_loss
 from reports.canvas import PALETTE, new_figure, save_png
 

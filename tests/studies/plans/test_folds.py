@@ -4,64 +4,63 @@ from pathlib import Path
 
 import pytest
 
-from configs.study.cross_validation import (
-    cross_validation_config,
-    cross_validation_dir,
-    cross_validation_parser,
-)
+from configs.study.cross_validation import cross_validation_dir, cross_validation_parser
+from studies.plans.folds import cross_validation
 
 BASE = ("DATA", "--dataset", "hippocampus", "--network", "nnunet", "--method", "dsd")
 
 
 def config(*arguments):
-    return cross_validation_config([*BASE, *map(str, arguments)])
+    return cross_validation([*BASE, *map(str, arguments)])
 
 
 def test_defaults_are_five_folds_called_after_dataset_network_and_method():
     made = config()
-    assert made.name == "hippocampus_nnunet_dsd"
     assert made.folder == Path("experiments/hippocampus_nnunet_dsd.cv")
-    assert list(made.folds) == [1, 2, 3, 4, 5]
-    assert [run.experiment for run in made.folds.values()] == [
+    assert made.folds == (1, 2, 3, 4, 5)
+    assert made.experiments == [
         f"hippocampus_nnunet_dsd_Fold{k}.exp" for k in range(1, 6)]
-    assert [run.fold for run in made.folds.values()] == [1, 2, 3, 4, 5]
+    assert [run.settings.fold for run in made.runs] == [1, 2, 3, 4, 5]
     assert (made.executor, made.compare_with, made.overwrite) == ("local", None, False)
 
 
 def test_every_other_flag_reaches_every_fold_as_it_stands():
     made = config("--filters", 4, 8, 8, "--folds", 2, 1, "--window", -175, 250, "--intensity", "ct",
                   "--alpha", 0.5, "--show_verbose", "--experiment", "Try")
-    assert list(made.folds) == [1, 2]
-    for fold, run in made.folds.items():
-        assert run.network_options["filters"] == (4, 8, 8)
-        assert (run.alpha, run.window, run.show_verbose) == (0.5, (-175.0, 250.0), True)
-        assert run.output_model is None
-        line = made.arguments[fold]
-        assert line[0] == "DATA" and line[-5:] == ["--fold", str(fold), "--experiment",
-                                                   f"Try_Fold{fold}.exp", "_"]
+    assert made.folds == (1, 2)
+    for fold, run in enumerate(made.runs, start=1):
+        settings = run.settings
+        assert settings.network_options["filters"] == (4, 8, 8)
+        assert (settings.alpha, settings.window, settings.show_verbose) == (
+            0.5, (-175.0, 250.0), True)
+        assert settings.output_model is None
+        assert run.arguments[0] == "DATA"
+        assert run.arguments[-5:] == ("--fold", str(fold), "--experiment", f"Try_Fold{fold}.exp",
+                                      "_")
 
 
 def test_an_underscore_as_in_training_is_taken():
-    assert cross_validation_config(["DATA", "_", *BASE[1:]]).folds[1].output_model is None
+    assert cross_validation(["DATA", "_", *BASE[1:]]).runs[0].settings.output_model is None
 
 
 @pytest.mark.parametrize(("arguments", "number"), [
     ((), 5), (("--folds", 1, 2, 3), 3), (("--folds", 2), 2), (("--folds", 1), None),
     (("--num_folds", 10), 10), (("--splits", "mine.json"), None)])
 def test_a_published_single_split_becomes_folds(arguments, number):
-    assert {run.num_folds for run in config(*arguments).folds.values()} == {number}
+    assert {run.settings.num_folds for run in config(*arguments).runs} == {number}
 
 
 def test_published_folds_stay():
-    made = cross_validation_config(["DATA", "--method", "basic", "--experiment",
+    made = cross_validation(["DATA", "--method", "basic", "--experiment",
                                     "CT_MMWHS_nnUnet_Basic"])
-    assert made.folds[5].num_folds is None and made.folds[5].training_split is None
-    assert made.folds[5].dataset == "mmwhs-ct"
+    last = made.runs[4].settings
+    assert last.num_folds is None and last.training_split is None
+    assert last.dataset == "mmwhs-ct"
 
 
 @pytest.mark.parametrize("name", ["Try", "Try.cv", "Try.exp", "Try.cv/", "Try/"])
 def test_a_name_with_or_without_ending_is_the_same(name):
-    assert config("--experiment", name).folds[1].experiment == "Try_Fold1.exp"
+    assert config("--experiment", name).experiments[0] == "Try_Fold1.exp"
 
 
 def test_where_a_cross_validation_lives():
@@ -93,13 +92,13 @@ def test_a_setting_that_training_refuses_is_refused_before_anything_runs(argumen
     ["DATA", "--dataset", "hippocampus"]])        # no method
 def test_a_command_line_that_cannot_be_read_ends_with_status_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:
-        cross_validation_config(argv)
+        cross_validation(argv)
     assert stop.value.code == 2 and "error: " in capsys.readouterr().err
 
 
 def test_warnings_are_given_once():
     with pytest.warns(UserWarning, match="MR_MMWHS") as caught:
-        cross_validation_config([*BASE, "--experiment", "MR_MMWHS"])
+        cross_validation([*BASE, "--experiment", "MR_MMWHS"])
     assert len(caught) == 1
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks import surface_metrics
+from benchmarks.table import surface_metrics
 
 
 def test_both_sides_give_the_same_values_on_a_case_with_every_class():

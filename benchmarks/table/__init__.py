@@ -1,0 +1,1 @@
+"""The benchmarks of the table that `python -m benchmarks` makes."""
