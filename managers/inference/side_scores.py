@@ -62,7 +62,8 @@ class AllOutputs(nn.Module):
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows (B, C, h, w, d) to logits (B, outputs * K, h, w, d)."""
-        return torch.cat(list(named_outputs(self.network.all_outputs(windows)).values()), dim=1)
+        outputs = named_outputs(self.network.all_outputs(windows))
+        return torch.cat(list(outputs.values()), dim=1)
 
 
 def score_side_outputs(predictor: Predictor, volumes: Iterable[dict[str, Any]],
@@ -99,8 +100,11 @@ def score_side_outputs(predictor: Predictor, volumes: Iterable[dict[str, Any]],
             sums = _sums_of(image, label_map, of_all_outputs, teachers, temperature,
                             include_background)
         for name, teacher in teachers.items():
-            role = "output" if name == "out" else "teacher" if name == teacher else "student"
-            scores = sums[name].scores() | ({} if role == "student" else {"kl": math.nan})
+            role, scores = "student", sums[name].scores()
+            if name == teacher:
+                role, scores["kl"] = "teacher", math.nan
+            if name == "out":
+                role = "output"
             rows.append({"case_id": volume["case_id"], "output": name, "role": role} | scores)
     return rows
 
@@ -126,7 +130,11 @@ def _sums_of(image: torch.Tensor, label_map: torch.Tensor, predictor: Predictor,
 
 def teachers_of(network: SideOutputs) -> dict[str, str]:
     """By the name of each output, its branch's teacher; "out" is its own."""
-    names = named_outputs({"out": "out"} | {branch: list(levels) for branch, levels
-                                            in network.levels.items()})
-    last = {name[:3]: name for name in names}
-    return {name: last[name[:3]] for name in names}
+    names = list(named_outputs({"out": None, **network.levels}))
+    last = {branch_of(name): name for name in names}  # a branch ends with its teacher
+    return {name: last[branch_of(name)] for name in names}
+
+
+def branch_of(name: str) -> str:
+    """The branch of an output, such as "dec" of "dec3"."""
+    return name.rstrip("0123456789")
