@@ -18,7 +18,7 @@ from managers.runs.state import ABSENT, BEGUN, FINISHED
 from studies import execute as studies
 from studies import executors
 from studies.execute import execute, executor_of
-from studies.gather import UNDER_WAY, progress_of
+from studies.gather import UNDER_WAY, gather, progress_of
 from studies.planned_cases import planned_splits
 from studies.plans.few_labels import FewLabelsPlan
 from studies.plans.matrix import study_plan
@@ -421,4 +421,17 @@ def test_models_of_scored_runs_are_discarded_on_request_and_not_missed(workplace
     assert execute(plan) == {}
     assert not list((workplace / "out").glob("*/*.model"))
     calls(workplace)
+    assert execute(plan) == {} and calls(workplace) == []
+
+
+def test_scores_without_models_or_a_copy_can_be_gathered(workplace):
+    """As an older version left them, which had no copies."""
+    plan = prepared(workplace, preparation(workplace, "first"), discard_models=True)
+    execute(plan)
+    calls(workplace)
+    (plan.folder / "gathered.json").unlink()
+    with pytest.raises(ValueError, match="last.model is gone"):
+        progress_of(plan)
+    assert not gather(plan, plan.runs[0])
+    assert all(gather(plan, one, models_are_gone=True) for one in plan.runs)
     assert execute(plan) == {} and calls(workplace) == []
