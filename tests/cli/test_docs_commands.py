@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -26,11 +28,11 @@ ELSEWHERE = {
     r"scripts/preprocess_deeplesion\.py": "tests/cli/test_preprocess_deeplesion.py",
     r"pretrain_DeSD\.py": "tests/cli/test_pretrain_desd.py",
     r"(train|eval).*(resnet|DeSD)": "tests/cli/test_resnet_unet.py",
-    r"cross_validate\.py .*--executor slurm": "tests/managers/test_executors.py",
+    r"cross_validate\.py .*--executor slurm": "tests/studies/test_executors.py",
     r"cross_validate\.py": "tests/cli/test_cross_validate.py",
     r"predict\.py": "tests/cli/test_predict.py",
     r"run_study\.py": "tests/cli/test_run_study.py",
-    r"reports NAME\.cv": "tests/reports/test_html_page.py",
+    r"reports NAME\.cv": "tests/reports/html/test_page_file.py",
     r"network my_nets:segresnet": "tests/cli/test_readme.py",
 }
 SMALL = {"nnunet": "--img_size 16 16 16 --filters 4 8 8", "unetr": "--img_size 32 32 32 "
@@ -70,7 +72,17 @@ def folder(phantoms, tmp_path):
     shutil.copytree(hippocampus, spleen)
     about = json.loads((spleen / "dataset.json").read_text()) | {"modality": {"0": "CT"}}
     (spleen / "dataset.json").write_text(json.dumps(about))
+    for path in (spleen / "imagesTr").glob("*.nii.gz"):
+        _in_hu(path)
     return tmp_path
+
+
+def _in_hu(path):
+    """Make CT of an image: from air at -1000 to bone at 1000."""
+    file = nibabel.load(path)
+    values = file.get_fdata()
+    scaled = 2000 * (values - values.min()) / (values.max() - values.min()) - 1000
+    nibabel.save(nibabel.Nifti1Image(scaled.astype(np.int16), file.affine), path)
 
 
 def smaller(command):
