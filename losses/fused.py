@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from . import fused_cpu, fused_torch
+from . import fused_cpu, fused_torch, fused_triton
 from .dsd import DISTIL, hint_terms
 from .fused_plan import Plan, Slopes
 from .heads import Head, num_classes_of, tensors_of
@@ -43,8 +43,11 @@ def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 
     heads, names, plan = _plan(outputs, temperature, include_background,
                                distil if published else "none", detach_teacher,
                                supervise_encoder, weights)
-    _check_label(label, num_classes_of(heads[0]))
-    values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
+    if fused_triton.can_take(heads, label):
+        values = fused_triton.terms(heads, label, plan)
+    else:
+        _check_label(label, num_classes_of(heads[0]))
+        values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
     terms = dict(zip(names, values.unbind(), strict=True))
     if side_weights == "equal":
         supervised = values[:plan.num_supervised].sum()
