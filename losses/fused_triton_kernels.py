@@ -8,13 +8,21 @@ no atomics, and the order of every sum is fixed. All arithmetic is float32.
 Arguments of the kernels:
     heads: for each head (data, weight, bias, by_sample, by_channel, by_voxel): the tensors of the
         head, data in place of weight and bias where logits are whole; then the strides of data.
-    SPECS: for each head (channels, stride x 3, supervised): channels 0 where logits are whole,
+    SPECS: for each head (channels, stride, supervised): channels 0 where logits are whole,
         supervised its index among those with a Dice-CE or -1.
     UNITS: what there is to do; a program does that of program_id(2).
 """
 
 import triton
 import triton.language as tl
+
+ONE = tl.constexpr((1, 1, 1))
+
+
+@triton.constexpr_function
+def _item(table, index):
+    """A row of a table, or a tuple in it; by [] Triton would take its numbers for variables."""
+    return table[index]
 
 
 @triton.jit
@@ -24,14 +32,14 @@ def sums_kernel(heads, label, rows, size_x, size_y, size_z, inverse_temperature,
                 PADDED: tl.constexpr, BLOCK: tl.constexpr):
     """First pass, on a grid (programs, samples, units).
 
-    A unit is (branch, first head, last head, cell x 3): a branch with its teacher last, or a head
+    A unit is (branch, first head, last head, cell): a branch with its teacher last, or a head
     without one and branch -1. `rows` are 0 at first and in the order of fused_plan.Sums.
     """
     row = rows + (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * ROW
     for unit in tl.static_range(len(UNITS)):
         if tl.program_id(2) == unit:
             _sums_of_unit(heads, label, row, (size_x, size_y, size_z), inverse_temperature, SPECS,
-                          UNITS[unit], K, FIRST_CLASS, NUM_SUPERVISED, PADDED, BLOCK)
+                          _item(UNITS, unit), K, FIRST_CLASS, NUM_SUPERVISED, PADDED, BLOCK)
 
 
 @triton.jit
@@ -42,7 +50,7 @@ def gradients_kernel(heads, grads, label, rows, scratch, slopes, size_x, size_y,
                      BLOCK: tl.constexpr):
     """Second pass, on a grid (programs, samples, units).
 
-    A unit is (head, branch, teacher, first student, end of students, cell x 3, place in the row):
+    A unit is (head, branch, teacher, first student, end of students, cell, place in the row):
     teacher is -1 without a KL, the head itself where it takes the gradient of a teacher. `grads`
     are by data and have its strides. `rows`, 0 at first, have each weight's, then bias's gradient.
     `slopes` are in the order of fused_plan.Slopes.
@@ -52,7 +60,7 @@ def gradients_kernel(heads, grads, label, rows, scratch, slopes, size_x, size_y,
         if tl.program_id(2) == unit:
             _gradient_of_unit(heads, grads, label, rows + program * ROW,
                               scratch + (program * len(UNITS) + unit) * SCRATCH, slopes,
-                              (size_x, size_y, size_z), inverse_temperature, SPECS, UNITS[unit],
+                              (size_x, size_y, size_z), inverse_temperature, SPECS, _item(UNITS, unit),
                               K, FIRST_CLASS, NUM_SUPERVISED, PADDED, BLOCK)
 
 
@@ -63,27 +71,27 @@ def _sums_of_unit(heads, label, row, size, inverse_temperature, SPECS: tl.conste
     BRANCH: tl.constexpr = UNIT[0]
     FIRST: tl.constexpr = UNIT[1]
     LAST: tl.constexpr = UNIT[2]
-    VOXELS: tl.constexpr = UNIT[3] * UNIT[4] * UNIT[5]
+    CELL: tl.constexpr = _item(UNIT, 3)
+    VOXELS: tl.constexpr = CELL[0] * CELL[1] * CELL[2]
     COUNT_AT: tl.constexpr = 2 * NUM_SUPERVISED * K
-    CELL: tl.constexpr = (UNIT[3], UNIT[4], UNIT[5])
     classes = tl.arange(0, PADDED)
     blocks = _number_of_blocks(size, CELL, BLOCK)
     for item in range(tl.program_id(0), blocks * VOXELS, tl.num_programs(0)):
-        offset = _offset(item % VOXELS, 0, (1, 1, 1), CELL)
+        offset = _offset(item % VOXELS, 0, ONE, CELL)
         voxels = _voxels(item // VOXELS, offset, size, CELL, BLOCK)
         hit = _hit(label, voxels, size, classes)
         live = voxels[3][None, :]
-        logits = _logits(heads[LAST], voxels, offset, size, classes, SPECS[LAST], K, PADDED, BLOCK)
+        logits = _logits(heads[LAST], voxels, offset, size, classes, _item(SPECS, LAST), K, PADDED, BLOCK)
         if FIRST == 0:
             _add(row + COUNT_AT + classes, tl.sum(tl.where(hit, 1.0, 0.0), 1), classes < K)
-        _add_supervised(logits, hit, live, row, classes, SPECS[LAST][4], K, NUM_SUPERVISED)
+        _add_supervised(logits, hit, live, row, classes, _item(SPECS, LAST)[2], K, NUM_SUPERVISED)
         if FIRST < LAST:
             log_teacher, teacher = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
             kl = 0.0
             for student in tl.static_range(FIRST, LAST):
-                logits = _logits(heads[student], voxels, offset, size, classes, SPECS[student], K,
+                logits = _logits(heads[student], voxels, offset, size, classes, _item(SPECS, student), K,
                                  PADDED, BLOCK)
-                _add_supervised(logits, hit, live, row, classes, SPECS[student][4], K,
+                _add_supervised(logits, hit, live, row, classes, _item(SPECS, student)[2], K,
                                 NUM_SUPERVISED)
                 log_probs, probs = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
                 kl += _total(tl.where(live, teacher * (log_teacher - log_probs), 0.0))
@@ -109,11 +117,11 @@ def _gradient_of_unit(heads, grads, label, row, scratch, slopes, size, inverse_t
                       FIRST_CLASS: tl.constexpr, NUM_SUPERVISED: tl.constexpr,
                       PADDED: tl.constexpr, BLOCK: tl.constexpr):
     HEAD: tl.constexpr = UNIT[0]
-    CELL: tl.constexpr = (UNIT[5], UNIT[6], UNIT[7])
-    SPEC: tl.constexpr = SPECS[HEAD]
-    STRIDE: tl.constexpr = (SPEC[1], SPEC[2], SPEC[3])
-    VOXELS: tl.constexpr = SPEC[1] * SPEC[2] * SPEC[3]  # of the logits, per voxel of data
-    PARTS: tl.constexpr = UNIT[5] * UNIT[6] * UNIT[7] // VOXELS
+    CELL: tl.constexpr = _item(UNIT, 5)
+    SPEC: tl.constexpr = _item(SPECS, HEAD)
+    STRIDE: tl.constexpr = _item(SPEC, 1)
+    VOXELS: tl.constexpr = STRIDE[0] * STRIDE[1] * STRIDE[2]  # of the logits, per voxel of data
+    PARTS: tl.constexpr = CELL[0] * CELL[1] * CELL[2] // VOXELS
     classes = tl.arange(0, PADDED)
     kl_at = 2 * NUM_SUPERVISED * K * tl.num_programs(1) + NUM_SUPERVISED
     blocks = _number_of_blocks(size, CELL, BLOCK)
@@ -123,15 +131,15 @@ def _gradient_of_unit(heads, grads, label, row, scratch, slopes, size, inverse_t
             voxels = _voxels(item // PARTS, offset, size, CELL, BLOCK)
             logits = _logits(heads[HEAD], voxels, offset, size, classes, SPEC, K, PADDED, BLOCK)
             grad = tl.zeros((PADDED, BLOCK), tl.float32)
-            if SPEC[4] >= 0:
+            if SPEC[2] >= 0:
                 grad += _by_supervision(logits, _hit(label, voxels, size, classes), slopes,
-                                        classes, SPEC[4], K, NUM_SUPERVISED)
+                                        classes, SPEC[2], K, NUM_SUPERVISED)
             if UNIT[2] >= 0:
                 kl = _by_kl(logits, heads, voxels, offset, size, classes, inverse_temperature,
                             SPECS, UNIT, K, FIRST_CLASS, PADDED, BLOCK)
                 grad += tl.load(slopes + kl_at + UNIT[1]) * kl
             grad = tl.where(voxels[3][None, :] & (classes < K)[:, None], grad, 0.0)
-            _scatter(grad, heads[HEAD], grads[HEAD], row + UNIT[8], scratch, voxel, voxels,
+            _scatter(grad, heads[HEAD], grads[HEAD], row + UNIT[6], scratch, voxel, voxels,
                      offset, size, classes, SPEC, K, BLOCK)
 
 
@@ -156,16 +164,18 @@ def _by_kl(logits, heads, voxels, offset, size, classes, inverse_temperature,
            PADDED: tl.constexpr, BLOCK: tl.constexpr):
     """T times a branch's KL, by the logits (PADDED, BLOCK) of its student or teacher."""
     TEACHER: tl.constexpr = UNIT[2]
+    FIRST: tl.constexpr = UNIT[3]
+    STOP: tl.constexpr = UNIT[4]
     log_probs, probs = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
     if TEACHER != UNIT[0]:
-        other = _logits(heads[TEACHER], voxels, offset, size, classes, SPECS[TEACHER], K, PADDED,
+        other = _logits(heads[TEACHER], voxels, offset, size, classes, _item(SPECS, TEACHER), K, PADDED,
                         BLOCK)
         log_teacher, teacher = _softmax(other * inverse_temperature, classes, FIRST_CLASS, K)
         return probs - teacher
     else:
         behind = tl.zeros((PADDED, BLOCK), tl.float32)  # sum over students of teacher - student
-        for student in tl.static_range(UNIT[3], UNIT[4]):
-            other = _logits(heads[student], voxels, offset, size, classes, SPECS[student], K,
+        for student in tl.static_range(FIRST, STOP):
+            other = _logits(heads[student], voxels, offset, size, classes, _item(SPECS, student), K,
                             PADDED, BLOCK)
             log_student, student_probs = _softmax(other * inverse_temperature, classes,
                                                   FIRST_CLASS, K)
@@ -182,7 +192,8 @@ def _scatter(grad, head, by_data, row, scratch, voxel, voxels, offset, size, cla
     is kept in `scratch`, (channels, BLOCK), until the last.
     """
     CHANNELS: tl.constexpr = SPEC[0]
-    VOXELS: tl.constexpr = SPEC[1] * SPEC[2] * SPEC[3]
+    STRIDE: tl.constexpr = _item(SPEC, 1)
+    VOXELS: tl.constexpr = STRIDE[0] * STRIDE[1] * STRIDE[2]
     at = _at(head, voxels, size, SPEC)
     live = voxels[3]
     if CHANNELS == 0:
@@ -213,7 +224,8 @@ def _logits(head, voxels, offset, size, classes, SPEC: tl.constexpr, K: tl.const
             PADDED: tl.constexpr, BLOCK: tl.constexpr):
     """A head's logits (PADDED, BLOCK); of no meaning outside the volume and the classes."""
     CHANNELS: tl.constexpr = SPEC[0]
-    VOXELS: tl.constexpr = SPEC[1] * SPEC[2] * SPEC[3]
+    STRIDE: tl.constexpr = _item(SPEC, 1)
+    VOXELS: tl.constexpr = STRIDE[0] * STRIDE[1] * STRIDE[2]
     at = _at(head, voxels, size, SPEC)
     live = voxels[3]
     if CHANNELS == 0:
@@ -221,8 +233,8 @@ def _logits(head, voxels, offset, size, classes, SPEC: tl.constexpr, K: tl.const
         return tl.load(head[0] + at, mask=live[None, :] & (classes < K)[:, None],
                        other=0.0).to(tl.float32)
     else:
-        here = (offset[0] % SPEC[1] * SPEC[2] + offset[1] % SPEC[2]) * SPEC[3]
-        here = classes * VOXELS + here + offset[2] % SPEC[3]
+        here = (offset[0] % STRIDE[0] * STRIDE[1] + offset[1] % STRIDE[1]) * STRIDE[2]
+        here = classes * VOXELS + here + offset[2] % STRIDE[2]
         bias = tl.load(head[2] + classes, mask=classes < K, other=0.0).to(tl.float32)
         logits = tl.zeros((PADDED, BLOCK), tl.float32) + bias[:, None]
         for channel in range(CHANNELS):
@@ -273,8 +285,9 @@ def _voxels(block, offset, size, CELL: tl.constexpr, BLOCK: tl.constexpr):
 @triton.jit
 def _at(head, voxels, size, SPEC: tl.constexpr):
     """Where the data behind these voxels is, of channel 0."""
-    voxel = voxels[0] // SPEC[1] * (size[1] // SPEC[2]) + voxels[1] // SPEC[2]
-    voxel = voxel * (size[2] // SPEC[3]) + voxels[2] // SPEC[3]
+    STRIDE: tl.constexpr = _item(SPEC, 1)
+    voxel = voxels[0] // STRIDE[0] * (size[1] // STRIDE[1]) + voxels[1] // STRIDE[1]
+    voxel = voxel * (size[2] // STRIDE[2]) + voxels[2] // STRIDE[2]
     return tl.program_id(1).to(tl.int64) * head[3] + voxel.to(tl.int64) * head[5]
 
 

@@ -18,10 +18,10 @@ def sums(heads: list[Head], label: torch.Tensor, plan: Plan) -> torch.Tensor:
     """First pass: the sums of each sample, (B, row_of_sums) in float64; see as_sums."""
     from .fused_triton_kernels import sums_kernel
     work = _Work(heads, label, plan)
-    units = [(branch, first, last, *_cell(heads[first:last + 1]))
+    units = [(branch, first, last, _cell(heads[first:last + 1]))
              for branch, first, last in _groups(len(heads), plan)]
     row = row_of_sums(plan, work.num_classes)
-    programs = work.programs([unit[3:] for unit in units], row)
+    programs = work.programs([unit[3] for unit in units], row)
     rows = torch.zeros(len(label), programs, row, device=label.device)
     with _current(label.device):
         sums_kernel[(programs, len(label), len(units))](
@@ -68,11 +68,11 @@ def gradients(heads: list[Head], label: torch.Tensor, plan: Plan, slopes: torch.
             continue
         reads = [head, *range(first, stop)] if teacher == head else [head, max(teacher, head)]
         units.append((head, branch, teacher, first, stop,
-                      *_cell([heads[index] for index in reads]), row))
+                      _cell([heads[index] for index in reads]), row))
         row += sum(tensor.numel() for tensor in tensors_of(heads[head])[1:])
         if prod(stride_of(heads[head])) > 1:
             scratch = max(scratch, heads[head][0].shape[1] * work.block)
-    programs = work.programs([unit[5:8] for unit in units], row)
+    programs = work.programs([unit[5] for unit in units], row)
     rows = torch.zeros(len(label) * programs, row, device=label.device)
     kept = torch.empty(len(label) * programs * len(units) * scratch, device=label.device)
     with _current(label.device):
@@ -103,7 +103,7 @@ class _Work:
         self.label = label.to(torch.uint8) if label.dtype == torch.bool else label
         self.heads = tuple(_described(head) for head in heads)
         specs = tuple((0 if isinstance(head, torch.Tensor) else head[0].shape[1],
-                       *stride_of(head), index if index < plan.num_supervised else -1)
+                       stride_of(head), index if index < plan.num_supervised else -1)
                       for index, head in enumerate(heads))
         self.constants = {"SPECS": specs, "K": self.num_classes, "FIRST_CLASS": plan.first_class,
                           "PADDED": padded, "BLOCK": self.block}
