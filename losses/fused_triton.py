@@ -122,10 +122,14 @@ def _gradients(label: torch.Tensor, slopes: torch.Tensor, tensors: list[torch.Te
 @_gradients.register_fake
 def _(label: torch.Tensor, slopes: torch.Tensor, tensors: list[torch.Tensor], parts: list[int],
       needed: list[bool], numbers: list[int], temperature: float) -> list[torch.Tensor]:
-    heads = [head for head, wanted in zip(_heads(tensors, parts), needed, strict=True) if wanted]
-    gathered = sum(tensor.numel() for head in heads for tensor in tensors_of(head)[1:])
-    return [torch.empty_like(passes.dense(tensors_of(head)[0])) for head in heads] + [
-        slopes.new_empty(gathered)]
+    grads = []
+    for head, wanted in zip(_heads(tensors, parts), needed, strict=True):
+        if wanted:
+            data, *others = tensors_of(head)
+            grads.append(torch.empty_like(passes.dense(data)))
+            if others:
+                grads.append(slopes.new_empty(sum(tensor.numel() for tensor in others)))
+    return grads
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -145,16 +149,15 @@ def _backward(ctx: Any, upstream: torch.Tensor | None, _: None) -> tuple[Any, ..
                       slopes.kl]).float()
     wanted = iter(ctx.needs_input_grad[1])
     needs = [[next(wanted) for _ in range(number)] for number in parts]
-    *by_data, gathered = _gradients(label, flat, tensors, parts, [any(need) for need in needs],
-                                    numbers, temperature)
+    found = iter(_gradients(label, flat, tensors, parts, [any(need) for need in needs], numbers,
+                            temperature))
     grads = []
     for head, need in zip(heads, needs, strict=True):
-        if not any(need):
-            grads += [None] * len(need)
-            continue
-        sizes = [tensor.numel() for tensor in tensors_of(head)[1:]]
-        *own, gathered = gathered.split([*sizes, gathered.numel() - sum(sizes)])
-        own = [by_data.pop(0), *own]
+        own = [None] * len(need)
+        if any(need):
+            own = [next(found)]
+        if any(need) and len(need) == 3:
+            own += next(found).split([tensor.numel() for tensor in head[1:]])
         grads += [grad.view_as(tensor).to(tensor.dtype) if wants else None
                   for grad, tensor, wants in zip(own, tensors_of(head), need, strict=True)]
     return None, grads, None, None, None

@@ -5,192 +5,171 @@ heads at hand divide, so all voxels of a block that have the same offset in thei
 slice of each last step's weight. What a program sums, it adds to a row of its own, block by block:
 no atomics, and the order of every sum is fixed. All arithmetic is float32.
 
-Arguments of the kernels:
-    heads: for each head (data, weight, bias, by_sample, by_channel, by_voxel): the tensors of the
-        head, data in place of weight and bias where logits are whole; then the strides of data.
-    SPECS: for each head (channels, stride, supervised): channels 0 where logits are whole,
-        supervised its index among those with a Dice-CE or -1.
-    UNITS: what there is to do; a program does that of program_id(2).
+Arguments of both kernels, on a grid (programs, samples):
+    heads: for each (data, weight, bias, by_sample, by_channel, by_voxel): the tensors of the head,
+        data in place of weight and bias where logits are whole; then the strides of data.
+    rows: of each sample and program.
+    index: of the first head among those with a Dice-CE, in their order; branch: of the KL.
+    SPECS: of each head (channels, stride), channels 0 where logits are whole.
+    CELL: its size.
+    SUPERVISED: whether the heads have a Dice-CE.
 """
 
 import triton
 import triton.language as tl
 
 ONE = tl.constexpr((1, 1, 1))
+STUDENT, TEACHER = tl.constexpr(1), tl.constexpr(2)  # roles in the KL; 0 for none
 
 
-@triton.constexpr_function
-def _item(table, index):
-    """A row of a table, or a tuple in it; by [] Triton would take its numbers for variables."""
-    return table[index]
+@triton.jit(do_not_specialize=["index", "branch"])
+def sums_kernel(heads, label, rows, index, branch, size_x, size_y, size_z, inverse_temperature,
+                SPECS: tl.constexpr, CELL: tl.constexpr, SUPERVISED: tl.constexpr,
+                COUNTS: tl.constexpr, K: tl.constexpr, FIRST_CLASS: tl.constexpr,
+                NUM_SUPERVISED: tl.constexpr, ROW: tl.constexpr, PADDED: tl.constexpr,
+                BLOCK: tl.constexpr):
+    """First pass of one branch, its teacher last, or of one head without a KL.
 
-
-@triton.jit
-def sums_kernel(heads, label, rows, size_x, size_y, size_z, inverse_temperature,
-                SPECS: tl.constexpr, UNITS: tl.constexpr, K: tl.constexpr,
-                FIRST_CLASS: tl.constexpr, NUM_SUPERVISED: tl.constexpr, ROW: tl.constexpr,
-                PADDED: tl.constexpr, BLOCK: tl.constexpr):
-    """First pass, on a grid (programs, samples, units).
-
-    A unit is (branch, first head, last head, cell): a branch with its teacher last, or a head
-    without one and branch -1. `rows` are 0 at first and in the order of fused_plan.Sums.
+    A row has losses.fused_plan.Sums in their order; COUNTS says whether the label's voxels are
+    counted here.
     """
-    row = rows + (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * ROW
-    for unit in tl.static_range(len(UNITS)):
-        if tl.program_id(2) == unit:
-            _sums_of_unit(heads, label, row, (size_x, size_y, size_z), inverse_temperature, SPECS,
-                          _item(UNITS, unit), K, FIRST_CLASS, NUM_SUPERVISED, PADDED, BLOCK)
-
-
-@triton.jit
-def gradients_kernel(heads, grads, label, rows, scratch, slopes, size_x, size_y, size_z,
-                     inverse_temperature, SPECS: tl.constexpr, UNITS: tl.constexpr,
-                     K: tl.constexpr, FIRST_CLASS: tl.constexpr, NUM_SUPERVISED: tl.constexpr,
-                     ROW: tl.constexpr, SCRATCH: tl.constexpr, PADDED: tl.constexpr,
-                     BLOCK: tl.constexpr):
-    """Second pass, on a grid (programs, samples, units).
-
-    A unit is (head, branch, teacher, first student, end of students, cell, place in the row):
-    teacher is -1 without a KL, the head itself where it takes the gradient of a teacher. `grads`
-    are by data and have its strides. `rows`, 0 at first, have each weight's, then bias's gradient.
-    `slopes` are in the order of fused_plan.Slopes.
-    """
-    program = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
-    for unit in tl.static_range(len(UNITS)):
-        if tl.program_id(2) == unit:
-            _gradient_of_unit(heads, grads, label, rows + program * ROW,
-                              scratch + (program * len(UNITS) + unit) * SCRATCH, slopes,
-                              (size_x, size_y, size_z), inverse_temperature, SPECS, _item(UNITS, unit),
-                              K, FIRST_CLASS, NUM_SUPERVISED, PADDED, BLOCK)
-
-
-@triton.jit
-def _sums_of_unit(heads, label, row, size, inverse_temperature, SPECS: tl.constexpr,
-                  UNIT: tl.constexpr, K: tl.constexpr, FIRST_CLASS: tl.constexpr,
-                  NUM_SUPERVISED: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr):
-    BRANCH: tl.constexpr = UNIT[0]
-    FIRST: tl.constexpr = UNIT[1]
-    LAST: tl.constexpr = UNIT[2]
-    CELL: tl.constexpr = _item(UNIT, 3)
+    LAST: tl.constexpr = len(heads) - 1
     VOXELS: tl.constexpr = CELL[0] * CELL[1] * CELL[2]
-    COUNT_AT: tl.constexpr = 2 * NUM_SUPERVISED * K
+    size = (size_x, size_y, size_z)
     classes = tl.arange(0, PADDED)
-    blocks = _number_of_blocks(size, CELL, BLOCK)
-    for item in range(tl.program_id(0), blocks * VOXELS, tl.num_programs(0)):
+    row = rows + (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * ROW
+    counts = row + 2 * NUM_SUPERVISED * K
+    for item in range(tl.program_id(0), _blocks(size, CELL, BLOCK) * VOXELS, tl.num_programs(0)):
+        again = item != tl.program_id(0)  # there is something to add to
         offset = _offset(item % VOXELS, 0, ONE, CELL)
         voxels = _voxels(item // VOXELS, offset, size, CELL, BLOCK)
         hit = _hit(label, voxels, size, classes)
         live = voxels[3][None, :]
-        logits = _logits(heads[LAST], voxels, offset, size, classes, _item(SPECS, LAST), K, PADDED, BLOCK)
-        if FIRST == 0:
-            _add(row + COUNT_AT + classes, tl.sum(tl.where(hit, 1.0, 0.0), 1), classes < K)
-        _add_supervised(logits, hit, live, row, classes, _item(SPECS, LAST)[2], K, NUM_SUPERVISED)
-        if FIRST < LAST:
+        logits = _logits(heads[LAST], voxels, offset, size, classes, _item(SPECS, LAST), K,
+                         PADDED, BLOCK)
+        if COUNTS:
+            _add(counts + classes, tl.sum(tl.where(hit, 1.0, 0.0), 1), classes < K, again)
+        if SUPERVISED:
+            _add_supervised(logits, hit, live, row, index + LAST, classes, again, K,
+                            NUM_SUPERVISED)
+        if LAST > 0:
             log_teacher, teacher = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
             kl = 0.0
-            for student in tl.static_range(FIRST, LAST):
-                logits = _logits(heads[student], voxels, offset, size, classes, _item(SPECS, student), K,
-                                 PADDED, BLOCK)
-                _add_supervised(logits, hit, live, row, classes, _item(SPECS, student)[2], K,
-                                NUM_SUPERVISED)
+            for student in tl.static_range(LAST):
+                logits = _logits(heads[student], voxels, offset, size, classes,
+                                 _item(SPECS, student), K, PADDED, BLOCK)
+                if SUPERVISED:
+                    _add_supervised(logits, hit, live, row, index + student, classes, again, K,
+                                    NUM_SUPERVISED)
                 log_probs, probs = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
                 kl += _total(tl.where(live, teacher * (log_teacher - log_probs), 0.0))
-            _add(row + COUNT_AT + K + NUM_SUPERVISED + BRANCH, kl, True)
+            _add(counts + K + NUM_SUPERVISED + branch, kl, True, again)
+        elif branch >= 0:
+            tl.store(counts + K + NUM_SUPERVISED + branch, 0.0)
         tl.debug_barrier()  # what is stored here is loaded for the next block
 
 
 @triton.jit
-def _add_supervised(logits, hit, live, row, classes, INDEX: tl.constexpr, K: tl.constexpr,
+def _add_supervised(logits, hit, live, row, index, classes, again, K: tl.constexpr,
                     NUM_SUPERVISED: tl.constexpr):
-    if INDEX >= 0:
-        log_probs, probs = _softmax(logits, classes, 0, K)
-        overlap = row + INDEX * K + classes
-        _add(overlap, tl.sum(tl.where(hit, probs, 0.0), 1), classes < K)
-        _add(overlap + NUM_SUPERVISED * K, tl.sum(tl.where(live, probs, 0.0), 1), classes < K)
-        _add(row + (2 * NUM_SUPERVISED + 1) * K + INDEX, -_total(tl.where(hit, log_probs, 0.0)),
-             True)
+    log_probs, probs = _softmax(logits, classes, 0, K)
+    overlap = row + index * K + classes
+    _add(overlap, tl.sum(tl.where(hit, probs, 0.0), 1), classes < K, again)
+    _add(overlap + NUM_SUPERVISED * K, tl.sum(tl.where(live, probs, 0.0), 1), classes < K, again)
+    _add(row + (2 * NUM_SUPERVISED + 1) * K + index, -_total(tl.where(hit, log_probs, 0.0)), True,
+         again)
 
 
-@triton.jit
-def _gradient_of_unit(heads, grads, label, row, scratch, slopes, size, inverse_temperature,
-                      SPECS: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr,
-                      FIRST_CLASS: tl.constexpr, NUM_SUPERVISED: tl.constexpr,
-                      PADDED: tl.constexpr, BLOCK: tl.constexpr):
-    HEAD: tl.constexpr = UNIT[0]
-    CELL: tl.constexpr = _item(UNIT, 5)
-    SPEC: tl.constexpr = _item(SPECS, HEAD)
+@triton.jit(do_not_specialize=["index", "branch"])
+def gradients_kernel(heads, by_data, label, rows, scratch, slopes, index, branch, size_x, size_y,
+                     size_z, inverse_temperature, SPECS: tl.constexpr, CELL: tl.constexpr,
+                     SUPERVISED: tl.constexpr, ROLE: tl.constexpr, K: tl.constexpr,
+                     FIRST_CLASS: tl.constexpr, NUM_SUPERVISED: tl.constexpr, ROW: tl.constexpr,
+                     PADDED: tl.constexpr, BLOCK: tl.constexpr):
+    """Second pass of the first head; a STUDENT's teacher or a TEACHER's students follow it.
+
+    `by_data` has the strides of data. A row has the gradients of weight and bias. `slopes` are
+    losses.fused_plan.Slopes in their order. `scratch`, (channels, BLOCK) of each program, keeps
+    the gradient of data while the logits' voxels that make it come one after the other.
+    """
+    SPEC: tl.constexpr = _item(SPECS, 0)
     STRIDE: tl.constexpr = _item(SPEC, 1)
     VOXELS: tl.constexpr = STRIDE[0] * STRIDE[1] * STRIDE[2]  # of the logits, per voxel of data
     PARTS: tl.constexpr = CELL[0] * CELL[1] * CELL[2] // VOXELS
+    size = (size_x, size_y, size_z)
     classes = tl.arange(0, PADDED)
-    kl_at = 2 * NUM_SUPERVISED * K * tl.num_programs(1) + NUM_SUPERVISED
-    blocks = _number_of_blocks(size, CELL, BLOCK)
-    for item in range(tl.program_id(0), blocks * PARTS, tl.num_programs(0)):
+    program = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
+    row, scratch = rows + program * ROW, scratch + program * SPEC[0] * BLOCK
+    kl_at = slopes + 2 * NUM_SUPERVISED * K * tl.num_programs(1) + NUM_SUPERVISED + branch
+    for item in range(tl.program_id(0), _blocks(size, CELL, BLOCK) * PARTS, tl.num_programs(0)):
         for voxel in range(VOXELS):
             offset = _offset(item % PARTS, voxel, STRIDE, CELL)
             voxels = _voxels(item // PARTS, offset, size, CELL, BLOCK)
-            logits = _logits(heads[HEAD], voxels, offset, size, classes, SPEC, K, PADDED, BLOCK)
+            logits = _logits(heads[0], voxels, offset, size, classes, SPEC, K, PADDED, BLOCK)
             grad = tl.zeros((PADDED, BLOCK), tl.float32)
-            if SPEC[2] >= 0:
-                grad += _by_supervision(logits, _hit(label, voxels, size, classes), slopes,
-                                        classes, SPEC[2], K, NUM_SUPERVISED)
-            if UNIT[2] >= 0:
-                kl = _by_kl(logits, heads, voxels, offset, size, classes, inverse_temperature,
-                            SPECS, UNIT, K, FIRST_CLASS, PADDED, BLOCK)
-                grad += tl.load(slopes + kl_at + UNIT[1]) * kl
+            if SUPERVISED:
+                grad += _by_supervision(logits, _hit(label, voxels, size, classes), slopes, index,
+                                        classes, K, NUM_SUPERVISED)
+            if ROLE == STUDENT:
+                grad += tl.load(kl_at) * _of_student(
+                    logits, heads, voxels, offset, size, classes, inverse_temperature, SPECS, K,
+                    FIRST_CLASS, PADDED, BLOCK)
+            if ROLE == TEACHER:
+                grad += tl.load(kl_at) * _of_teacher(
+                    logits, heads, voxels, offset, size, classes, inverse_temperature, SPECS, K,
+                    FIRST_CLASS, PADDED, BLOCK)
             grad = tl.where(voxels[3][None, :] & (classes < K)[:, None], grad, 0.0)
-            _scatter(grad, heads[HEAD], grads[HEAD], row + UNIT[6], scratch, voxel, voxels,
-                     offset, size, classes, SPEC, K, BLOCK)
+            _scatter(grad, heads[0], by_data, row, scratch, voxel, voxels, size, classes,
+                     item != tl.program_id(0), SPEC, K, BLOCK)
+            tl.debug_barrier()  # what is stored here is loaded for the next voxel
 
 
 @triton.jit
-def _by_supervision(logits, hit, slopes, classes, INDEX: tl.constexpr, K: tl.constexpr,
+def _by_supervision(logits, hit, slopes, index, classes, K: tl.constexpr,
                     NUM_SUPERVISED: tl.constexpr):
-    """Dice-CE by the logits (PADDED, BLOCK) of a head."""
+    """The gradient of the Dice-CE by a head's logits (PADDED, BLOCK)."""
     log_probs, probs = _softmax(logits, classes, 0, K)
     by_class = NUM_SUPERVISED * tl.num_programs(1) * K
-    overlap = slopes + (INDEX * tl.num_programs(1) + tl.program_id(1)) * K + classes
-    by_prob = tl.load(overlap + by_class, mask=classes < K, other=0.0)[:, None]
-    by_overlap = tl.load(overlap, mask=classes < K, other=0.0)
-    by_prob += tl.where(hit, by_overlap[:, None], 0.0)
+    at = slopes + (index * tl.num_programs(1) + tl.program_id(1)) * K + classes
+    by_overlap = tl.load(at, mask=classes < K, other=0.0)
+    by_size = tl.load(at + by_class, mask=classes < K, other=0.0)
+    by_prob = by_size[:, None] + tl.where(hit, by_overlap[:, None], 0.0)
     by_prob -= tl.sum(probs * by_prob, 0)[None, :]
-    by_entropy = tl.load(slopes + 2 * by_class + INDEX)
+    by_entropy = tl.load(slopes + 2 * by_class + index)
     return probs * by_prob + by_entropy * (probs - tl.where(hit, 1.0, 0.0))
 
 
 @triton.jit
-def _by_kl(logits, heads, voxels, offset, size, classes, inverse_temperature,
-           SPECS: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr, FIRST_CLASS: tl.constexpr,
-           PADDED: tl.constexpr, BLOCK: tl.constexpr):
-    """T times a branch's KL, by the logits (PADDED, BLOCK) of its student or teacher."""
-    TEACHER: tl.constexpr = UNIT[2]
-    FIRST: tl.constexpr = UNIT[3]
-    STOP: tl.constexpr = UNIT[4]
+def _of_student(logits, heads, voxels, offset, size, classes, inverse_temperature,
+                SPECS: tl.constexpr, K: tl.constexpr, FIRST_CLASS: tl.constexpr,
+                PADDED: tl.constexpr, BLOCK: tl.constexpr):
+    """The gradient of T x KL by the logits of the student heads[0], whose teacher is heads[1]."""
     log_probs, probs = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
-    if TEACHER != UNIT[0]:
-        other = _logits(heads[TEACHER], voxels, offset, size, classes, _item(SPECS, TEACHER), K, PADDED,
-                        BLOCK)
-        log_teacher, teacher = _softmax(other * inverse_temperature, classes, FIRST_CLASS, K)
-        return probs - teacher
-    else:
-        behind = tl.zeros((PADDED, BLOCK), tl.float32)  # sum over students of teacher - student
-        for student in tl.static_range(FIRST, STOP):
-            other = _logits(heads[student], voxels, offset, size, classes, _item(SPECS, student), K,
-                            PADDED, BLOCK)
-            log_student, student_probs = _softmax(other * inverse_temperature, classes,
-                                                  FIRST_CLASS, K)
-            behind += log_probs - log_student
-        return probs * (behind - tl.sum(probs * behind, 0)[None, :])
+    logits = _logits(heads[1], voxels, offset, size, classes, _item(SPECS, 1), K, PADDED, BLOCK)
+    log_teacher, teacher = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
+    return probs - teacher
 
 
 @triton.jit
-def _scatter(grad, head, by_data, row, scratch, voxel, voxels, offset, size, classes,
-             SPEC: tl.constexpr, K: tl.constexpr, BLOCK: tl.constexpr):
-    """Put a gradient (PADDED, BLOCK) where it belongs: of the logits, or through the last step.
+def _of_teacher(logits, heads, voxels, offset, size, classes, inverse_temperature,
+                SPECS: tl.constexpr, K: tl.constexpr, FIRST_CLASS: tl.constexpr,
+                PADDED: tl.constexpr, BLOCK: tl.constexpr):
+    """The gradient of T x KL by the logits of the teacher heads[0], whose students follow it."""
+    log_probs, probs = _softmax(logits * inverse_temperature, classes, FIRST_CLASS, K)
+    behind = tl.zeros((PADDED, BLOCK), tl.float32)  # sum over students of teacher - student
+    for student in tl.static_range(1, len(heads)):
+        logits = _logits(heads[student], voxels, offset, size, classes, _item(SPECS, student), K,
+                         PADDED, BLOCK)
+        log_student, student_probs = _softmax(logits * inverse_temperature, classes, FIRST_CLASS,
+                                              K)
+        behind += log_probs - log_student
+    return probs * (behind - tl.sum(probs * behind, 0)[None, :])
 
-    A voxel of data has the sum over its voxels of the logits, which come one after the other; it
-    is kept in `scratch`, (channels, BLOCK), until the last.
-    """
+
+@triton.jit
+def _scatter(grad, head, by_data, row, scratch, voxel, voxels, size, classes, again,
+             SPEC: tl.constexpr, K: tl.constexpr, BLOCK: tl.constexpr):
+    """Put a gradient (PADDED, BLOCK) where it belongs: of the logits, or through the last step."""
     CHANNELS: tl.constexpr = SPEC[0]
     STRIDE: tl.constexpr = _item(SPEC, 1)
     VOXELS: tl.constexpr = STRIDE[0] * STRIDE[1] * STRIDE[2]
@@ -202,12 +181,13 @@ def _scatter(grad, head, by_data, row, scratch, voxel, voxels, offset, size, cla
                  mask=live[None, :] & (classes < K)[:, None])
     else:
         here = classes * VOXELS + voxel
-        _add(row + CHANNELS * K * VOXELS + classes, tl.sum(grad, 1), classes < K)
+        _add(row + CHANNELS * K * VOXELS + classes, tl.sum(grad, 1), classes < K,
+             again | (voxel > 0))
         for channel in range(CHANNELS):
             in_weight = channel * K * VOXELS + here
             feature = tl.load(head[0] + at, mask=live, other=0.0).to(tl.float32)
             weight = tl.load(head[1] + in_weight, mask=classes < K, other=0.0).to(tl.float32)
-            _add(row + in_weight, tl.sum(grad * feature[None, :], 1), classes < K)
+            _add(row + in_weight, tl.sum(grad * feature[None, :], 1), classes < K, again)
             total = tl.sum(grad * weight[:, None], 0)
             if VOXELS > 1:
                 kept = scratch + channel * BLOCK + tl.arange(0, BLOCK)
@@ -216,7 +196,6 @@ def _scatter(grad, head, by_data, row, scratch, voxel, voxels, offset, size, cla
             tl.store(by_data + at, total.to(by_data.dtype.element_ty),
                      mask=live & (voxel == VOXELS - 1))
             at += head[4]
-        tl.debug_barrier()  # what is stored here is loaded for the next voxel
 
 
 @triton.jit
@@ -257,18 +236,18 @@ def _softmax(logits, classes, FIRST: tl.constexpr, K: tl.constexpr):
 
 
 @triton.jit
-def _number_of_blocks(size, CELL: tl.constexpr, BLOCK: tl.constexpr):
+def _blocks(size, CELL: tl.constexpr, BLOCK: tl.constexpr):
     return tl.cdiv((size[0] // CELL[0]) * (size[1] // CELL[1]) * (size[2] // CELL[2]), BLOCK)
 
 
 @triton.jit
 def _offset(part, voxel, STRIDE: tl.constexpr, CELL: tl.constexpr):
     """In the cell, of a voxel of the logits within the part that belongs to one voxel of data."""
-    x = part // (CELL[2] // STRIDE[2] * (CELL[1] // STRIDE[1])) * STRIDE[0]
-    y = part // (CELL[2] // STRIDE[2]) % (CELL[1] // STRIDE[1]) * STRIDE[1]
-    z = part % (CELL[2] // STRIDE[2]) * STRIDE[2]
-    return (x + voxel // (STRIDE[1] * STRIDE[2]), y + voxel // STRIDE[2] % STRIDE[1],
-            z + voxel % STRIDE[2])
+    columns = CELL[1] // STRIDE[1]
+    depth = CELL[2] // STRIDE[2]
+    return (part // (columns * depth) * STRIDE[0] + voxel // (STRIDE[1] * STRIDE[2]),
+            part // depth % columns * STRIDE[1] + voxel // STRIDE[2] % STRIDE[1],
+            part % depth * STRIDE[2] + voxel % STRIDE[2])
 
 
 @triton.jit
@@ -301,10 +280,17 @@ def _hit(label, voxels, size, classes):
 
 
 @triton.jit
-def _add(at, value, mask):
-    tl.store(at, tl.load(at, mask=mask, other=0.0) + value, mask=mask)
+def _add(at, value, mask, again):
+    """Add to what is there, if there is something."""
+    tl.store(at, tl.load(at, mask=mask & again, other=0.0) + value, mask=mask)
 
 
 @triton.jit
 def _total(values):
     return tl.sum(tl.sum(values, 1), 0)
+
+
+@triton.constexpr_function
+def _item(table, index):
+    """A tuple in a constant table, or a row of one; by [] Triton would make variables of it."""
+    return table[index]

@@ -1,4 +1,4 @@
-"""Launches the kernels of losses.fused_triton_kernels: units of work, rows of sums, memory."""
+"""Launches the kernels of losses.fused_triton_kernels and adds up what their programs summed."""
 
 from contextlib import AbstractContextManager, nullcontext
 from math import lcm, prod
@@ -8,25 +8,29 @@ import torch
 from .fused_plan import Plan, Sums
 from .heads import Head, num_classes_of, stride_of, tensors_of
 
-MOST_PROGRAMS = 512  # of a sample and a unit of work; the sums' order depends on it, not on the GPU
-MOST_ROWS = 1 << 26  # bytes of all programs' rows: fewer programs where weights are large
-ELEMENTS = 512       # classes x voxels of a block, which one warp holds in its registers
+MOST_PROGRAMS = 1 << 10  # of a sample: enough for any GPU, and the same sums on all of them
+MOST_ROWS = 1 << 26      # bytes of all programs' rows: fewer programs where weights are large
+ELEMENTS = 512           # classes x voxels of a block, which one warp holds in its registers
 OPTIONS = {"num_warps": 1, "num_stages": 1}
+NO_KL, STUDENT, TEACHER = range(3)
 
 
 def sums(heads: list[Head], label: torch.Tensor, plan: Plan) -> torch.Tensor:
     """First pass: the sums of each sample, (B, row_of_sums) in float64; see as_sums."""
     from .fused_triton_kernels import sums_kernel
     work = _Work(heads, label, plan)
-    units = [(branch, first, last, _cell(heads[first:last + 1]))
-             for branch, first, last in _groups(len(heads), plan)]
+    groups = _groups(len(heads), plan)
+    cells = [_cell(heads[first:last + 1]) for _, first, last in groups]
     row = row_of_sums(plan, work.num_classes)
-    programs = work.programs([unit[3] for unit in units], row)
-    rows = torch.zeros(len(label), programs, row, device=label.device)
+    programs = min(work.programs(cell, prod(cell), row) for cell in cells)
+    rows = torch.empty(len(label), programs, row, device=label.device)
     with _current(label.device):
-        sums_kernel[(programs, len(label), len(units))](
-            work.heads, work.label, rows, *work.size, 1 / plan.temperature, UNITS=tuple(units),
-            NUM_SUPERVISED=plan.num_supervised, ROW=row, **work.constants, **OPTIONS)
+        for (branch, first, last), cell in zip(groups, cells, strict=True):
+            sums_kernel[(programs, len(label))](
+                work.heads[first:last + 1], work.label, rows, first, branch, *work.size,
+                1 / plan.temperature, SPECS=work.specs[first:last + 1], CELL=cell,
+                SUPERVISED=last < plan.num_supervised, COUNTS=first == 0, ROW=row,
+                **work.constants)
     return rows.sum(1, dtype=torch.float64)
 
 
@@ -48,40 +52,44 @@ def as_sums(found: torch.Tensor, plan: Plan, num_classes: int) -> Sums:
 
 def gradients(heads: list[Head], label: torch.Tensor, plan: Plan, slopes: torch.Tensor,
               needed: list[bool]) -> list[torch.Tensor]:
-    """Second pass: by the first tensor of each needed head, then by their weights and biases.
+    """Second pass: for each needed head by its first tensor, then by weight and bias if it has them.
 
     Args:
         slopes: losses.fused_plan.Slopes, one after the other, in float32.
         needed: of the heads.
 
     Returns:
-        Tensors like the heads' first ones, and a vector of all weights' and biases' gradients,
-        each weight's before its bias's, in float32.
+        Tensors like the heads' first ones, each followed by a vector of the gradients of weight
+        and bias, in float32, where logits are not whole.
     """
-    from .fused_triton_kernels import gradients_kernel
     work = _Work(heads, label, plan)
-    grads = [torch.empty_like(head[0]) if wanted else head[0]  # the latter is not written
-             for head, wanted in zip(work.heads, needed, strict=True)]
-    units, row, scratch = [], 0, 0
-    for head, branch, teacher, first, stop in _roles(len(heads), plan):
-        if not needed[head]:
-            continue
-        reads = [head, *range(first, stop)] if teacher == head else [head, max(teacher, head)]
-        units.append((head, branch, teacher, first, stop,
-                      _cell([heads[index] for index in reads]), row))
-        row += sum(tensor.numel() for tensor in tensors_of(heads[head])[1:])
-        if prod(stride_of(heads[head])) > 1:
-            scratch = max(scratch, heads[head][0].shape[1] * work.block)
-    programs = work.programs([unit[5] for unit in units], row)
-    rows = torch.zeros(len(label) * programs, row, device=label.device)
-    kept = torch.empty(len(label) * programs * len(units) * scratch, device=label.device)
+    grads = []
     with _current(label.device):
-        gradients_kernel[(programs, len(label), len(units))](
-            work.heads, tuple(grads), work.label, rows, kept, slopes, *work.size,
-            1 / plan.temperature, UNITS=tuple(units),
-            NUM_SUPERVISED=plan.num_supervised, ROW=row, SCRATCH=scratch, **work.constants,
-            **OPTIONS)
-    return [grad for grad, wanted in zip(grads, needed, strict=True) if wanted] + [rows.sum(0)]
+        for roles in _roles(len(heads), plan):
+            if needed[roles[0]]:
+                grads += _gradients_of(work, heads, label, plan, slopes, *roles)
+    return grads
+
+
+def _gradients_of(work: "_Work", heads: list[Head], label: torch.Tensor, plan: Plan,
+                  slopes: torch.Tensor, head: int, branch: int, role: int,
+                  others: list[int]) -> list[torch.Tensor]:
+    """Those of one head; `others` are its teacher or its students."""
+    from .fused_triton_kernels import gradients_kernel
+    read = [head, *others]
+    cell, voxels = _cell([heads[index] for index in read]), prod(stride_of(heads[head]))
+    data = work.heads[head][0]
+    row = sum(tensor.numel() for tensor in tensors_of(heads[head])[1:])
+    programs = work.programs(cell, prod(cell) // voxels, row)
+    rows = torch.empty(len(label) * programs, row, device=label.device)
+    kept = data.shape[1] * work.block if voxels > 1 else 0
+    grad = torch.empty_like(data)
+    gradients_kernel[(programs, len(label))](
+        tuple(work.heads[index] for index in read), grad, work.label, rows,
+        torch.empty(len(label) * programs * kept, device=label.device), slopes, head, branch,
+        *work.size, 1 / plan.temperature, SPECS=tuple(work.specs[index] for index in read),
+        CELL=cell, SUPERVISED=head < plan.num_supervised, ROLE=role, ROW=row, **work.constants)
+    return [grad, rows.sum(0)] if row else [grad]
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:
@@ -95,25 +103,23 @@ class _Work:
     """What both passes tell their kernel of the heads and the volume."""
 
     def __init__(self, heads: list[Head], label: torch.Tensor, plan: Plan):
-        self.size = tuple(label.shape[2:])
+        self.batch, self.size = len(label), tuple(label.shape[2:])
         self.num_classes = num_classes_of(heads[0])
         padded = 1 << (self.num_classes - 1).bit_length()
         self.block = max(32, ELEMENTS // padded)
         label = label.contiguous()
         self.label = label.to(torch.uint8) if label.dtype == torch.bool else label
         self.heads = tuple(_described(head) for head in heads)
-        specs = tuple((0 if isinstance(head, torch.Tensor) else head[0].shape[1],
-                       stride_of(head), index if index < plan.num_supervised else -1)
-                      for index, head in enumerate(heads))
-        self.constants = {"SPECS": specs, "K": self.num_classes, "FIRST_CLASS": plan.first_class,
-                          "PADDED": padded, "BLOCK": self.block}
+        self.specs = tuple((0 if isinstance(head, torch.Tensor) else head[0].shape[1],
+                            stride_of(head)) for head in heads)
+        self.constants = {"K": self.num_classes, "FIRST_CLASS": plan.first_class,
+                          "NUM_SUPERVISED": plan.num_supervised, "PADDED": padded,
+                          "BLOCK": self.block, **OPTIONS}
 
-    def programs(self, cells: list[tuple[int, int, int]], row: int) -> int:
-        """Of each sample and unit: no more than its blocks, and rows that stay small."""
-        most = max(prod(cell) * -(-prod(self.size) // (prod(cell) * self.block))
-                   for cell in cells)
-        memory = MOST_ROWS // (4 * max(row, 1) * len(self.label))
-        return max(1, min(MOST_PROGRAMS, most, memory))
+    def programs(self, cell: tuple[int, int, int], parts: int, row: int) -> int:
+        """Of each sample: each has a block at least, and all their rows stay small."""
+        blocks = -(-prod(self.size) // (prod(cell) * self.block))
+        return max(1, min(MOST_PROGRAMS, blocks * parts, MOST_ROWS // (4 * self.batch * (row + 1))))
 
 
 def _described(head: Head) -> tuple[torch.Tensor | int, ...]:
@@ -133,17 +139,15 @@ def _groups(num_heads: int, plan: Plan) -> list[tuple[int, int, int]]:
     return [(-1, head, head) for head in range(num_heads) if head not in inside] + groups
 
 
-def _roles(num_heads: int, plan: Plan) -> list[tuple[int, int, int, int, int]]:
-    """(head, branch, teacher, first student, end of students) of each head; -1 for none.
-
-    A teacher that takes gradients is its own teacher.
-    """
+def _roles(num_heads: int, plan: Plan) -> list[tuple[int, int, int, list[int]]]:
+    """(head, branch, role, its teacher or its students) of each head, in their order."""
     roles = []
     for branch, first, last in _groups(num_heads, plan):
-        roles += [(head, branch, last, first, last) for head in range(first, last)]
-        taught = branch >= 0 and first < last and not plan.detach_teacher
-        roles.append((last, branch, last if taught else -1, first, last))
-    return roles
+        students = list(range(first, last))
+        roles += [(head, branch, STUDENT, [last]) for head in students]
+        taught = students and not plan.detach_teacher
+        roles.append((last, branch, TEACHER, students) if taught else (last, branch, NO_KL, []))
+    return sorted(roles)
 
 
 def _cell(heads: list[Head]) -> tuple[int, int, int]:
