@@ -22,7 +22,7 @@ needs_compiler = pytest.mark.skipif(fused_cpu.library() is None, reason="no C co
 def way(request, monkeypatch):
     """The dtype of a way's inputs; in both, the smallest volumes are cut into several pieces."""
     monkeypatch.setattr(fused_cpu, "WORTH_BUILDING", 0 if request.param == "compiled" else math.inf)
-    monkeypatch.setitem(fused.fused_torch.PIECE, "cpu", 16)
+    monkeypatch.setattr(fused.fused_torch, "PIECE", 16)
     return WAYS[request.param]
 
 
