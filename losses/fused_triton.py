@@ -36,20 +36,24 @@ def _is_interpreted() -> bool:
 
 
 @torch.compiler.assume_constant_result
-@functools.cache
 def is_usable() -> bool:
     """Whether Triton is installed and, where there is a GPU, works on it; if not, a warning."""
+    return _works()
+
+
+@functools.cache
+def _works() -> bool:
     if importlib.util.find_spec("triton") is None:
         return False
-    with_gpu = torch.cuda.is_available() and (torch.version.cuda or torch.version.hip)
-    if _is_interpreted() or not with_gpu:
-        return True  # interpreted, or nothing but fake tensors is on CUDA
+    has_gpu = torch.cuda.is_available() and (torch.version.cuda or torch.version.hip)
+    if _is_interpreted() or not has_gpu:
+        return True  # without a GPU only fake tensors are on CUDA
     try:
         import triton
         triton.runtime.driver.active.get_current_target()  # builds Triton's driver, with a compiler
     except Exception as error:
         warnings.warn(f"The DSD loss takes its slower torch passes, since Triton does not work "
-                      f"here: {error}", stacklevel=2)
+                      f"here: {error}", stacklevel=3)
         return False
     return torch.cuda.get_device_capability() >= (7, 5)
 

@@ -106,7 +106,7 @@ class _Work:
         self.batch, self.size = len(label), tuple(label.shape[2:])
         self.num_classes = num_classes_of(heads[0])
         padded = 1 << (self.num_classes - 1).bit_length()
-        self.block = min(max(ELEMENTS // padded, 32), 128)
+        self.block = min(ELEMENTS // padded, 64)
         label = label.contiguous()
         self.label = label.to(torch.uint8) if label.dtype == torch.bool else label
         self.heads = tuple(_described(head) for head in heads)
