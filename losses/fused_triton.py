@@ -1,8 +1,8 @@
 """The way of losses.fused by Triton kernels, for CUDA; losses.fused_triton_passes launches them.
 
-Its passes are registered operations (torch.ops.dsd) with stand-ins for fake tensors, so torch.compile
-takes the loss without a graph break. Triton comes with torch for CUDA. It is imported when a kernel
-first runs and compiles it then, which takes some seconds and is kept for the next run.
+Its passes are registered operations (torch.ops.dsd) with stand-ins for fake tensors, so
+torch.compile takes the loss without a graph break. Triton comes with torch for CUDA; it is imported
+when a kernel first runs, and compiles it then, in some seconds that are saved in the next run.
 """
 
 import functools

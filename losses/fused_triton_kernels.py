@@ -15,6 +15,8 @@ Arguments of both kernels, on a grid (programs, samples):
     SUPERVISED: whether the heads have a Dice-CE.
 """
 
+# ruff: noqa: N803, N806  (Triton's constants are in capitals, as everywhere)
+
 import triton
 import triton.language as tl
 

@@ -8,9 +8,10 @@ import torch
 from .fused_plan import Plan, Sums
 from .heads import Head, num_classes_of, stride_of, tensors_of
 
-MOST_PROGRAMS = 1 << 10  # of a sample: enough for any GPU, and the same sums on all of them
+MOST_PROGRAMS = 1 << 11  # of a sample: enough for any GPU, and the same sums on all of them
 MOST_ROWS = 1 << 26      # bytes of all programs' rows: fewer programs where weights are large
-ELEMENTS = 512           # classes x voxels of a block, which one warp holds in its registers
+ELEMENTS = 256           # classes x voxels of a block: few registers, so many programs at once
+LEAST_VOXELS = 16        # of a block: less would waste what a read brings
 OPTIONS = {"num_warps": 1, "num_stages": 1}
 NO_KL, STUDENT, TEACHER = range(3)
 
@@ -52,7 +53,7 @@ def as_sums(found: torch.Tensor, plan: Plan, num_classes: int) -> Sums:
 
 def gradients(heads: list[Head], label: torch.Tensor, plan: Plan, slopes: torch.Tensor,
               needed: list[bool]) -> list[torch.Tensor]:
-    """Second pass: for each needed head by its first tensor, then by weight and bias if it has them.
+    """Second pass: by the first tensor of each needed head, and by its weight and bias.
 
     Args:
         slopes: losses.fused_plan.Slopes, one after the other, in float32.
@@ -106,7 +107,7 @@ class _Work:
         self.batch, self.size = len(label), tuple(label.shape[2:])
         self.num_classes = num_classes_of(heads[0])
         padded = 1 << (self.num_classes - 1).bit_length()
-        self.block = min(ELEMENTS // padded, 64)
+        self.block = min(max(ELEMENTS // padded, LEAST_VOXELS), 32)
         label = label.contiguous()
         self.label = label.to(torch.uint8) if label.dtype == torch.bool else label
         self.heads = tuple(_described(head) for head in heads)
@@ -115,6 +116,8 @@ class _Work:
         self.constants = {"K": self.num_classes, "FIRST_CLASS": plan.first_class,
                           "NUM_SUPERVISED": plan.num_supervised, "PADDED": padded,
                           "BLOCK": self.block, **OPTIONS}
+        if padded * self.block > ELEMENTS:
+            self.constants["maxnreg"] = 255  # all of them, rather than some on the stack
 
     def programs(self, cell: tuple[int, int, int], parts: int, row: int) -> int:
         """Of each sample: each has a block at least, and all their rows stay small."""
