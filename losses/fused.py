@@ -49,12 +49,13 @@ def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 
         _check_label(label, num_classes_of(heads[0]))
         values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
     terms = dict(zip(names, values.unbind(), strict=True))
+    supervised, distilled = values.split([plan.num_supervised, len(plan.branches)])
     if side_weights == "equal":
-        supervised = values[:plan.num_supervised].sum()
+        supervised = supervised.sum()
     else:
         supervised = sum(weights[name.removeprefix("dice_ce_")] * terms[name]
                          for name in names[:plan.num_supervised])
-    total = supervised + alpha * values[plan.num_supervised:].sum()
+    total = supervised + alpha * distilled.sum()
     branches = [branch for branch in DISTIL[distil] if outputs.get(branch)]
     if not published and branches:
         kl = taught_terms(outputs, label, branches, temperature, include_background,

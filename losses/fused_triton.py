@@ -50,6 +50,8 @@ def _works() -> bool:
         return True  # without a GPU only fake tensors are on CUDA
     try:
         import triton
+
+        from . import fused_triton_kernels  # noqa: F401  (an older Triton may lack what they use)
         triton.runtime.driver.active.get_current_target()  # builds Triton's driver, with a compiler
     except Exception as error:
         warnings.warn(f"The DSD loss takes its slower torch passes, since Triton does not work "

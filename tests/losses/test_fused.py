@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
-from losses import DISTIL, DSDLoss, boundary_loss, dsd_loss, fused, fused_cpu
+from losses import DISTIL, DSDLoss, boundary_loss, dsd_loss, fused_cpu, fused_torch
 from losses.fused import fused_dsd_loss
+from losses.fused_plan import Plan, Slopes
 from losses.heads import whole_logits
 
 STRIDES = [(1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 2, 1), (2, 1, 2)]
@@ -22,7 +24,7 @@ needs_compiler = pytest.mark.skipif(fused_cpu.library() is None, reason="no C co
 def way(request, monkeypatch):
     """The dtype of a way's inputs; in both, the smallest volumes are cut into several pieces."""
     monkeypatch.setattr(fused_cpu, "WORTH_BUILDING", 0 if request.param == "compiled" else math.inf)
-    monkeypatch.setattr(fused.fused_torch, "PIECE", 16)
+    monkeypatch.setattr(fused_torch, "PIECE", 16)
     return WAYS[request.param]
 
 
@@ -225,6 +227,25 @@ def test_without_a_compiler(monkeypatch):
         compare(outputs, label, leaves, FLOAT32)
     finally:
         fused_cpu.library.cache_clear()
+
+
+def test_torch_gradients_have_the_type_of_their_head():
+    """No second volume in float32 beside each head in half precision."""
+    outputs, label, _ = random_outputs(11, torch.bfloat16, strides=[(2, 2, 2), None])
+    heads = [outputs["out"], *outputs["dec"], *outputs["enc"]]
+    plan = Plan(slice(0, 2), (), 3.0, 0, False)
+    sums = fused_torch.sums(heads, label, plan)
+    slopes = Slopes.of(sums, plan, label.numel(), torch.ones(2))
+    grads = fused_torch.gradients(heads, label, plan, slopes, [True] * 3)
+    assert all(grad[0].dtype == torch.bfloat16 for grad in grads)
+
+
+def test_a_gpu_takes_a_sample_at_once():
+    """96^3 voxels of nine heads and eight classes are one piece: a piece costs its launches."""
+    with FakeTensorMode():
+        heads = [torch.empty(2, 8, 96, 96, 96, device="cuda") for _ in range(9)]
+        label = torch.empty(2, 1, 96, 96, 96, dtype=torch.uint8, device="cuda")
+        assert len(list(fused_torch._Pieces(heads, label).boxes())) == 2
 
 
 def test_shape_priors_of_heads_that_are_not_whole():

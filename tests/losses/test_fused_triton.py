@@ -16,6 +16,7 @@ from tests.losses import triton_checks as checks
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None,
                                 reason="Triton is not installed; `make triton` installs it")
+TYPES = list(checks.TOLERANCES)
 STRIDES = [None, (1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 1, 1)]
 
 
@@ -47,7 +48,7 @@ def compiled(tmp_path_factory):
        classes=st.sampled_from([2, 3, 5, 8, 19, 32]), cells=st.tuples(*[st.integers(1, 3)] * 3),
        strides=st.lists(st.sampled_from(STRIDES), min_size=2, max_size=4),
        channels=st.integers(1, 3), channels_last=st.booleans(),
-       dtype=st.sampled_from(list(checks.TOLERANCES)),
+       dtype=st.sampled_from(TYPES),
        temperature=st.sampled_from([0.5, 1, 3, 4.5]), include_background=st.booleans(),
        distil=st.sampled_from(list(DISTIL)), detach_teacher=st.booleans(),
        supervise_encoder=st.booleans())
@@ -80,10 +81,11 @@ def test_heads_of_another_size(interpreted):
     assert "(2, 3, 2, 2, 2)" in message and "must be (2, 3, 2, 2, 3)" in message
 
 
-@pytest.mark.parametrize("dtype", list(checks.TOLERANCES), ids=str)
-@pytest.mark.parametrize("arch", [80, 90])
-def test_compiled_kernels_spill_nothing(compiled, arch, dtype):
-    kernels = compiled(checks.registers, arch, dtype, 32 if dtype == torch.float32 else 8)
+@pytest.mark.parametrize(("arch", "dtype", "classes", "students"),
+                         [*((arch, dtype, 8, 1) for arch in (80, 90) for dtype in TYPES),
+                          (90, torch.float32, 32, 4)], ids=str)
+def test_compiled_kernels_spill_nothing(compiled, arch, dtype, classes, students):
+    kernels = compiled(checks.registers, arch, dtype, classes, students)
     assert {name for name, *_ in kernels} == {"sums_kernel", "gradients_kernel"}
     assert all(stack == 0 for _, _, stack in kernels), kernels
 
@@ -120,7 +122,7 @@ def test_compiled_on_fake_tensors_on_cuda(backend):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("dtype", list(checks.TOLERANCES), ids=str)
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_on_a_gpu(dtype):
     checks.check_against_plain(2, dtype, {}, batch=2, classes=8, cells=(9, 8, 7), device="cuda",
                                strides=[(2, 2, 2)] * 4 + [(1, 1, 1)] + [(2, 2, 2)] * 3)

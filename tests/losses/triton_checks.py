@@ -72,7 +72,8 @@ def check_against_plain(seed, dtype, options, channels_last=False, frozen=(), de
 
 def check_same_bits():
     """Two runs of the same inputs give equal bits."""
-    outputs, label, leaves = random_outputs(7, torch.float32, strides=[(2, 1, 2), None, None])
+    outputs, label, leaves = random_outputs(7, torch.float32, batch=1, cells=(1, 2, 2),
+                                            strides=[(2, 1, 2), None, None])
     totals = [fused_dsd_loss(outputs, label)[0] for _ in range(2)]
     first, second = (torch.autograd.grad(total, list(leaves.values())) for total in totals)
     assert torch.equal(*totals)
@@ -109,7 +110,8 @@ def message_of_another_shape() -> str:
 def check_compiled(backend):
     """torch.compile takes the loss as one graph, with the same values and gradients."""
     torch._dynamo.reset()
-    outputs, label, leaves = random_outputs(6, torch.float32, strides=[(2, 2, 1), None] * 2)
+    outputs, label, leaves = random_outputs(6, torch.float32, batch=1, cells=(1, 2, 1),
+                                            strides=[(1, 1, 1), (2, 1, 1)] * 2)
     compiled = torch.compile(lambda: fused_dsd_loss(outputs, label)[0], fullgraph=True,
                              backend=backend)
     totals = compiled(), fused_dsd_loss(outputs, label)[0]
@@ -120,7 +122,8 @@ def check_compiled(backend):
 
 def check_registration():
     """The operations' stand-ins for fake tensors tell the truth of shapes, types and strides."""
-    outputs, label, _ = random_outputs(8, torch.float32, strides=[(2, 1, 1), None])
+    outputs, label, _ = random_outputs(8, torch.float32, batch=1, cells=(1, 2, 1),
+                                       strides=[(2, 1, 1), None])
     heads = [outputs["out"], *outputs["dec"], *outputs["enc"]]
     tensors = [tensor for head in heads for tensor in tensors_of(head)]
     about = ([len(tensors_of(head)) for head in heads], [2, 0, 0, 1, 2, 2, 3], 3.0)
@@ -128,15 +131,16 @@ def check_registration():
              "test_aot_dispatch_static")
     torch.library.opcheck(torch.ops.dsd.terms.default, (label, tensors, *about),
                           test_utils=tests)
-    slopes = torch.rand(2 * 2 * 2 * num_classes_of(heads[0]) + 4)
+    slopes = torch.rand(2 * 2 * len(label) * num_classes_of(heads[0]) + 4)
     detached = [tensor.detach() for tensor in tensors]
     torch.library.opcheck(torch.ops.dsd.gradients.default,
                           (label, slopes, detached, about[0], [True, False, True], *about[1:]),
                           test_utils=("test_schema", "test_faketensor"))
 
 
-def registers(arch: int, dtype: torch.dtype, classes: int) -> list[tuple[str, int, int]]:
-    """Compile all kernels of a step for a GPU that need not be here.
+def registers(arch: int, dtype: torch.dtype, classes: int,
+              students: int) -> list[tuple[str, int, int]]:
+    """Compile all kernels of an output and a branch for a GPU that need not be here.
 
     Returns:
         For each its name, its registers and the bytes that it keeps on the stack: those spilt.
@@ -156,13 +160,14 @@ def registers(arch: int, dtype: torch.dtype, classes: int) -> list[tuple[str, in
     for kernel in (kernels.sums_kernel, kernels.gradients_kernel):
         kernel.run = compile_only(kernel)
     driver.set_active(_Gpu(GPUTarget("cuda", arch, 32)))
-    strides = [(1, 1, 1), (2, 2, 2), (2, 2, 2)] * 2  # the first half is of the decoder
+    strides = [(1, 1, 1)] + [(2, 2, 2)] * students
     outputs, label, _ = random_outputs(0, dtype, classes=classes, strides=strides,
                                        channels=classes)
-    heads = [outputs["out"], *outputs["dec"]]
-    plan = Plan(slice(0, 4), (slice(1, 4),), 3.0, 0, False)
+    heads = [outputs["out"], *outputs["dec"], *outputs["enc"]]
+    number = len(heads)
+    plan = Plan(slice(0, number), (slice(1, number),), 3.0, 0, False)
     fused_triton_passes.sums(heads, label.byte(), plan)
-    slopes = torch.zeros(2 * 4 * len(label) * classes + 4 + 1)
+    slopes = torch.zeros(2 * number * len(label) * classes + number + 1)
     fused_triton_passes.gradients(heads, label.byte(), plan, slopes, [True] * len(heads))
     return [(kernel.name, *_registers_and_stack(triton.knobs.nvidia.cuobjdump.path, kernel))
             for kernel in built]
