@@ -4,7 +4,8 @@ The plain function makes several volumes of the logits' size for each head, and 
 again. But all terms follow from a few sums, and their gradient has a closed form. So one pass reads
 the logits piece by piece and adds up the sums; the second reads them again and writes the gradient.
 No probability is kept, the label is never one-hot, and a head that is still one linear step away
-from full size (see losses.heads) is never whole.
+from full size (see losses.heads) is never whole. There are three ways to do so: fused_triton on
+CUDA, fused_cpu with a C compiler, and fused_torch for everything else.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -36,7 +37,7 @@ def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 
     Raises:
         KeyError: `distil` is not a key of DISTIL.
         ValueError: a label on the CPU is outside 0..K-1, or `hint_weight` is above 0 and there
-            are no hints.
+            are no hints; on CUDA, heads that are not of the label's size.
     """
     published = is_published(side_weights, teacher, where)
     weights = weights_by_name(outputs, side_weights)
