@@ -1,12 +1,13 @@
 # make demo   phantoms -> training with DSD -> evaluation, in a few minutes on two cores
 # make test   ruff and the tests
-# Both make .venv when it is absent and install the exact versions of requirements.lock.
+# make triton Triton beside a torch for the CPU, for the tests of its kernels; 200 MB, no GPU needed
+# All make .venv when it is absent and install the exact versions of requirements.lock.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := CT_MMWHS_nnUnet_SelfDist_Demo_Fold1.exp
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint triton clean
 
 demo: .venv/installed
 	$(BIN)/python scripts/make_phantoms.py --dataset mmwhs-ct --output demo/data --cases 12 \
@@ -22,6 +23,9 @@ test: .venv/installed lint
 
 lint: .venv/installed
 	$(BIN)/ruff check .
+
+triton: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps triton==3.7.1  # as torch 2.13
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'

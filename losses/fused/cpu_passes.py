@@ -1,4 +1,4 @@
-"""The two passes of losses.fused.loss by fused_cpu.c, which this machine's C compiler builds.
+"""The two passes of losses.fused.loss by cpu_passes.c, which this machine's C compiler builds.
 
 It is built on first use, in a second, in a folder that only this process knows and that is gone
 once it is loaded: no built file is ever kept or trusted.
@@ -53,7 +53,7 @@ def library() -> ctypes.CDLL | None:
     if not compiler or shutil.which(compiler[0]) is None:
         return None
     with tempfile.TemporaryDirectory(prefix="dsd_loss_") as folder:
-        built = Path(folder) / "fused_cpu.so"
+        built = Path(folder) / "cpu_passes.so"
         run = subprocess.run([*compiler, *FLAGS, "-o", str(built), str(SOURCE)],
                              capture_output=True)
         try:
@@ -77,7 +77,7 @@ def can_take(heads: list[Head], label: torch.Tensor) -> bool:
 
 
 def sums(heads: list[Head], label: torch.Tensor, plan: Plan) -> Sums:
-    """First pass; see fused_torch.sums."""
+    """First pass; see torch_passes.sums."""
     task = _Task(heads, label, plan)
     result = Sums.zeros(plan, len(label), task.job.classes, label.device)
     parts = [result.overlap, result.size, result.count, result.cross_entropy, result.kl]
@@ -90,7 +90,7 @@ def sums(heads: list[Head], label: torch.Tensor, plan: Plan) -> Sums:
 
 def gradients(heads: list[Head], label: torch.Tensor, plan: Plan, slopes: Slopes,
               needed: list[bool]) -> list[tuple[torch.Tensor, ...] | None]:
-    """Second pass; see fused_torch.gradients."""
+    """Second pass; see torch_passes.gradients."""
     task = _Task(heads, label, plan, slopes.to(torch.float32), needed)
     gathered = task.run("dsd_gradients", task.num_gathered).float()
     result = []

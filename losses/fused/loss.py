@@ -4,7 +4,8 @@ The plain function makes several volumes of the logits' size for each head, and 
 again. But all terms follow from a few sums, and their gradient has a closed form. So one pass reads
 the logits piece by piece and adds up the sums; the second reads them again and writes the gradient.
 No probability is kept, the label is never one-hot, and a head that is still one linear step away
-from full size (see losses.heads) is never whole.
+from full size (see losses.heads) is never whole. There are three ways to do so: triton_ops on
+CUDA, cpu_passes with a C compiler, and torch_passes for everything else.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -17,8 +18,7 @@ from torch.autograd.function import once_differentiable
 from ..dsd import DISTIL, hint_terms
 from ..heads import Head, num_classes_of, tensors_of
 from ..teachers import is_published, taught_terms, weights_by_name
-from . import cpu_passes as fused_cpu
-from . import torch_passes as fused_torch
+from . import cpu_passes, torch_passes, triton_ops
 from .plan import Plan, Slopes
 
 
@@ -37,22 +37,26 @@ def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 
     Raises:
         KeyError: `distil` is not a key of DISTIL.
         ValueError: a label on the CPU is outside 0..K-1, or `hint_weight` is above 0 and there
-            are no hints.
+            are no hints; on CUDA, heads that are not of the label's size.
     """
     published = is_published(side_weights, teacher, where)
     weights = weights_by_name(outputs, side_weights)
     heads, names, plan = _plan(outputs, temperature, include_background,
                                distil if published else "none", detach_teacher,
                                supervise_encoder, weights)
-    _check_label(label, num_classes_of(heads[0]))
-    values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
+    if triton_ops.can_take(heads, label):
+        values = triton_ops.terms(heads, label, plan)
+    else:
+        _check_label(label, num_classes_of(heads[0]))
+        values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
     terms = dict(zip(names, values.unbind(), strict=True))
+    supervised, distilled = values.split([plan.num_supervised, len(plan.branches)])
     if side_weights == "equal":
-        supervised = values[:plan.num_supervised].sum()
+        supervised = supervised.sum()
     else:
         supervised = sum(weights[name.removeprefix("dice_ce_")] * terms[name]
                          for name in names[:plan.num_supervised])
-    total = supervised + alpha * values[plan.num_supervised:].sum()
+    total = supervised + alpha * distilled.sum()
     branches = [branch for branch in DISTIL[distil] if outputs.get(branch)]
     if not published and branches:
         kl = taught_terms(outputs, label, branches, temperature, include_background,
@@ -128,7 +132,7 @@ def _no_autocast(device: torch.device) -> AbstractContextManager:
 
 
 def _way(heads: list[Head], label: torch.Tensor) -> ModuleType:
-    return fused_cpu if fused_cpu.can_take(heads, label) else fused_torch
+    return cpu_passes if cpu_passes.can_take(heads, label) else torch_passes
 
 
 def _flat(head: Head) -> tuple[torch.Tensor | None, ...]:

@@ -10,21 +10,22 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from losses import DISTIL, DSDLoss, boundary_loss, dsd_loss
-from losses.fused import cpu_passes as fused_cpu
-from losses.fused import loss as fused
+from losses.fused import cpu_passes, torch_passes
 from losses.fused.loss import fused_dsd_loss
+from losses.fused.plan import Plan, Slopes
 from losses.heads import whole_logits
 
 STRIDES = [(1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 2, 1), (2, 1, 2)]
 WAYS = {"torch": torch.float64, "compiled": torch.float32}
-needs_compiler = pytest.mark.skipif(fused_cpu.library() is None, reason="no C compiler here")
+needs_compiler = pytest.mark.skipif(cpu_passes.library() is None, reason="no C compiler here")
 
 
 @pytest.fixture(params=["torch", pytest.param("compiled", marks=needs_compiler)])
 def way(request, monkeypatch):
     """The dtype of a way's inputs; in both, the smallest volumes are cut into several pieces."""
-    monkeypatch.setattr(fused_cpu, "WORTH_BUILDING", 0 if request.param == "compiled" else math.inf)
-    monkeypatch.setitem(fused.fused_torch.PIECE, "cpu", 16)
+    least = 0 if request.param == "compiled" else math.inf
+    monkeypatch.setattr(cpu_passes, "WORTH_BUILDING", least)
+    monkeypatch.setattr(torch_passes, "PIECE", 16)
     return WAYS[request.param]
 
 
@@ -98,7 +99,7 @@ def tolerance_of(dtype):
 def test_equals_the_plain_loss(way, distil, detach_teacher, supervise_encoder, include_background):
     outputs, label, leaves = random_outputs(0, way)
     heads = [outputs["out"], *outputs["dec"], *outputs["enc"]]
-    assert fused_cpu.can_take(heads, label) == (way == WAYS["compiled"])
+    assert cpu_passes.can_take(heads, label) == (way == WAYS["compiled"])
     compare(outputs, label, leaves, tolerance_of(way), alpha=0.7, temperature=3.0, distil=distil,
             detach_teacher=detach_teacher, supervise_encoder=supervise_encoder,
             include_background=include_background)
@@ -112,10 +113,10 @@ def test_equals_the_plain_loss(way, distil, detach_teacher, supervise_encoder, i
        compiled=st.booleans())
 def test_any_shape(seed, batch, classes, cells, temperature, strides, alpha, background, channels,
                    compiled):
-    compiled = compiled and fused_cpu.library() is not None
+    compiled = compiled and cpu_passes.library() is not None
     dtype = torch.float32 if compiled else torch.float64
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused_cpu, "WORTH_BUILDING", 0 if compiled else math.inf)
+        patch.setattr(cpu_passes, "WORTH_BUILDING", 0 if compiled else math.inf)
         outputs, label, leaves = random_outputs(seed, dtype, batch, classes, cells,
                                                 strides[:len(strides) // 2 * 2], channels)
         compare(outputs, label, leaves, tolerance_of(dtype), alpha=alpha, temperature=temperature,
@@ -206,7 +207,7 @@ def test_compiled_way_is_the_same_in_each_run(way):
 
 @needs_compiler
 def test_several_threads_add_up(monkeypatch):
-    monkeypatch.setattr(fused_cpu, "WORTH_BUILDING", 0)
+    monkeypatch.setattr(cpu_passes, "WORTH_BUILDING", 0)
     outputs, label, leaves = random_outputs(8, torch.float32, cells=(3, 2, 2))
     threads = torch.get_num_threads()
     try:
@@ -218,15 +219,34 @@ def test_several_threads_add_up(monkeypatch):
 
 def test_without_a_compiler(monkeypatch):
     """The torch way takes over, without a word."""
-    fused_cpu.library.cache_clear()
+    cpu_passes.library.cache_clear()
     monkeypatch.setenv("CC", "no-such-compiler")
-    monkeypatch.setattr(fused_cpu, "WORTH_BUILDING", 0)
+    monkeypatch.setattr(cpu_passes, "WORTH_BUILDING", 0)
     try:
         outputs, label, leaves = random_outputs(9, torch.float32)
-        assert not fused_cpu.can_take([outputs["out"]], label)
+        assert not cpu_passes.can_take([outputs["out"]], label)
         compare(outputs, label, leaves, FLOAT32)
     finally:
-        fused_cpu.library.cache_clear()
+        cpu_passes.library.cache_clear()
+
+
+def test_torch_gradients_have_the_type_of_their_head():
+    """No second volume in float32 beside each head in half precision."""
+    outputs, label, _ = random_outputs(11, torch.bfloat16, strides=[(2, 2, 2), None])
+    heads = [outputs["out"], *outputs["dec"], *outputs["enc"]]
+    plan = Plan(slice(0, 2), (), 3.0, 0, False)
+    with torch.no_grad():
+        sums = torch_passes.sums(heads, label, plan)
+        slopes = Slopes.of(sums, plan, label.numel(), torch.ones(2))
+        grads = torch_passes.gradients(heads, label, plan, slopes, [True] * 3)
+    assert all(grad[0].dtype == torch.bfloat16 for grad in grads)
+
+
+def test_a_gpu_takes_a_sample_at_once():
+    """96^3 voxels of nine heads and eight classes are one piece: a piece costs its launches."""
+    per_voxel = 9 * 8 * torch.float32.itemsize
+    assert torch_passes.voxels_of_a_piece(torch.device("cuda"), per_voxel) >= 96**3
+    assert torch_passes.voxels_of_a_piece(torch.device("cpu"), per_voxel) == torch_passes.PIECE
 
 
 def test_shape_priors_of_heads_that_are_not_whole():
