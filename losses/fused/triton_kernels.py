@@ -1,4 +1,6 @@
-"""The two passes of losses.fused.loss as Triton kernels; losses.fused.torch_passes says what the steps mean.
+"""The two passes of losses.fused.loss as Triton kernels.
+
+losses.fused.torch_passes says what the steps mean.
 
 A program takes blocks of cells of one sample. A cell is the smallest box that the strides of the
 heads at hand divide, so all voxels of a block that have the same offset in their cell use the same

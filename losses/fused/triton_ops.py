@@ -1,4 +1,4 @@
-"""The way of losses.fused.loss by Triton kernels, for CUDA; losses.fused.triton_passes launches them.
+"""The way of losses.fused.loss by Triton kernels, for CUDA; triton_passes launches them.
 
 Its passes are registered operations (torch.ops.dsd) with stand-ins for fake tensors, so
 torch.compile takes the loss without a graph break. Triton comes with torch for CUDA; it is imported
