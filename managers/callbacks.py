@@ -38,7 +38,7 @@ class LearningRate(Callback):
 
 
 class BoundaryWeight(Callback):
-    """Sets the weight of the boundary loss for each epoch: from its number, so that it resumes."""
+    """Sets the weight of the boundary loss from the epoch's number, so resuming needs no state."""
 
     def __init__(self, loss: DSDLoss, start: float, step: float):
         self.loss = loss
@@ -51,10 +51,10 @@ class BoundaryWeight(Callback):
 
 
 class KLRamp(Callback):
-    """Lets the weight of the KL grow linearly over the first epochs: from the epoch's number.
+    """Raises the weight of the KL linearly over the first epochs, by the epoch's number.
 
-    Laine and Aila, "Temporal ensembling", ICLR 2017: a teacher that knows nothing yet should not
-    be followed.
+    Laine and Aila, "Temporal ensembling", ICLR 2017: a teacher that has learnt nothing yet
+    should not be followed.
     """
 
     def __init__(self, loss: DSDLoss, epochs: float):
@@ -67,9 +67,9 @@ class KLRamp(Callback):
 
 
 class EpochOrder(Callback):
-    """Tells the loader's sampler which epoch comes, on which order and crops depend.
+    """Tells the loader's sampler the epoch, which decides the order of cases and the crops.
 
-    An epoch that was broken off goes on with the manager's `first_step`.
+    An interrupted epoch continues with the manager's `first_step`.
     """
 
     def __init__(self, loader: DataLoader, manager: Any):

@@ -1,4 +1,4 @@
-"""Losses that are not finite: found, named, and kept to be looked into."""
+"""Losses that are not finite: found, reported, and saved for inspection."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ class LossWatch:
 
 
 class Failure(NamedTuple):
-    """A step whose loss is not finite, in words.
+    """A step whose loss is not finite, as a message.
 
     Attributes:
         where: its cases, and the file that has it.
@@ -63,7 +63,7 @@ def not_finite(step: int, terms: Mapping[str, float], failure: Failure) -> Float
 
 
 class FailureFile:
-    """Writes what it takes to look into a loss that is not finite to not_finite.model.
+    """Writes what is needed to investigate a loss that is not finite to not_finite.model.
 
     It loads with `torch.load(path, weights_only=True)`: "epoch" and "step" from 1, "terms",
     "case_ids" (of tiles, their paths), "batch" as the loader gave it, "config", and what the

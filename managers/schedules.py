@@ -30,7 +30,7 @@ def cosine(step: int, base: float, final: float, total_steps: int, warmup_steps:
     `total_steps` would have (DINO, ICCV 2021). `final` may be above `base`, as for a teacher's
     momentum.
 
-    Differs from the authors' code: a warm-up longer than the run is cut off, theirs fails.
+    Differs from the authors' code: a warm-up longer than the run is cut off; theirs fails.
 
     Args:
         step: optimiser steps done so far, from 0 to total_steps - 1.

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes, and how it becomes one that is read.
+"""What a file is, by its first bytes, and how to convert it to one that can be read.
 
 People rename files, download error pages in place of archives, and copy whole scanner exports; the
 ending then says little.

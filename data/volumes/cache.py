@@ -1,4 +1,4 @@
-"""Prepared volumes on disk, found again by all that they follow from.
+"""Prepared volumes on disk, keyed by everything that determines them.
 
 An entry's name is a digest of the content of the case's files, the settings, this code and the
 versions of the packages that do the work. So whatever changes is made anew, beside what there is;
@@ -28,7 +28,7 @@ CODE = ("nifti/images.py", "nifti/nifti_stream.py", "sets/intensities.py", "volu
 
 def recipe_of(dataset: Dataset, img_size: tuple[int, int, int] | None,
               distance_unit: str | None) -> dict[str, Any]:
-    """All that a volume follows from but its files, as JSON values."""
+    """All that determines a volume except its files, as JSON values."""
     recipe = {
         "format": FORMAT, "versions": [version(name) for name in PACKAGES],
         "code": [_digest(ROOT / "data" / name) for name in CODE],

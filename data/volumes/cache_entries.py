@@ -1,4 +1,4 @@
-"""A prepared volume on disk: arrays that are mapped, so that a crop reads nothing but itself.
+"""A prepared volume on disk: memory-mapped arrays, so that a crop reads only its own voxels.
 
 An entry is a folder with an .npy file for each array, and entry.json, which says what they are,
 with the CRC-32 of each file and of itself.
@@ -179,7 +179,7 @@ def _mapped(path: str, dtypes: Sequence[str], dtype: str, shape: Sequence[int],
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes that were killed have left in a cache, and nothing else."""
+    """Remove what killed processes have left in a cache, and nothing else."""
     if not (folder / MARKER).is_file():
         return
     for path in folder.iterdir():

@@ -105,10 +105,10 @@ class EpochSampler(torch.utils.data.Sampler):
 
 
 class SharedBatches(BatchSampler):
-    """One process's part of each batch: consecutive crops of it, as even as it goes.
+    """One process's part of each batch: consecutive crops, split as evenly as possible.
 
     So the crops of a step do not depend on the number of processes. Where a batch, as an epoch's
-    last may be, has fewer crops than there are processes, some have one that counts nothing.
+    last may be, has fewer crops than there are processes, some get a crop of weight 0.
 
     Args:
         sampler: of (epoch, index).

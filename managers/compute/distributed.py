@@ -160,7 +160,7 @@ class Processes:
 
 
 class StopVote:
-    """The signal that any of the processes has heard: all of them learn of it at one step.
+    """The signal that any of the processes has received: all learn of it at the same step.
 
     Asked in each step, each process the same number of times. No process waits for the others'
     present step: the answer is to the question before.
@@ -214,7 +214,7 @@ def is_started_among_several() -> bool:
 
 
 def refuse_several_processes() -> None:
-    """For a script that is one process: several would each do all of it, into one folder.
+    """For single-process scripts: each of several would do all the work, into one folder.
 
     Raises:
         ValueError: torchrun started more than one.

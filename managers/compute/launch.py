@@ -87,7 +87,7 @@ def run_processes(command: Sequence[str], number: int) -> int:
 
 
 def _first_failure(processes: Sequence[subprocess.Popen]) -> int:
-    """Wait for all, but not long once one has failed; its status."""
+    """Wait for all processes, but not long once one has failed; returns that one's status."""
     failed, deadline = 0, math.inf
     while None in [process.poll() for process in processes] and time.monotonic() < deadline:
         time.sleep(0.05)

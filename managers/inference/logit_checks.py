@@ -1,4 +1,4 @@
-"""Logits that are not finite: refused before anything is made of them, and explained."""
+"""Logits that are not finite: refused before they are used, with an explanation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

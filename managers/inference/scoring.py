@@ -1,4 +1,4 @@
-"""Scoring whole volumes, and writing what came out."""
+"""Scoring whole volumes, and writing the results."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence

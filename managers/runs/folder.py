@@ -1,4 +1,4 @@
-"""The folder of a run on disk: when it may be made, and what it says of itself."""
+"""The folder of a run on disk: when it may be made, and what it records about itself."""
 
 import logging
 import os
@@ -80,7 +80,7 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
     later epoch.
 
     Args:
-        epochs: that the run shall have.
+        epochs: that the run should have.
         complete: whether all that comes after the last epoch is done.
         same_steps: whether an epoch has the steps that it had where a checkpoint was saved.
 
@@ -247,7 +247,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 class LogFile(logging.FileHandler):
-    """A log whose disk may become full: what fails for it says so at its own place."""
+    """A log that ignores a full disk: the code that cannot write reports it itself."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Drop the line, where logging would show a traceback for each."""

@@ -1,4 +1,4 @@
-"""Locks of folders and files, which end with the process that holds them, however that ends."""
+"""Locks on folders and files, released when the process that holds them ends, however it ends."""
 
 import fcntl
 import os

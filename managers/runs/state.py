@@ -1,4 +1,4 @@
-"""One run among several: how far it is, what starts or continues it, whether it is scored."""
+"""One run among several: how far it is, how to start or continue it, whether it is scored."""
 
 import hashlib
 import sys

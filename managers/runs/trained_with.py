@@ -28,7 +28,7 @@ def preprocessing_of(config: TrainingConfig) -> dict[str, Any]:
 def preprocessing_changes(checkpoint: dict[str, Any], config: TrainingConfig) -> list[str]:
     """What `config` says otherwise than a checkpoint was trained with, in words for people.
 
-    A checkpoint of an older version says less, down to nothing, and is asked no more.
+    A checkpoint of an older version records less, or nothing; only what it records is compared.
     """
     trained = checkpoint.get("preprocessing")
     if trained is None:

@@ -83,6 +83,19 @@ def test_every_file_the_readme_names_exists():
         assert (ROOT / name).exists(), name
 
 
+def test_every_file_that_extending_names_exists():
+    text = PAGES[ROOT / "docs" / "extending.md"]
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|json))`", text))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    # The lines and names that a reader is sent to.
+    for name, line in {"losses/managed.py": "if self.boundary_weight is None",
+                       "managers/segmentation/training_recipe.py": "def schedules_of(",
+                       "configs/experiment_name.py": "DATASET_TOKENS = ",
+                       "data/phantoms/case.py": "_SCENES = "}.items():
+        assert line in (ROOT / name).read_text(encoding="utf-8"), (name, line)
+
+
 @pytest.fixture
 def spleen(tmp_path, monkeypatch):
     """A folder to run in, with the dataset.json that the README trains on."""
