@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nifti.images import channels_first
+from ..nifti.images import channel_views
 from ..sets.cases import Case, DataError, Problem
 from ..sets.datasets import Dataset
 from ..sets.intensities import INTENSITIES
@@ -29,13 +29,17 @@ def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[
     """What keeps an image from being used, and what should be looked at.
 
     Args:
-        image: (C, X, Y, Z) float32, finite, as the file has it.
+        image: (C, X, Y, Z) as the file has it, finite in float32.
     """
     scheme = dataset.intensity
     errors, doubtful, flat = [], [], []
-    for name, channel in zip(dataset.channels, image, strict=True):
-        as_given = scaled(channel, dataset)
+    for name, stored in zip(dataset.channels, image, strict=True):
         which = f"channel {name}: " if len(dataset.channels) > 1 else ""
+        if stored.min() == stored.max():  # so that it is never held as float32
+            flat.append(_flat(which, stored, scheme))
+            continue
+        channel = stored.astype(np.float32)
+        as_given = scaled(channel, dataset)
         said = f"{which}its values, {_range(channel)},"
         fault = fault_of_given(as_given)
         if fault == "constant":
@@ -96,7 +100,7 @@ STEPS: dict[str, Callable[[np.ndarray, dict[str, Any]], np.ndarray]] = {
 def value_problems(case: Case, dataset: Dataset,
                    array: np.ndarray) -> tuple[list[Problem], list[Problem]]:
     """Errors and warnings about what is left of the values when a network is given them."""
-    image = channels_first(array, len(dataset.channels), case.channel_first)
+    image = channel_views(array, len(dataset.channels), case.channel_first)
     errors, doubtful = judge_image(image, dataset)
     if dataset.intensity == "ct" and not errors:
         doubtful = [*doubtful, *window_doubts(image, dataset.window)]

@@ -228,8 +228,7 @@ def _off(array: np.ndarray) -> str:
 
 def _empty_label(case: Case, array: np.ndarray, label_values: dict[int, int]) -> list[Problem]:
     """A warning for a label of nothing but background, as a healthy patient may have."""
-    background = [value for value, index in label_values.items() if index == 0]
-    if not np.isin(np.rint(array), background).all():
+    if any(label_values[value] for value in value_counts(array)):
         return []
     return [Problem(case.case_id, case.label, "has no foreground voxel", "it is scored as it is, "
                     "and cropped at random where it trains; label it if that is wrong")]

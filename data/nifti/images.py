@@ -66,10 +66,18 @@ def channels_first(array: np.ndarray, num_channels: int, channel_first: bool = F
     Raises:
         ValueError: see `channel_axis`.
     """
-    axis = channel_axis(array.shape, num_channels, channel_first)
-    array = array[None] if axis is None else np.moveaxis(array, axis, 0)
     with np.errstate(over="ignore"):
-        return np.array(array, np.float32, order="C")
+        return np.array(channel_views(array, num_channels, channel_first), np.float32, order="C")
+
+
+def channel_views(array: np.ndarray, num_channels: int, channel_first: bool = False) -> np.ndarray:
+    """A file's voxels as (C, X, Y, Z), in the file's own type and without a copy.
+
+    Raises:
+        ValueError: see `channel_axis`.
+    """
+    axis = channel_axis(array.shape, num_channels, channel_first)
+    return array[None] if axis is None else np.moveaxis(array, axis, 0)
 
 
 def not_finite_in_float32(array: np.ndarray) -> str | None:
