@@ -106,7 +106,7 @@ class PredictionFolder:
                                 if old[name] != new[name])
             raise ValueError(f"--output {self.folder}: holds predictions made otherwise "
                              f"(prediction.json: {changed}); give another folder, or --overwrite.")
-        self.digests = {case.case_id: sha256_of(case.image) for case in cases}
+        self.digests = {case.case_id: _digest(case.image) for case in cases}
         self._check_inputs(cases)
         pending = [case for case in cases if self.config.overwrite
                    or case.case_id not in self.record["cases"]
@@ -178,6 +178,11 @@ class PredictionFolder:
             "input": _source(case), "sha256": self.digests[case.case_id],
             "output": self.label_map(case).name, "seconds": round(seconds, 1)}
         write_json(self.folder / "prediction.json", self.record)
+
+
+def _digest(image: Path) -> str:
+    """SHA-256 of a file's bytes; none of a pipe, which `verify_inputs` refuses without reading."""
+    return sha256_of(image) if image.is_file() else ""
 
 
 def _source(case: Case) -> str:

@@ -52,7 +52,7 @@ def test_a_gantry_tilt_is_found_before_training_and_gives_no_distances(make, tra
     assert done.returncode == 0, done.stderr
     assert "4 findings alike, 3 of them below; resample it to right angles" in done.stderr
     summary = json.loads((tmp_path / "experiments" / "Set.exp" / "summary.json").read_text())
-    assert summary["metrics"]["hd95_mm"] == {"mean": None, "std": None, "n": 0}
+    assert summary["metrics"]["hd95_mm"] == {"mean": None, "std": None, "median": None, "n": 0}
     assert summary["metrics"]["dice"]["n"] == 1
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_a_signal_reaches_all_once(tmp_path):
                      "signal.signal(signal.SIGTERM, note)\n"
                      "pathlib.Path(f'ready{os.environ[\"RANK\"]}').touch()\n"
                      "time.sleep(60)\n")
-    root = os.path.dirname(os.path.dirname(launch.__file__))
+    root = str(Path(launch.__file__).resolve().parents[2])
     parent = subprocess.Popen(
         python(f"import sys; from managers.compute.launch import run_processes; "
                f"sys.exit(run_processes([sys.executable, {str(child)!r}], 2))"),
