@@ -1,13 +1,16 @@
 # make demo   phantoms -> training with DSD -> evaluation, in a few minutes on two cores
-# make test   ruff and the tests
+# make test   ruff and the tests, without the full-size runs
+# make test-full   all of them
 # make triton Triton beside a torch for the CPU, for the tests of its kernels; 200 MB, no GPU needed
 # All make .venv when it is absent and install the exact versions of requirements.lock.
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+	--no-loadscope-reorder
 DEMO := CT_MMWHS_nnUnet_SelfDist_Demo_Fold1.exp
 
-.PHONY: demo test lint triton clean
+.PHONY: demo test test-full lint triton clean
 
 demo: .venv/installed
 	$(BIN)/python scripts/make_phantoms.py --dataset mmwhs-ct --output demo/data --cases 12 \
@@ -18,8 +21,10 @@ demo: .venv/installed
 	$(BIN)/python eval.py --experiment $(DEMO) --mode validation --device cpu
 
 test: .venv/installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder
+	$(PYTEST) -m "not full"
+
+test-full: .venv/installed lint
+	$(PYTEST)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

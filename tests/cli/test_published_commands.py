@@ -11,6 +11,8 @@ import pytest
 
 from configs import training_config
 
+pytestmark = pytest.mark.full
+
 COMMANDS = {
     "CT_MMWHS_UNETR_Basic_Fold1.exp":
         "train_basic.py PATH _ --img_size 96 96 96 --batch_size 1 --epochs 1 "

@@ -3,6 +3,10 @@
 import csv
 import json
 
+import pytest
+
+pytestmark = pytest.mark.full
+
 
 def test_train_and_score_the_published_split(hippocampus_dir, run_script, tmp_path):
     name = "Hippocampus_nnUnet_SelfDist.exp"
