@@ -86,7 +86,7 @@ def taught_terms(outputs: dict[str, Any], label: torch.Tensor, branches: Sequenc
             taught_by = taught_by.detach() if detach_teacher else taught_by
         else:
             taught_by = _teacher_logits(outputs, teacher, temperature)
-        students = {name: head for name, head in zip(names, logits, strict=False)}
+        students = dict(zip(names, logits, strict=False))  # the deepest teacher's name is left
         terms[f"kl_{branch}"] = _weighted_kl(students, taught_by, weights, label, temperature,
                                              include_background, where)
     if branches and teacher in ("ensemble", "ema"):

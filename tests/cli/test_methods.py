@@ -61,6 +61,17 @@ def test_every_method_at_once_and_resumed(train, run_script, data):
     assert line["loss"] == pytest.approx(total, rel=1e-4)
 
 
+def test_an_averaged_teacher_goes_on_where_it_was(train):
+    flags = ("--filters", 4, 8, 8, 8, *SETTINGS, "--teacher", "ema", "--side_weights", "halved",
+             "--encoder_heads", "own", "--lr_schedule", "constant")
+    whole, _ = train(DSD, "Hippocampus_nnUnet_SelfDist_Whole.exp", *flags, "--epochs", 2)
+    name = "Hippocampus_nnUnet_SelfDist_Resumed.exp"
+    train(DSD, name, *flags, "--epochs", 1)
+    resumed, _ = train(DSD, name, *flags, "--epochs", 2, "--resume")
+    assert {"kl_dec", "kl_enc", "kl_out"} <= set(whole)
+    assert resumed == whole  # to the bit
+
+
 def test_a_run_starts_from_another_runs_weights(train, run_script, data, tmp_path):
     train("train_basic.py", "Hippocampus_nnUnet_Basic.exp", *SMALL)
     basic = tmp_path / "experiments" / "Hippocampus_nnUnet_Basic.exp"
