@@ -72,11 +72,11 @@ def test_the_messages_that_are_explained_are_in_the_code():
 
 
 def test_every_file_the_readme_names_exists():
-    README = PAGES[ROOT / "README.md"]  # noqa: N806 - without docs/
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    pages = {path.name: text for path, text in PAGES.items()}
+    links = re.findall(r"\]\((?!http|#)([^)#]+)", pages["README.md"])
     rooms = "configs|data|networks|losses|managers|metrics|scripts"
-    sources = re.findall(rf"`((?:{rooms})/[\w/]+\.py)`", README.split("## Coming from")[0])
-    ours = re.findall(r"\| `[^|]*\| (.*) \|", README.split("## Coming from")[1])
+    sources = re.findall(rf"`((?:{rooms})/[\w/]+\.py)`", pages["training.md"])
+    ours = re.findall(r"\| `[^|]*\| (.*) \|", pages["from_authors_code.md"])
     here = re.findall(r"`([\w/]+(?:\.py|/))`", " ".join(ours))
     assert links and sources and here
     for name in {*links, *sources, *here}:
