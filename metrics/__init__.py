@@ -1,6 +1,15 @@
 """Segmentation metrics with a stated meaning for empty masks; importing this loads numpy only."""
 
-from .case import METRICS_MM, METRICS_VOXELS, case_metrics
+from .case import (
+    METRICS_MM,
+    METRICS_VOXELS,
+    SURFACE_DICE,
+    TOLERANCE_MM,
+    case_metrics,
+    metrics_in,
+    surface_dice_name,
+)
+from .class_statistics import class_statistics
 from .comparison import (
     PairedValues,
     bootstrap_interval,
@@ -18,6 +27,7 @@ from .surface import (
     assd_mm,
     hd95_mm,
     msd_mm,
+    surface_dice,
     surface_distances,
     surface_metrics,
 )
@@ -25,16 +35,20 @@ from .surface import (
 __all__ = [
     "METRICS_MM",
     "METRICS_VOXELS",
+    "SURFACE_DICE",
+    "TOLERANCE_MM",
     "OverlapCounts",
     "PairedValues",
     "SurfaceMetrics",
     "assd_mm",
     "bootstrap_interval",
     "case_metrics",
+    "class_statistics",
     "compare",
     "dice",
     "hd95_mm",
     "higher_is_better",
+    "metrics_in",
     "holm",
     "msd_mm",
     "overlap_counts",
@@ -42,6 +56,8 @@ __all__ = [
     "shared_metrics",
     "signed_rank_p",
     "summarise",
+    "surface_dice",
+    "surface_dice_name",
     "surface_distances",
     "surface_metrics",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,13 +16,31 @@ from .overlap import (
     dice_from_counts,
     to_numpy,
 )
-from .surface import check_spacing, class_surface_metrics
+from .surface import check_spacing, class_distances, metrics_of, surface_dice_of
 
 if TYPE_CHECKING:
     import torch
 
 METRICS_MM = ("dice", "hd95_mm", "msd_mm", "msd_label_to_pred_mm", "assd_mm")
 METRICS_VOXELS = ("dice", "hd95_voxels", "msd_voxels", "msd_label_to_pred_voxels", "assd_voxels")
+SURFACE_DICE = "surface_dice_"  # and the tolerance, such as surface_dice_1mm
+TOLERANCE_MM = 1.0
+
+
+def surface_dice_name(tolerance_mm: float) -> str:
+    """The column of surface Dice at a tolerance: those of two tolerances are never compared."""
+    return f"{SURFACE_DICE}{tolerance_mm:g}mm"
+
+
+def metrics_in(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics of a row of `case_metrics`: METRICS_MM or METRICS_VOXELS, then surface Dice.
+
+    Rows of older versions have no surface Dice. Empty for a row of anything else.
+    """
+    for names in (METRICS_MM, METRICS_VOXELS):
+        if set(names) <= set(row):
+            return (*names, *(name for name in row if name.startswith(SURFACE_DICE)))
+    return ()
 
 
 def case_metrics(
@@ -31,6 +49,7 @@ def case_metrics(
     spacing_mm: Sequence[float],
     class_names: Sequence[str],
     paper_metrics: bool = False,
+    tolerance_mm: float = TOLERANCE_MM,
 ) -> list[dict[str, int | str | float]]:
     """Dice and surface metrics of each foreground class of two label maps (H, W, D).
 
@@ -46,10 +65,11 @@ def case_metrics(
         spacing_mm: voxel size along each axis, in the order of the array axes.
         class_names: name of each class, background first.
         paper_metrics: the authors' convention; keys then end in _voxels in place of _mm.
+        tolerance_mm: of surface Dice, which `paper_metrics` lacks.
 
     Returns:
-        Per foreground class: "class", "class_name", the metrics of METRICS_MM (or
-        METRICS_VOXELS) and "empty", in this order.
+        Per foreground class: "class", "class_name", the metrics of METRICS_MM and surface Dice (or
+        METRICS_VOXELS alone), and "empty", in this order.
 
     Raises:
         ValueError: maps not integer, not 3D, of different shapes or with values that have no name;
@@ -62,15 +82,16 @@ def case_metrics(
     check_same_shape(("prediction", pred_map), ("label", true_map))
     names = METRICS_VOXELS if paper_metrics else METRICS_MM
     counts = _class_counts(pred_map, true_map, len(class_names))
-    surfaces = class_surface_metrics(
-        pred_map, true_map, np.ones(3) if paper_metrics else spacing, len(class_names)
-    )
+    spacing = np.ones(3) if paper_metrics else spacing
+    surfaces = class_distances(pred_map, true_map, spacing, len(class_names))
     rows = []
     for index, (count, surface) in enumerate(zip(counts, surfaces, strict=True), start=1):
-        values = (dice_from_counts(count), *surface)
+        values = (dice_from_counts(count), *metrics_of(surface, spacing, pred_map.shape))
         if paper_metrics and count.empty:
             values = (0.0 if count.empty == "prediction" else math.nan, *[math.nan] * 4)
         metrics = dict(zip(names, values, strict=True))
+        if not paper_metrics:
+            metrics[surface_dice_name(tolerance_mm)] = surface_dice_of(surface, tolerance_mm)
         rows.append(
             {"class": index, "class_name": class_names[index], **metrics, "empty": count.empty}
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .case import METRICS_MM, METRICS_VOXELS
+from .case import SURFACE_DICE, metrics_in
 
 OVERALL = "overall"
 DECIMALS = 9  # 0.8 - 0.7 and 0.9 - 0.8 must tie; files hold six decimals
@@ -40,8 +40,8 @@ class PairedValues:
 
 
 def higher_is_better(metric: str) -> bool:
-    """True for Dice, False for distances."""
-    return metric == "dice"
+    """True for Dice and surface Dice, False for distances."""
+    return metric == "dice" or metric.startswith(SURFACE_DICE)
 
 
 def paired_values(rows_a: Rows, rows_b: Rows, metric: str) -> PairedValues:
@@ -116,9 +116,10 @@ def shared_metrics(rows_a: Rows, rows_b: Rows) -> tuple[str, ...]:
     """
     if not rows_a or not rows_b:
         raise ValueError("no rows to compare: evaluate at least one case of each")
-    for names in (METRICS_MM, METRICS_VOXELS):
-        if set(names) <= set(rows_a[0]) and set(names) <= set(rows_b[0]):
-            return names
+    of_b = metrics_in(rows_b[0])
+    shared = tuple(name for name in metrics_in(rows_a[0]) if name in of_b)
+    if "hd95_mm" in shared or "hd95_voxels" in shared:
+        return shared
     raise ValueError("the two do not have the same metrics (mm in one and voxels in the other?): "
                      "evaluate both in the same way")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .case import METRICS_MM, METRICS_VOXELS, check_class_names
+from .case import METRICS_MM, METRICS_VOXELS, check_class_names, metrics_in
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> dict[str, Any]:
@@ -81,13 +81,12 @@ def _check_rows(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -
     """The metric names that all rows share."""
     if not rows:
         raise ValueError("no rows to summarise: evaluate at least one case")
-    complete = [names for names in (METRICS_MM, METRICS_VOXELS) if set(names) <= set(rows[0])]
-    if not complete:
+    names = metrics_in(rows[0])
+    if not names:
         raise ValueError(
             f"rows must have the metrics {METRICS_MM} or {METRICS_VOXELS}, got {sorted(rows[0])}: "
             "use the rows of case_metrics"
         )
-    names = complete[0]
     seen = set()
     for row in rows:
         who = f"case {row.get('case_id')!r}, class {row.get('class_name')!r}"

@@ -26,6 +26,13 @@ VOXELS_PER_POINT = 8
 MAX_THREADS, POINTS_PER_THREAD = 4, 2000
 
 
+class Distances(NamedTuple):
+    """Of each surface voxel of one mask to the other's surface, in mm; infinite if it has none."""
+
+    pred_to_true_mm: np.ndarray
+    true_to_pred_mm: np.ndarray
+
+
 class SurfaceMetrics(NamedTuple):
     """The surface metrics of one pair of masks, in the unit of the spacing given (mm)."""
 
@@ -53,22 +60,59 @@ def surface_metrics(
     Raises:
         ValueError: masks not boolean, not 3D or of different shapes; spacing not 3 positive floats.
     """
+    distances, spacing = _mask_distances(pred_mask, true_mask, spacing_mm)
+    return metrics_of(distances, spacing, tuple(pred_mask.shape))
+
+
+def surface_dice(
+    pred_mask: np.ndarray | torch.Tensor,
+    true_mask: np.ndarray | torch.Tensor,
+    spacing_mm: Sequence[float],
+    tolerance_mm: float,
+) -> float:
+    """Share of both surfaces of two masks (H, W, D) that lies within a tolerance of the other.
+
+    Also called normalised surface Dice (Nikolov et al., J Med Internet Res 2021), where surface
+    elements have areas; here each surface voxel counts as one, as in MONAI. Both masks empty gives
+    1.0, exactly one empty gives 0.0.
+
+    Args:
+        spacing_mm: voxel size along each axis, in the order of the array axes.
+        tolerance_mm: a distance that still counts as right, at least 0.
+
+    Raises:
+        ValueError: as `surface_metrics`; a tolerance below 0.
+    """
+    distances, _ = _mask_distances(pred_mask, true_mask, spacing_mm)
+    return surface_dice_of(distances, tolerance_mm)
+
+
+def _mask_distances(
+    pred_mask: np.ndarray | torch.Tensor,
+    true_mask: np.ndarray | torch.Tensor,
+    spacing_mm: Sequence[float],
+) -> tuple[Distances, np.ndarray]:
     pred, true = mask_pair(pred_mask, true_mask)
     spacing = check_spacing(spacing_mm)
-    return class_surface_metrics(pred.view(np.uint8), true.view(np.uint8), spacing, 2)[0]
+    return class_distances(pred.view(np.uint8), true.view(np.uint8), spacing, 2)[0], spacing
 
 
-def class_surface_metrics(
+def class_distances(
     pred_map: np.ndarray, true_map: np.ndarray, spacing: np.ndarray, num_classes: int
-) -> list[SurfaceMetrics]:
-    """`surface_metrics` of each foreground class of two checked label maps (H, W, D).
+) -> list[Distances]:
+    """The surface distances of each foreground class of two checked label maps (H, W, D).
 
     The edges of all classes are found in one pass. Classes are 0 (background) to num_classes - 1.
     """
-    shape, num_foreground = pred_map.shape, num_classes - 1
     box = _bounding_box((pred_map != 0) | (true_map != 0))
-    surfaces = [_class_surfaces(m[box], num_foreground) for m in (pred_map, true_map)]
-    return [_metrics(pred, true, spacing, shape) for pred, true in zip(*surfaces, strict=True)]
+    surfaces = [_class_surfaces(m[box], num_classes - 1) for m in (pred_map, true_map)]
+    found = []
+    for pred, true in zip(*surfaces, strict=True):
+        if len(pred) and len(true):
+            found.append(Distances(*_distances(pred, true, spacing)))
+        else:
+            found.append(Distances(np.full(len(pred), np.inf), np.full(len(true), np.inf)))
+    return found
 
 
 def hd95_mm(
@@ -112,7 +156,7 @@ def surface_distances(
     pred_mask: np.ndarray | torch.Tensor,
     true_mask: np.ndarray | torch.Tensor,
     spacing_mm: Sequence[float],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Distances:
     """Distance in mm of each surface voxel of one mask (H, W, D) to the other mask's surface.
 
     Returns:
@@ -131,7 +175,7 @@ def surface_distances(
         )
     box = _bounding_box(pred | true)
     (pred_surface,), (true_surface,) = (_class_surfaces(m[box], 1) for m in (pred, true))
-    return _distances(pred_surface, true_surface, spacing)
+    return Distances(*_distances(pred_surface, true_surface, spacing))
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> np.ndarray:
@@ -146,20 +190,33 @@ def check_spacing(spacing_mm: Sequence[float]) -> np.ndarray:
     return spacing
 
 
-def _metrics(
-    pred: np.ndarray, true: np.ndarray, spacing: np.ndarray, shape: tuple[int, ...]
+def metrics_of(
+    distances: Distances, spacing: np.ndarray, shape: tuple[int, ...]
 ) -> SurfaceMetrics:
-    if not (len(pred) and len(true)):
-        worst = float(np.linalg.norm(np.multiply(shape, spacing)))
-        return SurfaceMetrics(*[worst if len(pred) or len(true) else 0.0] * 4)
-    pred_to_true_mm, true_to_pred_mm = _distances(pred, true, spacing)
-    both_mm = np.concatenate((pred_to_true_mm, true_to_pred_mm))
+    """The surface metrics of two masks in a volume of this shape, from their distances."""
+    both_mm = np.concatenate(distances)
+    if not both_mm.size:
+        return SurfaceMetrics(0.0, 0.0, 0.0, 0.0)
+    if not np.isfinite(both_mm[0]):  # then none is
+        return SurfaceMetrics(*[float(np.linalg.norm(np.multiply(shape, spacing)))] * 4)
     return SurfaceMetrics(
-        hd95_mm=float(max(np.percentile(d, 95) for d in (pred_to_true_mm, true_to_pred_mm))),
-        msd_mm=float(pred_to_true_mm.mean()),
-        msd_label_to_pred_mm=float(true_to_pred_mm.mean()),
+        hd95_mm=float(max(np.percentile(d, 95) for d in distances)),
+        msd_mm=float(distances.pred_to_true_mm.mean()),
+        msd_label_to_pred_mm=float(distances.true_to_pred_mm.mean()),
         assd_mm=float(both_mm.mean()),
     )
+
+
+def surface_dice_of(distances: Distances, tolerance_mm: float) -> float:
+    """`surface_dice` from the distances of two masks.
+
+    Raises:
+        ValueError: a tolerance below 0.
+    """
+    if not tolerance_mm >= 0:
+        raise ValueError(f"tolerance_mm must be at least 0, got {tolerance_mm}")
+    both_mm = np.concatenate(distances)
+    return float((both_mm <= tolerance_mm).mean()) if both_mm.size else 1.0
 
 
 def _distances(

@@ -26,5 +26,5 @@ def case_scores(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
     rows = case_metrics(prediction, label, spacing_mm, class_names, paper_metrics)
     if not is_sheared(affine, label.shape):
         return rows
-    return [{name: math.nan if name.endswith("_mm") else value for name, value in row.items()}
+    return [{name: math.nan if name.endswith("mm") else value for name, value in row.items()}
             for row in rows]

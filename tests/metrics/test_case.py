@@ -33,23 +33,23 @@ def test_keys_their_order_and_values():
     prediction, label = label_map(cube=SHIFTED_CUBE, plate=PLATE), label_map(cube=CUBE, plate=PLATE)
     rows = case_metrics(prediction, label, SPACING_MM, NAMES)
     keys = ["class", "class_name", "dice", "hd95_mm", "msd_mm", "msd_label_to_pred_mm", "assd_mm",
-            "empty"]
+            "surface_dice_1mm", "empty"]
     assert [list(row) for row in rows] == [keys] * 3
     assert [(row["class"], row["class_name"]) for row in rows] == list(enumerate(NAMES))[1:]
-    assert [type(value) for value in rows[0].values()] == [int, str, *[float] * 5, str]
+    assert [type(value) for value in rows[0].values()] == [int, str, *[float] * 6, str]
     masks = prediction == 1, label == 1
     assert rows[0]["dice"] == dice(*masks) == pytest.approx(2 / 3)
     assert tuple(rows[0].values())[3:7] == surface_metrics(*masks, SPACING_MM)
-    assert tuple(rows[1].values())[2:] == (1.0, 0.0, 0.0, 0.0, 0.0, "")
+    assert tuple(rows[1].values())[2:] == (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, "")
 
 
 def test_empty_classes_are_counted_and_named():
     prediction, label = label_map(cube=CUBE), label_map(plate=PLATE)
     diagonal_mm = math.sqrt(8**2 + 16**2 + 4**2)
     cube, plate, rod = case_metrics(prediction, label, SPACING_MM, NAMES)
-    assert tuple(cube.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, "label"))
-    assert tuple(plate.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, "prediction"))
-    assert tuple(rod.values())[2:] == (1.0, 0.0, 0.0, 0.0, 0.0, "both")
+    assert tuple(cube.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, 0.0, "label"))
+    assert tuple(plate.values())[2:] == pytest.approx((0.0, *[diagonal_mm] * 4, 0.0, "prediction"))
+    assert tuple(rod.values())[2:] == (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, "both")
 
 
 @st.composite

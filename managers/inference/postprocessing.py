@@ -1,0 +1,107 @@
+"""Removing specks from a label map."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from system.files import write_json
+from system.json_files import read_object
+
+FILE = "postprocessing.json"  # in a run folder
+TOUCHING = np.ones((3, 3, 3), bool)  # also along edges and corners, as in nnU-Net
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """What is removed from a label map; by default nothing.
+
+    Attributes:
+        keep_largest: classes of which only the largest connected component stays.
+        min_volume_ml: connected components of any class below this volume go, in ml.
+    """
+
+    keep_largest: tuple[str, ...] = ()
+    min_volume_ml: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.keep_largest) or self.min_volume_ml > 0
+
+
+def postprocess(label_map: np.ndarray, rule: Postprocessing, class_names: Sequence[str],
+                spacing_mm: Sequence[float]) -> np.ndarray:
+    """A label map (H, W, D) of classes without the components that a rule removes.
+
+    What is removed becomes background. Of equally large components the first in C order stays.
+
+    Args:
+        class_names: background first.
+        spacing_mm: voxel size along each axis.
+    """
+    cleaned = label_map.copy()
+    for index, name in enumerate(class_names[1:], start=1):
+        keep_largest = name in rule.keep_largest
+        if keep_largest or rule.min_volume_ml > 0:
+            _clean_class(cleaned, index, keep_largest, _min_voxels(rule, spacing_mm))
+    return cleaned
+
+
+def _min_voxels(rule: Postprocessing, spacing_mm: Sequence[float]) -> float:
+    return rule.min_volume_ml / voxel_volume_ml(spacing_mm)
+
+
+def voxel_volume_ml(spacing_mm: Sequence[float]) -> float:
+    """Volume of a voxel in ml."""
+    return float(np.prod(spacing_mm)) / 1000
+
+
+def _clean_class(label_map: np.ndarray, index: int, keep_largest: bool,
+                 min_voxels: float) -> None:
+    """Remove components of one class from a label map, in place."""
+    components, number = ndimage.label(label_map == index, TOUCHING)
+    if number == 0:
+        return
+    voxels = np.bincount(components.reshape(-1), minlength=number + 1)
+    voxels[0] = 0
+    keep = voxels >= min_voxels
+    if keep_largest:
+        keep &= np.arange(number + 1) == voxels.argmax()
+    keep[0] = True  # what is not of the class stays as it is
+    label_map[~keep[components]] = 0
+
+
+def keep_rule(folder: Path, rule: Postprocessing, about: Mapping[str, Any]) -> Path:
+    """Write a rule to a run folder, with what it rests on."""
+    path = folder / FILE
+    write_json(path, asdict(rule) | dict(about))
+    return path
+
+
+def kept_rule(folder: Path) -> Postprocessing:
+    """The rule that eval.py --tune_postprocessing left in a run folder.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise ValueError(f"{folder}: has no {FILE}; learn it on the validation cases with "
+                         f"eval.py --experiment {folder} --mode validation "
+                         f"--tune_postprocessing.")
+    content = read_object(path)
+    names, volume = content.get("keep_largest"), content.get("min_volume_ml")
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)
+            and type(volume) in (int, float) and volume >= 0):
+        raise ValueError(f"{path}: is damaged; learn it again with eval.py --tune_postprocessing.")
+    return Postprocessing(tuple(names), float(volume))
+
+
+def common_rule(rules: Iterable[Postprocessing]) -> Postprocessing:
+    """What every run of an ensemble has learnt: shared classes, the smallest volume."""
+    rules = list(rules)
+    shared = [name for name in rules[0].keep_largest
+              if all(name in rule.keep_largest for rule in rules)]
+    return Postprocessing(tuple(shared), min(rule.min_volume_ml for rule in rules))
