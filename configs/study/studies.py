@@ -11,9 +11,12 @@
      "group": "testing",                                   cases that are scored: eval.py --mode
      "epochs": null,                                       null: the recipe of dataset and network
      "flags": ["--training_split", "60"],                  of every training run
-     "published": {"method": "dsd", "dice_points": 1.3, "hd95_mm": -0.76, "source": "..."}}
+     "published": {"method": "dsd", "dice_points": 1.3, "hd95_mm": -0.76, "source": "..."},
+     "protocol": ["Written before the first run: dsd is better than basic.", "..."]}
 
-"folds", "epochs", "flags" and "published" may be left out. Shipped studies are studies/*.json.
+"folds", "epochs", "flags", "published" and "protocol" may be left out. Shipped studies are
+studies/*.json. The protocol (hypotheses, margin, scored epoch) stands at the head of the report;
+the history of the file says when it was written.
 """
 
 import re
@@ -71,10 +74,11 @@ class Study:
     epochs: int | None
     flags: tuple[str, ...]
     published: Published | None
+    protocol: tuple[str, ...] = ()  # sentences
 
 
 REQUIRED = ("title", "datasets", "networks", "methods", "seeds", "group")
-OPTIONAL = ("folds", "epochs", "flags", "published")
+OPTIONAL = ("folds", "epochs", "flags", "published", "protocol")
 
 
 def study_path(name: str) -> Path:
@@ -121,7 +125,8 @@ def read_study(name: str) -> Study:
         checked("folds", lambda *one: checked_numbers(*one, 1, 10**6), (1,)),
         checked("seeds", lambda *one: checked_numbers(*one, 0, LARGEST_SEED), ()),
         checked("group", _group, ""), checked("epochs", _epochs),
-        checked("flags", _flags_of_all, ()), checked("published", _published))
+        checked("flags", _flags_of_all, ()), checked("published", _published),
+        checked("protocol", _protocol, ()))
     if study.published is not None and methods and \
             study.published.method not in [one.name for one in methods[1:]]:
         problems.append(f"published: its method {study.published.method!r} is none of the methods "
@@ -189,6 +194,14 @@ def _flags_of_all(key: str, value: Any, problems: list[str]) -> tuple[str, ...]:
     flags = checked_words(key, value, problems)
     problems += [f"{key}: {one}" for one in flag_problems(flags, "basic")]
     return flags
+
+
+def _protocol(key: str, value: Any, problems: list[str]) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        problems.append(f"{key}: {short(value)} must be a list of sentences.")
+        return ()
+    return tuple(checked_text(f"{key}, {number}", sentence, problems)
+                 for number, sentence in enumerate(value, start=1))
 
 
 def _published(key: str, value: Any, problems: list[str]) -> Published | None:

@@ -118,3 +118,13 @@ def test_names_of_studies(tmp_path):
         read_study(str(tmp_path / "absent.json"))
     with pytest.raises(ValueError, match="the file's name 'my study'"):
         read(tmp_path, GOOD, "my study.json")
+
+
+def test_a_protocol_is_a_list_of_sentences(tmp_path):
+    said = ["dsd is better than basic.", "Margin: 0.3 points of Dice."]
+    assert read(tmp_path, {**GOOD, "protocol": said}).protocol == tuple(said)
+    assert read(tmp_path, GOOD).protocol == ()
+    for wrong, message in (("dsd wins", "must be a list of sentences"),
+                           (["", 3], "protocol, 1: '' must be a line of text")):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path, {**GOOD, "protocol": wrong})
