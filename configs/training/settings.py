@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..dataset_json import read_dataset_json
+from ..dataset_json import dataset_json_of, read_dataset_json
 from ..experiment_name import NameHints, read_experiment_name, refuse_control_characters
 from ..options import options_of, out_of_range, refuse, settings_table
 from ..recipes import DATASETS, NETWORKS, Recipe, recipe_of
@@ -42,8 +42,9 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
 def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Every setting's value, and what said it.
 
-    That is "flag", "name", "recipe", "default", "script" for the method, or for what is left open
-    (None) "dataset" or "--fast", which chooses by the device.
+    That is "flag", "name", "recipe", "default", "script" for the method, "DATA" for the
+    dataset.json in the data folder, or for what is left open (None) "dataset" or "--fast", which
+    chooses by the device.
 
     Args:
         flags: those that were given, by name.
@@ -58,6 +59,10 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         refuse_control_characters("--experiment", flags.get("experiment", ""))
     except ValueError as error:
         problems.append(f"  {error}")
+    in_data = dataset_json_of(flags["data_dir"])
+    found_in_data = "dataset" not in flags and not hints.dataset and in_data is not None
+    if found_in_data:
+        flags["dataset"] = in_data
     chosen = {kind: _choose(kind, flags, hints, choices, problems)
               for kind, choices in (("dataset", DATASETS), ("network", NETWORKS), ("fold", None))}
     _warn_of_method(method, flags, hints)
@@ -98,6 +103,8 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
                "output_model": None if flags["output_model"] == "_" else flags["output_model"]}
     values.setdefault("experiment", _experiment_name(values))
     sources |= {"method": "script", "network_options": option_source}
+    if found_in_data:
+        sources["dataset"] = "DATA"
     sources |= {name: "dataset" for name in LEFT_TO_DATASET if values[name] is None}
     return values, {name: sources.get(name, "default") for name in values}
 
@@ -116,7 +123,7 @@ def _choose(kind: str, flags: dict[str, Any], hints: NameHints, choices, problem
     if said or choices:
         why = (f"the name {flags['experiment']} says {' and '.join(map(str, said))}" if said
                else "neither a flag nor the experiment's name says it")
-        more = ", or the path of a dataset.json" if kind == "dataset" else ""
+        more = ", or the path of a dataset.json (DATA has none)" if kind == "dataset" else ""
         pick = f"one of {', '.join(choices)}{more}" if choices else "a number"
         problems.append(f"  --{kind}: {why}; give --{kind} as {pick}.")
     return None

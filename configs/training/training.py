@@ -47,8 +47,9 @@ class TrainingConfig:
         "what to train", "replace an experiment of that name instead of refusing", default=False,
         exclusive="what is there")
     dataset: str = option(  # of DATASETS, or "dataset.json"
-        "what to train", "FILE.json: a dataset.json of the Medical Segmentation Decathlon's "
-        "structure", parse=dataset_word, metavar=DATASET_WORDS, unless_given="from the name")
+        "what to train", "FILE.json: a dataset.json as of the Medical Segmentation Decathlon or "
+        "nnU-Net", parse=dataset_word, metavar=DATASET_WORDS,
+        unless_given="from the name, else DATA/dataset.json")
     dataset_definition: dict[str, Any] | None = None  # of the dataset.json; None: published set
     network: str = option(  # of NETWORKS, or package.module:factory
         "what to train", "resnetN-unet: on DeSD's encoder; or a function of your own",
