@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def score_files(cases: Sequence[Case], dataset: Dataset, output: PredictionFolde
     rows = []
     for case in cases:
         label, grid = label_on_image_grid(case, dataset.label_values, len(dataset.channels))
-        written = Case(case.case_id, case.image, output.label_map(case))
+        written = replace(case, label=output.label_map(case))
         label_map, _ = label_on_image_grid(written, dataset.label_values, len(dataset.channels))
         found = case_scores(label_map, label, grid.affine, grid.spacing_mm, dataset.class_names)
         rows += [{"case_id": case.case_id} | row for row in found]
