@@ -8,6 +8,8 @@ Errors keep the data from being used: exit status 2. Warnings should be looked a
 
 import argparse
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
@@ -26,7 +28,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
                         help=f"{', '.join(DATASETS)}, or a path to a dataset.json (default "
                              f"DATA/dataset.json)")
     parser.add_argument("--network", default="nnunet",
-                        help="whose crop volumes are compared with (default nnunet)")
+                        help="whose crop volumes are compared with, or is planned (default "
+                             "nnunet)")
     parser.add_argument("--splits", metavar="FILE", help="folds in which no image may leak")
     parser.add_argument("--json", metavar="FILE", help="write the report there, too")
     parser.add_argument("--workers", type=int, metavar="N",
@@ -38,23 +41,32 @@ def main() -> None:
     args = parse()
     # Only now, so that --help and a mistyped flag answer at once.
     from configs.dataset_json import dataset_json_of, read_dataset_json
-    from data import DATASETS, DataError
+    from configs.training.own_settings import plan_in_words
+    from configs.training.plan import make_plan
+    from data import DATASETS, DataError, measured_grids
     from data.checks.verify_report import verify_dataset
     from data.sets.definitions import dataset_from_definition
     from system.files import write_json
 
     name = args.dataset or dataset_json_of(args.data)
+    plan = None
     if name in DATASETS:
-        dataset = DATASETS[name]
+        dataset, crop = DATASETS[name], recipe_of(name, args.network).img_size
     elif name is not None and name.endswith(".json"):
-        dataset = dataset_from_definition(read_dataset_json(name))
+        definition = read_dataset_json(name)
+        dataset, crop = dataset_from_definition(definition), None  # which is planned to fit
+        with suppress(DataError):  # no cases, as is told below
+            plan = make_plan(measured_grids(args.data, definition), args.network,
+                             recipe_of(name, args.network), {})
+            dataset = replace(dataset, spacing_mm=plan.values["spacing_mm"])
     else:
         said = "DATA has no dataset.json" if name is None else f"--dataset {name}"
         raise ValueError(f"{said}: give --dataset as one of {', '.join(DATASETS)}, or as the path "
                          f"of a dataset.json.")
-    report = verify_dataset(args.data, dataset, recipe_of(name, args.network).img_size,
-                            args.splits, args.workers)
+    report = verify_dataset(args.data, dataset, crop, args.splits, args.workers)
     print(report.text)
+    if plan is not None:
+        print(plan_in_words(plan.values | {"data_dir": args.data}, plan.reasons))
     if args.json is not None:
         write_json(args.json, report.to_dict())
     if report.errors:

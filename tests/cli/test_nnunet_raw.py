@@ -10,8 +10,10 @@ import pytest
 
 CHANNELS = {"0": "FLAIR", "1": "T1w"}
 LABELS = {"background": 0, "edema": 1, "non-enhancing tumour": 2, "enhancing tumour": 3}
-SMALL = ("--network", "nnunet", "--filters", 4, 8, 8, "--img_size", 16, 16, 16, "--epochs", 1,
-         "--device", "cpu", "--training_split", 1, "--validation_split", 1)
+SMALL = ("--network", "nnunet", "--filters", 4, 8, 8, "--device", "cpu", "--training_split", 1,
+         "--validation_split", 1)
+PLAN = {"img_size": [20, 20, 16], "spacing_mm": None, "num_crops": 2,
+        "network_options": {"filters": [4, 8, 8]}}  # 20 x 18 x 16 voxels, halved twice
 NAME = "Mine.exp"
 
 
@@ -45,11 +47,22 @@ def test_verify_train_evaluate_and_predict(raw, run_script, tmp_path):
     done = run_script("scripts/verify_dataset.py", raw, "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert f"5 cases of {raw.name}, 0 error(s)" in done.stdout
+    assert "  img_size 20,20,16: median image 20 x 18 x 16 voxels of 1 x 1 x 1 mm" in done.stdout
 
-    done = run_script("train_basic.py", raw, "_", "--experiment", NAME, *SMALL)
+    done = run_script("train_basic.py", raw, "_", "--experiment", NAME, "--epochs", 1, *SMALL)
     assert done.returncode == 0, done.stderr
-    config = json.loads((tmp_path / "experiments" / NAME / "config.json").read_text())
+    assert f"Planned from the images of {raw}; flags override it:\n" in done.stdout
+    path = tmp_path / "experiments" / NAME / "config.json"
+    config = json.loads(path.read_text())
     assert config["dataset_definition"]["channels"] == ["FLAIR", "T1w"]
+    assert {name: config[name] for name in PLAN} == PLAN and config["epochs"] == 1
+
+    done = run_script("train_basic.py", raw, "_", "--experiment", NAME, "--epochs", 2, "--resume",
+                      *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "Planned from" not in done.stdout
+    config = json.loads(path.read_text())
+    assert {name: config[name] for name in PLAN} == PLAN and config["epochs"] == 2
 
     done = run_script("eval.py", "--experiment", NAME, "--mode", "testing", "--device", "cpu",
                       "--native_space")
