@@ -123,10 +123,12 @@ def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, st
         return None, ("not resampled: the files store their axes in different orders, and a "
                       "spacing is along these; give equal numbers as --spacing")
     along_file = dict(zip(grids.file_axes[0], target, strict=True))
-    low, high = (_words(limit(axis) for axis in zip(*grids.spacings_mm, strict=True))
-                 for limit in (min, max))
-    return tuple(along_file[axis] for axis in range(3)), (
-        f"median of {len(grids.shapes)} images, whose voxels are {low} to {high} mm")
+    axes = list(zip(*grids.spacings_mm, strict=True))
+    low, high = _words(map(min, axes)), _words(map(max, axes))
+    why = f"median of {len(grids.shapes)} images, whose voxels are {low} to {high} mm"
+    if max(target) < round(max(map(median, axes)), 4):
+        why += "; of the coarse axis the 10th percentile"
+    return tuple(along_file[axis] for axis in range(3)), why
 
 
 def target_spacing(spacings_mm: Sequence[Sequence[float]],

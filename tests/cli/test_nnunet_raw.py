@@ -80,12 +80,18 @@ def test_verify_train_evaluate_and_predict(raw, run_script, tmp_path):
              if row["case_id"] == "BRATS_005"]
     assert [row["dice"] for row in found] == [row["dice"] for row in expected]
 
-    second = raw / "imagesTr" / "BRATS_001_0001.nii.gz"
-    shutil.copytree(raw / "imagesTr", tmp_path / "changed")
-    shutil.copy(raw / "imagesTr" / "BRATS_001_0000.nii.gz", tmp_path / "changed" / second.name)
-    done = run_script("predict.py", "--experiment", NAME, "--input", "changed", "--output", "out",
-                      "--device", "cpu")
+    changed = tmp_path / "changed"
+    shutil.copytree(raw / "imagesTr", changed)
+    first, second = (changed / f"BRATS_001_000{number}.nii.gz" for number in range(2))
+    shutil.copy(first, second)
+    arguments = ("predict.py", "--experiment", NAME, "--input", changed, "--output", "out",
+                 "--device", "cpu")
+    done = run_script(*arguments)
     assert done.returncode == 2 and "BRATS_001: is of " in done.stderr
+    second.unlink()
+    done = run_script(*arguments)
+    assert done.returncode == 2
+    assert "lacks channel 1 (T1w), BRATS_001_0001.nii.gz" in done.stderr
 
 
 def lose_channels(folder, case_id):

@@ -118,6 +118,8 @@ def test_a_coarse_axis_gets_the_10th_percentile():
     """Of 3, 4, 5, 6 mm the 10th is 3.3; of the others, which are 1 mm, it is the median."""
     spacings = [(1, 1, thick) for thick in (3, 4, 5, 6)]
     assert target_spacing(spacings, [(200, 200, 20)] * 4) == (1, 1, 3.3)
+    spacing, why = planned_spacing(grids_of([(200, 200, 20)] * 4, spacings))
+    assert spacing == (1, 1, 3.3) and why.endswith("; of the coarse axis the 10th percentile")
     # As many voxels along that axis: it is not the slices that are few.
     assert target_spacing(spacings, [(200, 200, 100)] * 4) == (1, 1, 4.5)
     # Not finer than the others.
