@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from ..options import shown_value
 from ..recipes import Recipe
 from ..use.run_folder import cache_dir, experiment_dir, read_config
-from .plan import PLANNED, Grids, make_plan
+from .plan import LEVELS, PLANNED, Grids, make_plan
 from .training import TrainingConfig
 
 # What stands for a setting that is None, where nothing else decides it.
@@ -30,7 +30,7 @@ class DataRoom(Protocol):
         ...
 
 
-def own_settings(experiment: str, network: str, recipe: Recipe, given: Mapping[str, Any],
+def own_settings(experiment: str, network: str, recipe: Recipe, flags: Mapping[str, Any],
                  data: DataRoom | None) -> tuple[dict[str, Any], str, dict[str, str]]:
     """Settings of a run on data of one's own that no flag says, what says them, and why.
 
@@ -39,24 +39,24 @@ def own_settings(experiment: str, network: str, recipe: Recipe, given: Mapping[s
     verified.
 
     Args:
-        given: flags and options of the network, by name, data_dir and dataset_definition among
-            them.
+        flags: those that are given, by name; data_dir and dataset_definition are among them.
     """
-    if given.get("resume"):
-        kept = _kept(experiment, network, given)
+    if flags.get("resume"):
+        kept = _kept(experiment, network, flags)
         if kept is not None:
             return kept, "run", {}
     if data is None:
         return {}, "plan", {}
     try:
-        grids = data.measured_grids(given["data_dir"], given["dataset_definition"])
+        grids = data.measured_grids(flags["data_dir"], flags["dataset_definition"])
     except (ValueError, OSError):
         return {}, "plan", {}
-    plan = make_plan(grids, network, recipe, given)
+    levels = {name: value for name, value in flags.get("network_options", ()) if name in LEVELS}
+    plan = make_plan(grids, network, recipe, {**flags, **levels})
     return dict(plan.values), "plan", plan.reasons
 
 
-def _kept(experiment: str, network: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
+def _kept(experiment: str, network: str, flags: Mapping[str, Any]) -> dict[str, Any] | None:
     """The planned settings of the run in a folder; None where there is none of this network."""
     try:
         run = read_config(experiment_dir(experiment))
@@ -65,7 +65,7 @@ def _kept(experiment: str, network: str, given: Mapping[str, Any]) -> dict[str, 
     if run.dataset_definition is None or run.network != network:
         return None
     return {name: getattr(run, name) for name in PLANNED
-            if name == "network_options" or name not in given}
+            if name == "network_options" or name not in flags}
 
 
 def plan_in_words(values: Mapping[str, Any], reasons: Mapping[str, str]) -> str:

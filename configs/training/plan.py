@@ -78,26 +78,23 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
     shape, spacing = resampled_median(grids, file_spacing)
     said = f"median image {_words(shape)} voxels of {_words(spacing)} mm"
 
-    options = dict(recipe.network_options)
+    most = prod(recipe.img_size)
     if network == "nnunet" and not set(LEVELS) & set(given):
         size = given.get("img_size") or initial_crop(shape, spacing)
-        img_size, options, why = _crop_and_levels(size, shape, spacing, prod(recipe.img_size),
-                                                  "img_size" in given, options)
-        reasons["network_options"] = why
+        img_size, options, reasons["network_options"] = _crop_and_levels(
+            size, shape, spacing, most, "img_size" in given, dict(recipe.network_options))
         values["network_options"] = options
     else:
         divisor = DIVISORS.get(network, ANY_NETWORK)
         if network == "nnunet":
-            options |= {name: given[name] for name in LEVELS if name in given}
-            divisor = divisor_of(options.get("strides") or (1, *(2,) * (len(options["filters"])
-                                                                        - 1)))
-        img_size = fitted(initial_crop(shape, spacing), shape, divisor, prod(recipe.img_size))
+            divisor = _divisor_of_levels(recipe.network_options | dict(given))
+        img_size = fitted(initial_crop(shape, spacing), shape, divisor, most)
     img_size = given.get("img_size", img_size)
     if "img_size" not in given:
         values["img_size"] = img_size
-        reasons["img_size"] = (f"{said}, at most {prod(recipe.img_size)} voxels, in multiples "
-                               f"that {network} can halve")
-    num_crops = given.get("num_crops", crops_of(img_size, shape, prod(recipe.img_size)))
+        reasons["img_size"] = (f"{said}, at most {most} voxels, in multiples that {network} can "
+                               f"halve")
+    num_crops = given.get("num_crops", crops_of(img_size, shape, most))
     if "num_crops" not in given:
         values["num_crops"] = num_crops
         reasons["num_crops"] = ("twice as many as it takes to cover the median image, within "
@@ -107,6 +104,25 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
         reasons["epochs"] = (f"each voxel is seen about {VIEWS} times, within "
                              f"{FEWEST_EPOCHS} to {MOST_EPOCHS}")
     return Plan(values, reasons)
+
+
+def _divisor_of_levels(options: Mapping[str, Any]) -> Triple:
+    """That of nnunet with these filters and strides; some number where they cannot be.
+
+    The network says then what is wrong with them.
+    """
+    filters, strides = options["filters"], options.get("strides")
+    if not isinstance(filters, (list, tuple)) or len(filters) > 20:
+        return ANY_NETWORK
+    if strides is None:
+        strides = (1, *(2,) * (len(filters) - 1))
+    try:
+        divisor = divisor_of(strides)
+    except (TypeError, IndexError):
+        return ANY_NETWORK
+    if not all(type(one) is int and one > 0 for one in divisor):
+        return ANY_NETWORK
+    return divisor
 
 
 def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, str]:
@@ -126,7 +142,7 @@ def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, st
     axes = list(zip(*grids.spacings_mm, strict=True))
     low, high = _words(map(min, axes)), _words(map(max, axes))
     why = f"median of {len(grids.shapes)} images, whose voxels are {low} to {high} mm"
-    if max(target) < round(max(map(median, axes)), 4):
+    if max(target) < (1 - ALIKE / 2) * max(map(median, axes)):
         why += "; of the coarse axis the 10th percentile"
     return tuple(along_file[axis] for axis in range(3)), why
 
@@ -146,7 +162,7 @@ def target_spacing(spacings_mm: Sequence[Sequence[float]],
     if (spacing[coarse] > ANISOTROPY * widest
             and shape[coarse] * ANISOTROPY < min(shape[axis] for axis in others)):
         spacing[coarse] = max(_percentile([one[coarse] for one in spacings_mm], 0.1), widest)
-    return tuple(round(one, 4) for one in spacing)
+    return tuple(float(f"{one:.5g}") for one in spacing)
 
 
 def _percentile(values: Sequence[float], share: float) -> float:

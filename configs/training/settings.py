@@ -101,10 +101,9 @@ def resolve(method: str, flags: dict[str, Any], data: DataRoom | None = None
     refuse(problems)
     planned, planner, reasons = {}, "plan", {}
     if own:
-        given = flags | dict(flags.get("network_options", ()))
         name = flags.get("experiment") or _experiment_name(
             DEFAULTS | said | flags | {"method": method})
-        planned, planner, reasons = own_settings(name, chosen["network"], recipe, given, data)
+        planned, planner, reasons = own_settings(name, chosen["network"], recipe, flags, data)
     base = planned.pop("network_options", recipe.network_options)
     options, option_source = _network_options(flags, base)
     if option_source == "recipe" and base is not recipe.network_options:

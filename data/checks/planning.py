@@ -36,10 +36,11 @@ def measured_grids(data_dir: str, definition: Mapping[str, Any]) -> Grids:
             shape, affine, file_axes = _grid_of(case, dataset)
         except ValueError:
             continue
-        spacing = nibabel.affines.voxel_sizes(affine).round(4)  # headers have it in float32
+        spacing = nibabel.affines.voxel_sizes(affine)
         sheared = sheared or is_sheared(affine, shape)
         shapes.append(tuple(int(shape[axis]) for axis in file_axes))
-        spacings.append(tuple(float(spacing[axis]) for axis in file_axes))
+        # Headers have float32: five digits, so that 0.8 is not 0.800000011920929.
+        spacings.append(tuple(float(f"{spacing[axis]:.5g}") for axis in file_axes))
         orders.append(file_axes)
     if not shapes:
         raise DataError(f"{data_dir}: holds no image whose header can be read.")

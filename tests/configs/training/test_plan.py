@@ -81,6 +81,12 @@ def test_what_is_given_stays_and_the_rest_follows():
         "network_options": {"filters": (32, 64, 128)}}
 
 
+@pytest.mark.parametrize("levels", [{"filters": 8}, {"strides": (1, 0, 2)}, {"strides": 2},
+                                    {"strides": (1, "a")}, {"strides": (1, (2, 2))}])
+def test_levels_that_cannot_be_are_left_to_the_network(levels):
+    assert plan_of(grids_of(SMALL), **levels)["img_size"] == (48, 64, 48)
+
+
 def test_every_value_has_its_reason():
     plan = make_plan(grids_of(SMALL), "nnunet", recipe_of("dataset.json", "nnunet"), {})
     assert set(plan.reasons) == set(plan.values)

@@ -36,6 +36,11 @@ def test_grids_are_in_the_order_of_the_patient(data):
     assert not grids.sheared
 
 
+def test_voxels_in_a_wrong_unit_keep_their_size(data):
+    (spacing,) = measured_grids(data(np.diag([1e-6, 1e-6, 2e-6, 1])), DEFINITION).spacings_mm
+    assert spacing == (1e-6, 1e-6, 2e-6)
+
+
 def test_channels_in_one_file_or_in_several(data, save, tmp_path):
     two = DEFINITION | {"channels": ["T1", "T2"]}
     root = data(np.eye(4), shape=(9, 8, 7, 2))
