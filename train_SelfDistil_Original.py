@@ -7,12 +7,13 @@ Dataset, network and fold come from flags or from the experiment's name, the res
 of the two (configs/recipes.py). Everything about the run is kept in experiments/NAME.exp.
 """
 
+import data
 from configs import training_config
 from system.exit import exit_with
 
 
 def main() -> None:
-    config = training_config("dsd")
+    config = training_config("dsd", data=data)
     # Only now, so that --help and a mistyped flag answer at once.
     from losses import DSDLoss
     from managers import train

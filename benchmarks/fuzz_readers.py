@@ -44,6 +44,10 @@ DATASET_JSON = {"name": "Set", "modality": {"0": "CT"},
                 "labels": {"0": "background", "1": "organ"},
                 "training": [{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"},
                              {"image": "imagesTr/b.nii.gz", "label": "labelsTr/b.nii.gz"}]}
+RAW_DATASET_JSON = {"channel_names": {"0": "T1", "1": "T2"}, "file_ending": ".nii.gz",
+                    "labels": {"background": 0, "organ": 1}, "numTraining": 2,
+                    "dataset": {"a": {"images": ["i/a_0000.nii.gz", "i/a_0001.nii.gz"],
+                                      "label": "l/a.nii.gz"}}}
 SPLITS = [{"train": ["a", "b"], "val": ["c"], "test": ["d"]}, {"train": ["a"], "val": ["b"]}]
 
 
@@ -112,7 +116,8 @@ def nifti(random: Random, folder: Path) -> None:
 def dataset_json(random: Random, folder: Path) -> None:
     """A damaged dataset.json, and the dataset that is made of it."""
     path = folder / "dataset.json"
-    path.write_bytes(damaged_json(random, DATASET_JSON))
+    form = random.choice((DATASET_JSON, RAW_DATASET_JSON))
+    path.write_bytes(damaged_json(random, form))
     dataset_from_definition(read_dataset_json(path))
 
 

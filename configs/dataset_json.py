@@ -9,9 +9,14 @@ built again without the file:
      "cases": [{"case_id": "spleen_2", "image": "imagesTr/spleen_2.nii.gz",
                 "label": "labelsTr/spleen_2.nii.gz"}, ...]}
 
-"cases" is null where the file lists none: then all of imagesTr/ and labelsTr/ is used. Where the
-file has the key "symmetric" (this project's own) as true, so has the definition: an image of the
-other side, left to right, is as likely as the image.
+"cases" is null where the file lists none: then all of imagesTr/ and labelsTr/ is used. An "image"
+is a list where each channel has a file of its own. Further keys, each only where the file says so:
+
+    "symmetric": true      an image of the other side, left to right, is as likely as the image;
+                           the key is this project's own
+    "numbered": true       images are CASE_0000.nii.gz, CASE_0001.nii.gz, ..., one for each channel:
+                           nnU-Net's raw layout, known by channel_names with file_ending
+    "num_training": 20     cases that there should be, where none are listed
 """
 
 import re
@@ -24,7 +29,16 @@ from system.text_files import is_control
 from .experiment_name import refuse_control_characters
 from .nifti_names import NIFTI_SUFFIXES, is_nifti_name, split_nifti_name, without_role
 
+FILE_NAME = "dataset.json"
 MAX_CLASSES = 256  # class indices are kept as uint8
+
+
+def dataset_json_of(data_dir: str | Path) -> str | None:
+    """The dataset.json in a data folder, which then need not be given; None where there is none."""
+    path = Path(data_dir, FILE_NAME)
+    if path.is_file():
+        return str(path)
+    return None
 
 
 def read_dataset_json(path: str | Path) -> dict[str, Any]:
@@ -41,10 +55,10 @@ def read_dataset_json(path: str | Path) -> dict[str, Any]:
         raise ValueError(f'{path}: must be one object with "labels" and "modality" or '
                          f'"channel_names".')
     problems: list[str] = []
-    definition = {"name": _name(content, Path(path), problems),
-                  "channels": _channels(content, problems),
+    name, channels = _name(content, Path(path), problems), _channels(content, problems)
+    definition = {"name": name, "channels": channels,
                   "labels": _labels(content.get("labels"), problems),
-                  "cases": _cases(content.get("training"), problems)}
+                  "cases": _cases(content, len(channels), problems)}
     symmetric = content.get("symmetric", False)
     if not isinstance(symmetric, bool):
         problems.append(f"symmetric {symmetric!r}: must be true or false.")
@@ -52,14 +66,31 @@ def read_dataset_json(path: str | Path) -> dict[str, Any]:
         definition["symmetric"] = True
     ending = content.get("file_ending", NIFTI_SUFFIXES[0])
     if not isinstance(ending, str) or ending.lower() not in NIFTI_SUFFIXES:
-        problems.append(f"file_ending {ending!r}: only {' and '.join(NIFTI_SUFFIXES)} are read; "
-                        f"convert the files.")
+        problems.append(f"file_ending {ending!r}: only {' and '.join(NIFTI_SUFFIXES)} are read, "
+                        f"since label maps go back to a file's own grid and other formats do not "
+                        f"say where that lies in the patient; convert the files.")
+    if definition["cases"] is None:
+        definition |= _layout(content, problems)
     texts = [definition["name"], *definition["channels"], *definition["labels"].values()]
     problems += [f"{text!r}: has control characters or parts of characters, which cannot be "
                  f"written to tables; rename it." for text in texts if any(map(is_control, text))]
     if problems:
         raise ValueError("\n".join([f"{path}: cannot be used:", *(f"  {p}" for p in problems)]))
     return definition
+
+
+def _layout(content: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """What is said of cases that are not listed."""
+    found: dict[str, Any] = {}
+    if "channel_names" in content and "file_ending" in content:
+        found["numbered"] = True
+    number = content.get("numTraining")
+    if number is None:
+        return found
+    if type(number) is not int or number < 1:
+        problems.append(f"numTraining {number!r}: must be a whole number from 1 on.")
+        return found
+    return found | {"num_training": number}
 
 
 def _name(content: dict[str, Any], path: Path, problems: list[str]) -> str:
@@ -95,9 +126,14 @@ def _labels(labels: Any, problems: list[str]) -> dict[str, str]:
     by_value = all(_number(key) is not None for key in labels)
     pairs = [(key, name) if by_value else (name, key) for key, name in labels.items()]
     numbered = [(_number(value), name) for value, name in pairs]
-    found = [f"labels {name!r}: {value!r} must be one whole number from 0 on (regions of several "
-             f"values are not supported)."
-             for (value, name), (number, _) in zip(pairs, numbered, strict=True) if number is None]
+    found = []
+    for (value, name), (number, _) in zip(pairs, numbered, strict=True):
+        if number is None and isinstance(value, list):
+            found.append(f"labels {name!r}: is a region of the values {value}; regions overlap, "
+                         f"and the networks here give a voxel one class (softmax). Name every "
+                         f"value by itself, and join them in the label maps afterwards.")
+        elif number is None:
+            found.append(f"labels {name!r}: {value!r} must be one whole number from 0 on.")
     found += [f"labels {value!r}: its name {name!r} must be a text that is not empty."
               for value, name in numbered if not isinstance(name, str) or not name.strip()]
     for _, name in numbered:
@@ -106,8 +142,9 @@ def _labels(labels: Any, problems: list[str]) -> dict[str, str]:
         except ValueError as error:
             found.append(str(error))
     if any(name == "ignore" for _, name in numbered):
-        found.append("labels: regions to ignore are not supported; relabel them or leave the "
-                     "cases out.")
+        found.append("labels: 'ignore' is nnU-Net's label for voxels without annotation; the "
+                     "losses here learn from every voxel, and would learn it as a class. Relabel "
+                     "these voxels, or leave their cases out.")
     if not found:
         found = _problems_of_values([number for number, _ in numbered],
                                     [name for _, name in numbered])
@@ -136,39 +173,71 @@ def _number(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-def _cases(training: Any, problems: list[str]) -> list[dict[str, str]] | None:
+def _cases(content: dict[str, Any], num_channels: int,
+           problems: list[str]) -> list[dict[str, Any]] | None:
     """The listed cases, by case id."""
-    if training is None:
+    key, entries, case_ids = _entries(content, problems)
+    if entries is None:
         return None
-    if not isinstance(training, list) or not training:
-        problems.append('training: must be a list of {"image": ..., "label": ...} that is not '
-                        'empty; without the key all of imagesTr/ and labelsTr/ is used.')
-        return None
-    cases: dict[str, dict[str, str]] = {}
-    for number, entry in enumerate(training, start=1):
-        where = f"training, entry {number}"
+    cases: dict[str, dict[str, Any]] = {}
+    for number, entry in enumerate(entries, start=1):
+        where = f"{key}, entry {number}"
         if not isinstance(entry, dict):
             problems.append(f'{where}: {entry!r} must be {{"image": ..., "label": ...}}.')
             continue
-        files = {role: _file(entry.get(role), f"{where}, {role}", problems)
-                 for role in ("image", "label")}
-        if None in files.values():
+        image = _images(entry.get("image"), num_channels, f"{where}, image", problems)
+        label = _file(entry.get("label"), f"{where}, label", problems)
+        if image is None or label is None:
             continue
-        case_id = _case_id(files["image"], files["label"])
+        first = image if isinstance(image, str) else image[0]
+        case_id = case_ids[number - 1] if case_ids else _case_id(first, label)
         if case_id in cases:
             problems.append(f"{where}: case {case_id} is listed more than once.")
-        cases[case_id] = {"case_id": case_id, **files}
+        cases[case_id] = {"case_id": case_id, "image": image, "label": label}
     return [cases[case_id] for case_id in sorted(cases)]
+
+
+def _entries(content: dict[str, Any],
+             problems: list[str]) -> tuple[str, list[Any] | None, list[str]]:
+    """The key of a list of cases, its entries with "image" and "label", and their ids if said.
+
+    The Decathlon lists them below "training"; nnU-Net 2 may, below "dataset", by case id and with
+    "images".
+    """
+    by_id = content.get("dataset")
+    if isinstance(by_id, dict) and by_id and all(isinstance(one, dict) for one in by_id.values()):
+        entries = [{"image": one.get("images"), "label": one.get("label")}
+                   for one in by_id.values()]
+        return "dataset", entries, list(by_id)
+    training = content.get("training")
+    if training is None:
+        return "training", None, []
+    if not isinstance(training, list) or not training:
+        problems.append('training: must be a list of {"image": ..., "label": ...} that is not '
+                        'empty; without the key all of imagesTr/ and labelsTr/ is used.')
+        return "training", None, []
+    return "training", training, []
+
+
+def _images(paths: Any, num_channels: int, where: str,
+            problems: list[str]) -> str | list[str] | None:
+    """The path of a file with all channels, or a list with one for each."""
+    if not isinstance(paths, list) or len(paths) < 2:
+        return _file(paths, where, problems)
+    if num_channels not in (0, len(paths)):  # 0: the channels are wrong, which is told
+        problems.append(f"{where}: has {len(paths)} files, but there are {num_channels} "
+                        f"channel(s); each needs one, or one file has all on its fourth axis.")
+        return None
+    files = [_file(path, where, problems) for path in paths]
+    if None in files:
+        return None
+    return files
 
 
 def _file(path: Any, where: str, problems: list[str]) -> str | None:
     """A path below the data folder, in its plain form."""
     if isinstance(path, list) and len(path) == 1:
         path = path[0]
-    if isinstance(path, list) and path:
-        problems.append(f"{where}: is split over {len(path)} files; join its channels to one file "
-                        f"with the channels on its fourth axis.")
-        return None
     if not isinstance(path, str) or not is_nifti_name(path):
         problems.append(f"{where}: {path!r} must be the path of a .nii.gz or .nii file.")
         return None

@@ -211,7 +211,7 @@ def refuse(problems: list[str]) -> None:
 def settings_table(values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     """What --show_settings prints: every plain value and where it comes from, one a line."""
     rows = [("setting", "value", "from")]
-    rows += [(name, _shown(value), sources[name]) for name, value in values.items()]
+    rows += [(name, shown_value(value), sources[name]) for name, value in values.items()]
     name_width = max(len(row[0]) for row in rows)
     value_width = max(len(row[1]) for row in rows)
     lines = [f"{name:<{name_width}}  {value:<{value_width}}  {source}"
@@ -220,10 +220,11 @@ def settings_table(values: Mapping[str, Any], sources: Mapping[str, str]) -> str
     return "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A setting on one line: lists with commas, lists of lists with blanks between them."""
     if isinstance(value, dict):
-        return " ".join(f"{name}={_shown(one)}" for name, one in value.items()) or "-"
-    if isinstance(value, list):
-        nested = any(isinstance(one, list) for one in value)
-        return (" " if nested else ",").join(map(_shown, value))
+        return " ".join(f"{name}={shown_value(one)}" for name, one in value.items()) or "-"
+    if isinstance(value, (list, tuple)):
+        nested = any(isinstance(one, (list, tuple)) for one in value)
+        return (" " if nested else ",").join(map(shown_value, value))
     return "-" if value is None else str(value)

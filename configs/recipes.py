@@ -1,7 +1,8 @@
 """The papers' hyper-parameters as data: one recipe per dataset and network.
 
 Source: the two DSD papers and the authors' training scripts. Hippocampus has no published
-training script, and a dataset of one's own none at all: those recipes are this project's choice.
+training script, and a dataset of one's own none at all: those recipes are this project's choice,
+and what the plan of one's own data (training/plan.py) begins with.
 
 So are those of the networks on DeSD's encoder, whose fine-tuning is not published: AdamW, learning
 rate, weight decay, poly schedule and, on a dataset of one's own, the crop are those that DoDNet,
@@ -68,7 +69,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 }
 
 OWN_RECIPES = _MMWHS | _resnet_unets(600, (192, 192, 64))
-"""Of a dataset of one's own."""
+"""Of a dataset of one's own. Where its images can be measured a plan replaces crop and epochs
+(training/plan.py); no crop of it has more voxels than these."""
 
 DATASETS = tuple(RECIPES)
 NETWORKS = tuple(_MMWHS)

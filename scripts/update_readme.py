@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT))
 
 from configs import RECIPES, evaluation_parser  # noqa: E402 - the line above
 from configs.pretraining.pretraining_parser import pretraining_parser  # noqa: E402
-from configs.recipes import OWN_RECIPES  # noqa: E402
 from configs.study.cross_validation import cross_validation_parser  # noqa: E402
 from configs.study.study_parser import study_parser  # noqa: E402
 from configs.training.training_parser import training_parser  # noqa: E402
@@ -52,16 +51,11 @@ def _value(action: argparse.Action) -> str:
 
 
 def recipe_table() -> str:
-    """One Markdown row per recipe; datasets and neighbouring networks that share one share a row.
-
-    Of a dataset of one's own, those that differ from MM-WHS, whose recipes it has otherwise.
-    """
+    """A Markdown row per recipe; datasets and neighbouring networks that share one share a row."""
     rows = ["| dataset | network | options | crop | epochs | AdamW learning rate | schedule |",
             "|---|---|---|---|---|---|---|"]
-    own = {name: recipe for name, recipe in OWN_RECIPES.items()
-           if recipe != RECIPES["mmwhs-ct"][name]}
-    tables = [(names, RECIPES[names[0]]) for names in _groups(RECIPES)] + [(["FILE.json"], own)]
-    for datasets, recipes in tables:
+    for datasets in _groups(RECIPES):
+        recipes = RECIPES[datasets[0]]
         for networks in _groups(recipes):
             recipe = recipes[networks[0]]
             options = ", ".join(f"{name} {_plain(value)}"

@@ -1,13 +1,15 @@
 """Read every file of a dataset once and report what is wrong with it, before anything is trained.
 
 python scripts/verify_dataset.py DATA --dataset hippocampus --json report.json
-python scripts/verify_dataset.py DATA --dataset DATA/dataset.json --splits splits.json
+python scripts/verify_dataset.py DATA --splits splits.json    (of a DATA/dataset.json)
 
 Errors keep the data from being used: exit status 2. Warnings should be looked at.
 """
 
 import argparse
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
@@ -23,10 +25,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = CommandLine(description=__doc__,
                          formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="DATA", help="folder of the dataset, as for training")
-    parser.add_argument("--dataset", required=True, metavar="D",
-                        help=f"{', '.join(DATASETS)}, or a path to a dataset.json")
+    parser.add_argument("--dataset", metavar="D",
+                        help=f"{', '.join(DATASETS)}, or a path to a dataset.json (default "
+                             f"DATA/dataset.json)")
     parser.add_argument("--network", default="nnunet",
-                        help="whose crop volumes are compared with (default nnunet)")
+                        help="whose crop volumes are compared with, or is planned (default "
+                             "nnunet)")
     parser.add_argument("--splits", metavar="FILE", help="folds in which no image may leak")
     parser.add_argument("--json", metavar="FILE", help="write the report there, too")
     parser.add_argument("--workers", type=int, metavar="N",
@@ -37,22 +41,33 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse()
     # Only now, so that --help and a mistyped flag answer at once.
-    from configs.dataset_json import read_dataset_json
-    from data import DATASETS, DataError
+    from configs.dataset_json import dataset_json_of, read_dataset_json
+    from configs.training.own_settings import plan_in_words
+    from configs.training.plan import make_plan
+    from data import DATASETS, DataError, measured_grids
     from data.checks.verify_report import verify_dataset
     from data.sets.definitions import dataset_from_definition
     from system.files import write_json
 
-    if args.dataset in DATASETS:
-        dataset = DATASETS[args.dataset]
-    elif args.dataset.endswith(".json"):
-        dataset = dataset_from_definition(read_dataset_json(args.dataset))
+    name = args.dataset or dataset_json_of(args.data)
+    plan = None
+    if name in DATASETS:
+        dataset, crop = DATASETS[name], recipe_of(name, args.network).img_size
+    elif name is not None and name.endswith(".json"):
+        definition = read_dataset_json(name)
+        dataset, crop = dataset_from_definition(definition), None  # which is planned to fit
+        with suppress(DataError):  # no cases, as is told below
+            plan = make_plan(measured_grids(args.data, definition), args.network,
+                             recipe_of(name, args.network), {})
+            dataset = replace(dataset, spacing_mm=plan.values["spacing_mm"])
     else:
-        raise ValueError(f"--dataset {args.dataset}: must be one of {', '.join(DATASETS)}, or a "
-                         f"path to a dataset.json.")
-    report = verify_dataset(args.data, dataset, recipe_of(args.dataset, args.network).img_size,
-                            args.splits, args.workers)
+        said = "DATA has no dataset.json" if name is None else f"--dataset {name}"
+        raise ValueError(f"{said}: give --dataset as one of {', '.join(DATASETS)}, or as the path "
+                         f"of a dataset.json.")
+    report = verify_dataset(args.data, dataset, crop, args.splits, args.workers)
     print(report.text)
+    if plan is not None:
+        print(plan_in_words(plan.values | {"data_dir": args.data}, plan.reasons))
     if args.json is not None:
         write_json(args.json, report.to_dict())
     if report.errors:

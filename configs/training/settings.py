@@ -6,10 +6,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..dataset_json import read_dataset_json
+from ..dataset_json import dataset_json_of, read_dataset_json
 from ..experiment_name import NameHints, read_experiment_name, refuse_control_characters
 from ..options import options_of, out_of_range, refuse, settings_table
-from ..recipes import DATASETS, NETWORKS, Recipe, recipe_of
+from ..recipes import DATASETS, NETWORKS, recipe_of
+from .own_settings import (
+    DataRoom,
+    is_first_process,
+    own_settings,
+    plan_in_words,
+    shown_settings,
+)
 from .training import DEFAULTS, NetworkFlags, TrainingConfig
 from .training_parser import training_parser
 
@@ -20,33 +27,43 @@ LEFT_TO_DEVICE = ("amp", "compile", "channels_last", "fused", "tf32")  # by --fa
 OPTIONS = options_of(TrainingConfig) | options_of(NetworkFlags)
 
 
-def training_config(method: str, argv: list[str] | None = None) -> TrainingConfig:
+def training_config(method: str, argv: list[str] | None = None,
+                    data: DataRoom | None = None) -> TrainingConfig:
     """Read the command line; with --show_settings print the result and leave.
+
+    A script that reads its own command line prints the plan of its data, too.
+
+    Args:
+        data: the package `data`, which can read headers; without it data of one's own are not
+            planned, but have the recipe of MM-WHS.
 
     Raises:
         ValueError: every setting that cannot be, in one message.
     """
+    own_line = argv is None
     flags = vars(training_parser(method).parse_args(argv))
     show = flags.pop("show_settings", False)
-    values, sources = resolve(method, flags)
+    values, sources, reasons = resolve(method, flags, data)
     config = TrainingConfig(**values)
+    if reasons and (show or (own_line and is_first_process())):
+        print(plan_in_words(values, reasons))
     if show:
-        shown = config.to_dict()
-        if config.dataset_definition is not None:
-            shown["dataset_definition"] = config.dataset_definition.get("name")
-        print(settings_table(shown, sources))
+        print(settings_table(shown_settings(config, data), sources))
         sys.exit(0)
     return config
 
 
-def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Every setting's value, and what said it.
+def resolve(method: str, flags: dict[str, Any], data: DataRoom | None = None
+            ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """Every setting's value, what said it, and why where that is a plan.
 
-    That is "flag", "name", "recipe", "default", "script" for the method, or for what is left open
-    (None) "dataset" or "--fast", which chooses by the device.
+    That is "flag", "name", "recipe", "default", "script" for the method, "DATA" for the
+    dataset.json in the data folder, "plan" or, of a run that is resumed, "run" for data of one's
+    own, or for what is left open (None) "dataset" or "--fast", which chooses by the device.
 
     Args:
         flags: those that were given, by name.
+        data: see `training_config`.
 
     Raises:
         ValueError: every setting that cannot be, in one message.
@@ -58,6 +75,10 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         refuse_control_characters("--experiment", flags.get("experiment", ""))
     except ValueError as error:
         problems.append(f"  {error}")
+    in_data = dataset_json_of(flags["data_dir"])
+    found_in_data = "dataset" not in flags and not hints.dataset and in_data is not None
+    if found_in_data:
+        flags["dataset"] = in_data
     chosen = {kind: _choose(kind, flags, hints, choices, problems)
               for kind, choices in (("dataset", DATASETS), ("network", NETWORKS), ("fold", None))}
     _warn_of_method(method, flags, hints)
@@ -78,12 +99,21 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     if own and method == "dsd":
         _check_kl(flags, said, problems)
     refuse(problems)
-    options, option_source = _network_options(flags, recipe)
+    planned, planner, reasons = {}, "plan", {}
+    if own:
+        name = flags.get("experiment") or _experiment_name(
+            DEFAULTS | said | flags | {"method": method})
+        planned, planner, reasons = own_settings(name, chosen["network"], recipe, flags, data)
+    base = planned.pop("network_options", recipe.network_options)
+    options, option_source = _network_options(flags, base)
+    if option_source == "recipe" and base is not recipe.network_options:
+        option_source = planner
 
     layers = {
         "default": DEFAULTS,
         "recipe": {name: getattr(recipe, name)
                    for name in ("img_size", "epochs", "lr", "weight_decay", "lr_schedule")},
+        planner: planned,
         "name": said,
         "--fast": dict.fromkeys(LEFT_TO_DEVICE if flags.get("fast") else ()),
         "flag": {name: value for name, value in flags.items()
@@ -98,8 +128,11 @@ def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[st
                "output_model": None if flags["output_model"] == "_" else flags["output_model"]}
     values.setdefault("experiment", _experiment_name(values))
     sources |= {"method": "script", "network_options": option_source}
-    sources |= {name: "dataset" for name in LEFT_TO_DATASET if values[name] is None}
-    return values, {name: sources.get(name, "default") for name in values}
+    if found_in_data:
+        sources |= {"dataset": "DATA", "dataset_definition": "DATA"}
+    sources |= {name: "dataset" for name in LEFT_TO_DATASET
+                if values[name] is None and sources.get(name) != planner}
+    return values, {name: sources.get(name, "default") for name in values}, reasons
 
 
 def _choose(kind: str, flags: dict[str, Any], hints: NameHints, choices, problems) -> Any:
@@ -116,7 +149,7 @@ def _choose(kind: str, flags: dict[str, Any], hints: NameHints, choices, problem
     if said or choices:
         why = (f"the name {flags['experiment']} says {' and '.join(map(str, said))}" if said
                else "neither a flag nor the experiment's name says it")
-        more = ", or the path of a dataset.json" if kind == "dataset" else ""
+        more = ", or the path of a dataset.json (DATA has none)" if kind == "dataset" else ""
         pick = f"one of {', '.join(choices)}{more}" if choices else "a number"
         problems.append(f"  --{kind}: {why}; give --{kind} as {pick}.")
     return None
@@ -176,11 +209,11 @@ def _problems_of_network(network: str | None, flags: dict[str, Any]) -> list[str
             if name in flags and option.networks and network not in (None, *option.networks)]
 
 
-def _network_options(flags: dict[str, Any], recipe: Recipe) -> tuple[dict[str, Any], str]:
-    """The recipe's options with the flags over them, and which of the two said the last word."""
+def _network_options(flags: dict[str, Any], base: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The recipe's or plan's options with the flags over them, and who said the last word."""
     given = {name: flags[name] for name in options_of(NetworkFlags) if name in flags}
     given |= dict(flags.get("network_options", ()))
-    options = recipe.network_options | {
+    options = base | {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return options, "flag" if given else "recipe"
 

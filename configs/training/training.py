@@ -47,8 +47,9 @@ class TrainingConfig:
         "what to train", "replace an experiment of that name instead of refusing", default=False,
         exclusive="what is there")
     dataset: str = option(  # of DATASETS, or "dataset.json"
-        "what to train", "FILE.json: a dataset.json of the Medical Segmentation Decathlon's "
-        "structure", parse=dataset_word, metavar=DATASET_WORDS, unless_given="from the name")
+        "what to train", "FILE.json: a dataset.json as of the Medical Segmentation Decathlon or "
+        "nnU-Net", parse=dataset_word, metavar=DATASET_WORDS,
+        unless_given="from the name, else DATA/dataset.json")
     dataset_definition: dict[str, Any] | None = None  # of the dataset.json; None: published set
     network: str = option(  # of NETWORKS, or package.module:factory
         "what to train", "resnetN-unet: on DeSD's encoder; or a function of your own",
@@ -65,7 +66,8 @@ class TrainingConfig:
 
     img_size: tuple[int, int, int] = option(
         "network", "training crop and sliding window, voxels", at_least=1,
-        flags=("--img_size", "-size"), metavar=("X", "Y", "Z"), unless_given="recipe")
+        flags=("--img_size", "-size"), metavar=("X", "Y", "Z"),
+        unless_given="recipe; FILE.json: planned")
     network_options: dict[str, Any] = option(
         "network", "any option of the network's function, values as JSON; the common ones have "
         "flags of their own", parse=named_value, nargs="+", metavar="NAME=VALUE")
@@ -73,7 +75,7 @@ class TrainingConfig:
     spacing_mm: tuple[float, float, float] | None = option(
         "images", "resample to this spacing, mm along the file's axes", default=None, above=0,
         flags=("--spacing",), metavar=("X", "Y", "Z"),
-        unless_given="the dataset's; FILE.json: not resampled")
+        unless_given="the dataset's; FILE.json: planned")
     intensity: str | None = option(
         "images", "ct: window to 0..1, then zscore; zscore: over the voxels that are not 0; "
         "minmax: to 0..1", default=None, choices=INTENSITIES,
@@ -102,12 +104,12 @@ class TrainingConfig:
         "the sizes", default=None, metavar="FILE")
 
     epochs: int = option("training", "passes over the training cases", at_least=1,
-                         flags=("--epochs", "-e"), unless_given="recipe")
+                         flags=("--epochs", "-e"), unless_given="recipe; FILE.json: planned")
     batch_size: int = option("training", "volumes per step, each giving several crops", default=1,
                              at_least=1, flags=("--batch_size", "-b"))
     num_crops: int | None = option(
         "training", "crops of a volume in a step", default=None, at_least=1,
-        unless_given="MM-WHS 2, BraTS 2, Hippocampus 8, FILE.json 2")
+        unless_given="MM-WHS 2, BraTS 2, Hippocampus 8; FILE.json: planned")
     augmentation: str = option(
         "training", "of crops; published: flips and quarter turns; anatomical: small turns, "
         "scaling and contrast, flips from left to right alone and only for the brain and the "
@@ -247,13 +249,13 @@ class NetworkFlags:
         networks=("unetr", "swinunetr"), unless_given="recipe")
     filters: tuple[int, ...] | None = option(
         "network", "nnunet: channels per level", default=None, at_least=1, networks=("nnunet",),
-        unless_given="recipe")
+        unless_given="recipe; FILE.json: planned")
     kernel_size: tuple[Any, ...] | None = option(
         "network", "nnunet: one for all or one per level, as 3 or 1,3,3", default=None, parse=step,
-        metavar="K", networks=("nnunet",), unless_given="3")
+        metavar="K", networks=("nnunet",), unless_given="3; FILE.json: planned")
     strides: tuple[Any, ...] | None = option(
         "network", "nnunet: one per level, as 2 or 1,2,2", default=None, parse=step, metavar="S",
-        networks=("nnunet",), unless_given="1 2 2 ...")
+        networks=("nnunet",), unless_given="1 2 2 ...; FILE.json: planned")
     legacy_patch_merging: bool = option(
         "network", "swinunetr: patch merging as in the authors' code, which leaves out two of "
         "eight sub-lattices", default=False, networks=("swinunetr",))

@@ -12,6 +12,7 @@ from system.text_files import listed_path, read_text
 from ..nifti.file_kinds import kind_of_file
 from ..sets.case_names import name_problems
 from ..sets.cases import ROLE_ENDINGS, Case, DataError, Problem, case_id_of
+from ..sets.channel_files import join_channels
 from ..sets.datasets import Dataset
 from .grouped_findings import grouped
 from .passed_over import passed_over, untaken
@@ -20,9 +21,12 @@ from .verification import case_findings
 IMAGE, LABEL = ROLE_ENDINGS
 
 
-def find_inputs(inputs: Sequence[str | Path],
-                labels: str | Path | None = None) -> tuple[list[Case], list[Problem]]:
+def find_inputs(inputs: Sequence[str | Path], labels: str | Path | None = None,
+                channels: Sequence[str] = ("image",),
+                numbered: bool = False) -> tuple[list[Case], list[Problem]]:
     """The cases to segment, sorted by case id: the file name less its suffix and _image.
+
+    Where the channels of a case have files of their own, CASE_0000, CASE_0001, they are one case.
 
     Of a folder its NIfTI files are taken, hidden ones and those that end in _label left out. A
     .txt file has one path per line; relative paths are below the current folder, not its own.
@@ -32,6 +36,7 @@ def find_inputs(inputs: Sequence[str | Path],
         inputs: files, folders or .txt files.
         labels: folder of the labels, paired by case id (there nnU-Net's images lose their
             _0000); None for images without.
+        channels, numbered: as in data.sets.channel_files.join_channels.
 
     Returns:
         The cases, and a problem for whatever could not be taken.
@@ -45,25 +50,26 @@ def find_inputs(inputs: Sequence[str | Path],
             problems.append(Problem(case_id, file, f"has the case id of {by_id[case_id]}",
                                     "their results would share a name; rename one"))
         by_id.setdefault(case_id, file)
-    problems += name_problems([Case(case_id, by_id[case_id], None) for case_id in sorted(by_id)])
+    label_of: dict[str, Path] = {}
+    if labels is not None and Path(labels).is_dir():
+        label_of = {case_id_of(file.name): file for file in _nifti_files(Path(labels))
+                    if not _has_role(file, IMAGE)}
+    files_of, lacking = join_channels(by_id, label_of, channels, numbered)
+    problems += lacking
+    incomplete = {problem.case_id for problem in lacking}
+    cases = [Case(case_id, files[0], label_of.get(case_id), more_channels=files[1:])
+             for case_id, files in sorted(files_of.items()) if case_id not in incomplete]
+    problems += name_problems(cases)
     if labels is None:
-        return [Case(case_id, by_id[case_id], None) for case_id in sorted(by_id)], problems
+        return cases, problems
     if not Path(labels).is_dir():
         problems.append(Problem("--labels", Path(labels), "is no folder", "give the folder of the "
                                 "label files"))
         return [], problems
-    label_of = {case_id_of(file.name): file for file in _nifti_files(Path(labels))
-                if not _has_role(file, IMAGE)}
-    cases = []
-    for case_id, image in sorted(by_id.items()):
-        if case_id not in label_of and case_id.removesuffix("_0000") not in by_id:
-            case_id = case_id.removesuffix("_0000")
-        if case_id in label_of:
-            cases.append(Case(case_id, image, label_of[case_id]))
-        else:
-            problems.append(Problem(case_id, image, f"has no label in {labels}",
-                                    "add it, or leave the image or --labels out"))
-    return cases, problems
+    problems += [Problem(case.case_id, case.image, f"has no label in {labels}",
+                         "add it, or leave the image or --labels out")
+                 for case in cases if case.label is None]
+    return [case for case in cases if case.label is not None], problems
 
 
 def _files_of(path: Path, problems: list[Problem]) -> list[Path]:

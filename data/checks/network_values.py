@@ -6,12 +6,11 @@ schemes are those of data/sets/intensities.py in numpy: MONAI would take each pr
 files several seconds to import.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..nifti.images import channel_views
 from ..sets.cases import Case, DataError, Problem
 from ..sets.datasets import Dataset
 from ..sets.intensities import INTENSITIES
@@ -25,11 +24,11 @@ Doubt = tuple[str, str]  # what was found, and what to do
 REMEDY = "replace such values (outside of the field of view by that of air), or leave the case out"
 
 
-def judge_image(image: np.ndarray, dataset: Dataset) -> tuple[list[Doubt], list[Doubt]]:
+def judge_image(image: Sequence[np.ndarray], dataset: Dataset) -> tuple[list[Doubt], list[Doubt]]:
     """What keeps an image from being used, and what should be looked at.
 
     Args:
-        image: (C, X, Y, Z) as the file has it, finite in float32.
+        image: channels (X, Y, Z) as the file has them, finite in float32.
     """
     scheme = dataset.intensity
     errors, doubtful, flat = [], [], []
@@ -98,11 +97,15 @@ STEPS: dict[str, Callable[[np.ndarray, dict[str, Any]], np.ndarray]] = {
 
 
 def value_problems(case: Case, dataset: Dataset,
-                   array: np.ndarray) -> tuple[list[Problem], list[Problem]]:
-    """Errors and warnings about what is left of the values when a network is given them."""
-    image = channel_views(array, len(dataset.channels), case.channel_first)
-    errors, doubtful = judge_image(image, dataset)
+                   channels: Sequence[np.ndarray]) -> tuple[list[Problem], list[Problem]]:
+    """Errors and warnings about what is left of the values when a network is given them.
+
+    Args:
+        channels: each (X, Y, Z).
+    """
+    errors, doubtful = judge_image(channels, dataset)
     if dataset.intensity == "ct" and not errors:
+        image = channels[0] if len(channels) == 1 else np.stack(channels)
         doubtful = [*doubtful, *window_doubts(image, dataset.window)]
     return ([Problem(case.case_id, case.image, *doubt) for doubt in errors],
             [Problem(case.case_id, case.image, *doubt) for doubt in doubtful])

@@ -4,30 +4,27 @@ One implementation with two forms: `verify_cases` at the start of every run, and
 scripts/verify_dataset.py (data/checks/verify_report.py).
 """
 
-import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import nibabel
 import numpy as np
 from tqdm import tqdm
 
-from ..nifti.images import channel_axis, not_finite_in_float32, spatial_grid
-from ..nifti.nifti_stream import NiftiFile, UnreadableError, read_nifti
+from ..nifti.images import channel_axis, spatial_grid
 from ..nifti.sheared_grids import shear_problem
 from ..sets.cases import Case, DataError, Problem
 from ..sets.datasets import Dataset
 from ..sets.label_values import farthest_off, text_of, value_counts
 from .grouped_findings import grouped
+from .image_files import Grid, axes_of, grid_shift_mm, no_real_numbers, read_file, read_image
 from .network_values import value_problems
 from .resampled_size import resampled_shape, size_problems
 
-Grid = tuple[tuple[int, ...], np.ndarray]  # shape (3,) and affine (4, 4)
 NUM_THREADS = 4
 PLAUSIBLE_MM = (0.05, 20.0)  # voxel sizes, from micro-CT to the thickest slices
 
@@ -99,15 +96,11 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
     """
     errors: list[Problem] = []
     doubtful: list[Problem] = []
-    image, array, digest = _read(case, case.image, errors)
-    grid = None
-    if image is not None:
-        found, grid = _checked_image(case, dataset, image, array)
-        errors += found
-        if not found:
-            wrong, odd = value_problems(case, dataset, array)
-            errors += wrong
-            doubtful += odd
+    channels, grid, digest = read_image(case, dataset, errors)
+    if channels is not None:
+        wrong, odd = value_problems(case, dataset, channels)
+        errors += wrong
+        doubtful += odd
     if grid is not None:
         errors += size_problems(case, *grid, dataset)
         doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
@@ -116,8 +109,8 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
             refused = refuse_sheared and dataset.spacing_mm is not None
             (errors if refused else doubtful).append(sheared)
     if case.label is not None:
-        del image, array  # one file is held at a time
-        label, array, _ = _read(case, case.label, errors)
+        del channels  # so that the label is not held beside them
+        label, array, _ = read_file(case, case.label, errors)
         if label is not None:
             wrong = _label_problems(case, array, dataset.label_values)
             errors += wrong
@@ -148,34 +141,6 @@ def twins(found: Iterable[Findings]) -> list[list[Case]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _checked_image(case: Case, dataset: Dataset, image: NiftiFile,
-                   array: np.ndarray) -> tuple[list[Problem], Grid | None]:
-    """The image's errors, and its grid if that can be trusted."""
-    problems: list[Problem] = []
-    if array.dtype.kind not in "biuf":
-        return [_no_real_numbers(case, case.image, array)], None
-    try:
-        axis = channel_axis(image.shape, len(dataset.channels), case.channel_first)
-    except ValueError:
-        expected = f"expected a volume of {len(dataset.channels)} channel(s)"
-        return [Problem(case.case_id, case.image, f"has shape {image.shape}", expected)], None
-    bad = not_finite_in_float32(array)
-    if bad is not None:
-        problems.append(Problem(case.case_id, case.image, bad,
-                                "replace them or leave the case out"))
-    grid = spatial_grid(image, axis)
-    if not np.isfinite(grid[1]).all() or np.linalg.det(grid[1][:3, :3]) == 0:
-        problems.append(Problem(case.case_id, case.image, "its affine is not that of a grid of "
-                                "voxels", "correct the header or export the image again"))
-        return problems, None
-    return problems, grid
-
-
-def _no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
-    return Problem(case.case_id, path, f"holds {array.dtype} values",
-                   "export it with one real number per voxel")
-
-
 def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float] | None,
                    crop: tuple[int, int, int] | None) -> list[Problem]:
     shape, affine = grid
@@ -196,19 +161,9 @@ def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float
     return problems
 
 
-def _read(case: Case, path: Path, problems: list[Problem]):
-    """Header, voxels and digest of the unpacked file, or three times None with a problem."""
-    try:
-        file, content = read_nifti(path)
-    except UnreadableError as error:
-        problems.append(Problem(case.case_id, path, f"cannot be read ({error})", error.remedy))
-        return None, None, None
-    return file, file.dataobj, hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
 def _label_problems(case, array, label_values):
     if array.dtype.kind not in "biuf":
-        return [_no_real_numbers(case, case.label, array)]
+        return [no_real_numbers(case, case.label, array)]
     counts = value_counts(array)
     wrong = [f"{text_of(value)} ({count} voxels)" for value, count in counts.items()
              if value not in label_values]
@@ -248,24 +203,9 @@ def _geometry_problems(case, image_grid, label):
     shift = grid_shift_mm(affine, label_affine, shape)
     tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(affine)))
     if not shift <= tolerance:  # also when the affine holds NaN
-        turned = _axes(label_affine) != _axes(affine)
-        axes = f", axes {_axes(label_affine)} against {_axes(affine)}" if turned else ""
+        turned = axes_of(label_affine) != axes_of(affine)
+        axes = f", axes {axes_of(label_affine)} against {axes_of(affine)}" if turned else ""
         return [Problem(case.case_id, case.label, f"its affine moves voxels by up to "
                         f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm){axes}",
                         "find out which header is right and copy it to the other file")]
     return []
-
-
-def _axes(affine: np.ndarray) -> str:
-    """Orientation such as RAS; ??? where the affine is none."""
-    if not np.isfinite(affine).all():
-        return "???"
-    return "".join(code or "?" for code in nibabel.aff2axcodes(affine))
-
-
-def grid_shift_mm(affine: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
-    """Largest distance in mm between the two positions that a grid's corner is given."""
-    corners = np.stack(np.meshgrid(*[(0, size - 1) for size in shape]), -1).reshape(-1, 3)
-    apart = (nibabel.affines.apply_affine(affine, corners)
-             - nibabel.affines.apply_affine(other, corners))
-    return float(np.linalg.norm(apart, axis=1).max())

@@ -50,13 +50,13 @@ def _plain(problem: Problem) -> dict[str, str]:
             "remedy": problem.remedy}
 
 
-def verify_dataset(data_dir: str | Path, dataset: Dataset, crop: tuple[int, int, int],
+def verify_dataset(data_dir: str | Path, dataset: Dataset, crop: tuple[int, int, int] | None,
                    splits: str | Path | None = None, num_workers: int | None = None,
                    progress: bool = True) -> Report:
     """Read every file of a dataset once and report all problems.
 
     Args:
-        crop: (X, Y, Z) voxels of the dataset's recipe.
+        crop: (X, Y, Z) voxels of the dataset's recipe; None to leave it open.
         splits: file of folds, in which no image may be in two groups, whatever its case id.
         num_workers: processes at a time; None for one per core.
 

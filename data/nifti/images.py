@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.volumeutils import shape_zoom_affine
 
-from ..sets.cases import DataError
+from ..sets.one_case import DataError
 from .nifti_stream import NiftiFile, load_nifti
 
 
@@ -43,14 +43,30 @@ def spatial_grid(file: NiftiFile, axis: int | None) -> tuple[tuple[int, ...], np
     return shape, shape_zoom_affine(shape, header.get_zooms()[1:], header.default_x_flip)
 
 
-def read_volume(path: str | Path, num_channels: int,
+def read_volume(files: str | Path | Sequence[str | Path], num_channels: int,
                 channel_first: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (C, X, Y, Z), float32, and affine (4, 4), float64 in mm.
 
+    Args:
+        files: a file of all channels, or one for each; these lie on one grid, which is verified,
+            and the affine is that of the first.
+
     Raises:
-        ValueError: the file cannot be read, or has not `num_channels` channels.
+        ValueError: a file cannot be read, or there are not `num_channels` channels.
         DataError: values are not finite in float32.
     """
+    if isinstance(files, (str, Path)):
+        return _read_file(files, num_channels, channel_first)
+    if len(files) == 1:
+        return _read_file(files[0], num_channels, channel_first)
+    if len(files) != num_channels:
+        raise ValueError(f"{len(files)} files are no volume of {num_channels} channel(s)")
+    read = [_read_file(path, 1, channel_first) for path in files]
+    return np.concatenate([voxels for voxels, _ in read]), read[0][1]
+
+
+def _read_file(path: str | Path, num_channels: int,
+               channel_first: bool) -> tuple[np.ndarray, np.ndarray]:
     file = load_nifti(path)
     axis = channel_axis(file.shape, num_channels, channel_first)
     array = np.asanyarray(file.dataobj)

@@ -50,6 +50,8 @@ def plain_grid(shape: tuple[int, int, int], affine: np.ndarray) -> NativeGrid:
 def image_grid(case: Case, num_channels: int) -> NativeGrid:
     """The spatial grid of a case's image, wherever its channels are."""
     file = read_header(case.image)
+    if case.more_channels:
+        num_channels = 1
     return _grid(file, channel_axis(file.shape, num_channels, case.channel_first))
 
 

@@ -1,100 +1,40 @@
 """From a data folder to paired files: one Case per subject."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from configs.nifti_names import split_nifti_name, without_role
 from system.text_files import printable
 
 from ..nifti.file_kinds import foreign_hint
+from .channel_files import channel_files, channel_problems, holds_all, join_channels
+from .one_case import Case, DataError, Layout, Listed, Problem
 
 ROLE_ENDINGS = ("_image", "_label")
 
 
-@dataclass(frozen=True)
-class Case:
-    """One subject's files.
-
-    Attributes:
-        label: None for an image that is to be segmented.
-        channel_first: where the channels are if the shape of a file leaves that open.
-    """
-
-    case_id: str
-    image: Path
-    label: Path | None
-    channel_first: bool = False
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a dataset keeps its files, below its root.
-
-    Attributes:
-        images: folder of the images.
-        labels: folder of the labels; the same as `images` where both lie side by side, told
-            apart by the endings _image and _label.
-        prefix: only files whose names begin so.
-        channel_first: as in Case.
-    """
-
-    images: str
-    labels: str
-    prefix: str = ""
-    channel_first: bool = False
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A case of an explicit list: its files, relative to the root."""
-
-    case_id: str
-    image: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one case, and what to do."""
-
-    case_id: str
-    path: Path
-    found: str
-    remedy: str
-
-    @property
-    def shown_id(self) -> str:
-        """The case id as it can be printed."""
-        return printable(self.case_id)
-
-    def __str__(self) -> str:
-        return printable(f"  {self.case_id}: {self.path}: {self.found}; {self.remedy}.")
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message names every problem with its remedy."""
-
-
-def find_cases(data_dir: str | Path,
-               layouts: Sequence[Layout]) -> tuple[list[Case], list[Problem]]:
+def find_cases(data_dir: str | Path, layouts: Sequence[Layout],
+               channels: Sequence[str] = ("image",),
+               numbered: bool = False) -> tuple[list[Case], list[Problem]]:
     """Pair the images and labels of the first layout that `data_dir` has, sorted by case id.
 
     Files pair by case id: the file name less its suffix and less _image or _label, and less the
-    channel number _0000 that nnU-Net gives to the images. These endings count in any case. Hidden
-    files (macOS leaves "._name.nii.gz" in archives) are passed over; what else is, tells
-    data.checks.passed_over.
+    channel numbers _0000, _0001, ... that nnU-Net gives to the images (see `join_channels`). These
+    endings count in any case. Hidden files (macOS leaves "._name.nii.gz" in archives) are passed
+    over; what else is, tells data.checks.passed_over.
 
     Differs from the authors' code: theirs pairs two sorted lists by position, so one missing
     file shifts every later pair.
 
+    Args:
+        channels, numbered: as in `join_channels`.
+
     Returns:
-        The pairs, and a problem for each file without its partner or of a case id that occurs
-        twice.
+        The pairs, and a problem for each file without its partner, of a case id that occurs
+        twice, or of a case that lacks channels.
 
     Raises:
-        DataError: no such folder, no layout, no case, or cases of one file per channel.
+        DataError: no such folder, no layout, or no case.
     """
     root = _folder(data_dir, f"{layouts[0].images}/ and {layouts[0].labels}/")
     layout = present_layout(root, layouts)
@@ -109,52 +49,74 @@ def find_cases(data_dir: str | Path,
     if not images and not labels:
         raise DataError(f"{root / layout.images}: no cases (files {layout.prefix}*.nii.gz or "
                         f"{layout.prefix}*.nii).{foreign_hint(root / layout.images)}")
-    images = _without_channel_numbers(images, labels)
-    for case_id in sorted(set(images) ^ set(labels)):
-        has, lacks = ("an image", "label") if case_id in images else ("a label", "image")
-        path = images.get(case_id) or labels[case_id]
+    files, lacking = join_channels(images, labels, channels, numbered)
+    problems += lacking
+    for case_id in sorted(set(files) ^ set(labels)):
+        has, lacks = ("an image", "label") if case_id in files else ("a label", "image")
+        path = files[case_id][0] if case_id in files else labels[case_id]
         folder = root / (layout.labels if lacks == "label" else layout.images)
         problems.append(Problem(case_id, path, f"is {has} without its {lacks}",
                                 f"add the {lacks} to {folder} under the same case id, or remove "
                                 f"this file"))
-    paired = sorted(set(images) & set(labels))
-    return [Case(case_id, images[case_id], labels[case_id], layout.channel_first)
-            for case_id in paired], problems
+    incomplete = {problem.case_id for problem in lacking}
+    paired = sorted((set(files) & set(labels)) - incomplete)
+    return [Case(case_id, files[case_id][0], labels[case_id], layout.channel_first,
+                 files[case_id][1:]) for case_id in paired], problems
 
 
-def find_listed(data_dir: str | Path,
-                listed: Sequence[Listed]) -> tuple[list[Case], list[Problem]]:
+def find_listed(data_dir: str | Path, listed: Sequence[Listed],
+                channels: Sequence[str] = ("image",)) -> tuple[list[Case], list[Problem]]:
     """The cases of an explicit list, sorted by case id; files that it lacks are passed over.
 
-    Lists of nnU-Net leave out the channel number _0000 that its images have on disk; such an
-    image is found too.
+    Lists of nnU-Net leave out the channel numbers _0000, _0001, ... that its images have on disk;
+    such images are found too.
 
     Returns:
-        The cases, and a problem for each file that is not there.
+        The cases, and a problem for each file that is not there and each wrong number of channels.
 
     Raises:
         DataError: no such folder, or none of the files is below it.
     """
-    folders = sorted({str(Path(path).parent) for one in listed for path in (one.image, one.label)})
+    folders = sorted({str(Path(path).parent) for one in listed
+                      for path in (*one.images, one.label)})
     wanted = " and ".join("the files" if folder == "." else f"{folder}/" for folder in folders)
     root = _folder(data_dir, wanted)
     cases: list[Case] = []
     problems: list[Problem] = []
+    num_files = 0
     for one in sorted(listed, key=lambda one: one.case_id):
-        image, label = root / one.image, root / one.label
-        if not image.is_file() and _numbered(image, 0).is_file():
-            if _numbered(image, 1).is_file():
-                raise _split_over_files(_numbered(image, 0), _numbered(image, 1))
-            image = _numbered(image, 0)
-        absent = [path for path in (image, label) if not path.is_file()]
-        problems += [Problem(one.case_id, path, "is listed in dataset.json, but is not there",
-                             "copy it there, or take the case off the list") for path in absent]
-        if not absent:
-            cases.append(Case(one.case_id, image, label))
-    if len(problems) == 2 * len(listed):
+        images, faults = _images_on_disk(root, one, channels)
+        label = root / one.label
+        absent = [path for path in (*images, label) if not path.is_file()]
+        num_files += len(images) + 1 - len(absent)
+        faults += [Problem(one.case_id, path, "is listed in dataset.json, but is not there",
+                           "copy it there, or take the case off the list") for path in absent]
+        problems += faults
+        if not faults:
+            cases.append(Case(one.case_id, images[0], label, more_channels=images[1:]))
+    if num_files == 0:
         raise DataError(f"{root}: holds none of the {len(listed)} cases that dataset.json lists, "
                         f"{problems[0].path} to begin with. Give the folder that holds {wanted}.")
     return cases, problems
+
+
+def _images_on_disk(root: Path, one: Listed,
+                    channels: Sequence[str]) -> tuple[tuple[Path, ...], list[Problem]]:
+    """The files of a listed image, there or not, and what is wrong with their number."""
+    images = tuple(root / path for path in one.images)
+    if len(images) > 1:  # as many as there are channels, which dataset.json was checked for
+        return images, []
+    image = images[0]
+    stem, suffix = split_nifti_name(image.name)
+    plain = image
+    if stem == f"{one.case_id}_0000":
+        plain = image.with_name(one.case_id + suffix)
+    found = channel_files(plain, len(channels))
+    if (image.is_file() and plain == image) or not found:
+        return images, []
+    if list(found) == [0] and (len(channels) == 1 or holds_all(found[0], len(channels))):
+        return (found[0],), []
+    return tuple(found.values()), channel_problems(one.case_id, found, channels)
 
 
 def _folder(data_dir: str | Path, holds: str) -> Path:
@@ -212,28 +174,3 @@ def case_id_of(name: str) -> str:
         if bare is not None:
             return bare
     return stem
-
-
-def _without_channel_numbers(images: dict[str, Path], labels: dict[str, Path]) -> dict[str, Path]:
-    """Images by case id, which loses _0000 where only then it has a label."""
-    renamed = {}
-    for name, path in images.items():
-        case_id, number = re.fullmatch(r"(.*?)(_\d{4})?", name).groups()
-        if number is None or name in labels or case_id not in labels or case_id in images:
-            renamed[name] = path
-        elif number == "_0000":
-            renamed[case_id] = path
-        else:
-            raise _split_over_files(images.get(f"{case_id}_0000", path), path)
-    return renamed
-
-
-def _numbered(image: Path, channel: int) -> Path:
-    stem, suffix = split_nifti_name(image.name)
-    return image.with_name(f"{stem}_{channel:04d}{suffix}")
-
-
-def _split_over_files(first: Path, other: Path) -> DataError:
-    return DataError(f"{first.parent}: keeps each channel of a case in a file of its own "
-                     f"({first.name}, {other.name}). Join them to one file with the channels on "
-                     f"its fourth axis.")

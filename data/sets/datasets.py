@@ -33,6 +33,8 @@ class Dataset:
         symmetric: whether a mirror image, left to right, is as likely as the image.
         foreign_prefix: case ids that begin so belong to another dataset.
         listed: its cases, where they are listed; None to take all that the layouts hold.
+        numbered: whether images end in the number of their channel, as in nnU-Net's raw layout.
+        num_training: how many cases its dataset.json says there are; None where it does not.
         split: (case ids, held-out size or None, validation size or None, number of folds or
             None) -> folds.
     """
@@ -51,6 +53,8 @@ class Dataset:
     spacing_mm: tuple[float, float, float] | None = None
     foreign_prefix: str | None = None
     listed: tuple[Listed, ...] | None = None
+    numbered: bool = False
+    num_training: int | None = None
 
     @property
     def num_classes(self) -> int:
@@ -65,9 +69,9 @@ class Dataset:
     def find_cases(self, data_dir: str | Path) -> tuple[list[Case], list[Problem]]:
         """The dataset's cases below `data_dir` and what is wrong there; see data.find_cases."""
         if self.listed is not None:
-            cases, problems = find_listed(data_dir, self.listed)
+            cases, problems = find_listed(data_dir, self.listed, self.channels)
             return cases, problems + name_problems(cases)
-        cases, problems = find_cases(data_dir, self.layouts)
+        cases, problems = find_cases(data_dir, self.layouts, self.channels, self.numbered)
         problems += name_problems(cases)
         problems += [Problem(case.case_id, case.image, f"is not of {self.name}",
                              "give the folder or the --dataset that it belongs to")
@@ -77,8 +81,22 @@ class Dataset:
         return cases, problems
 
     def passed_over(self, data_dir: str | Path) -> list[Problem]:
-        """What lies beside the cases and is not taken; nothing where the cases are listed."""
-        return [] if self.listed is not None else passed_over_cases(data_dir, self.layouts)
+        """What lies beside the cases and is not taken, and cases that should be there and are not.
+
+        Nothing where the cases are listed.
+        """
+        if self.listed is not None:
+            return []
+        found = passed_over_cases(data_dir, self.layouts)
+        if self.num_training is None:
+            return found
+        number = len(self.find_cases(data_dir)[0])
+        if number != self.num_training:
+            found.append(Problem("dataset.json", Path(data_dir), f"says numTraining "
+                                 f"{self.num_training}, but {number} cases can be taken",
+                                 "see whether files were left out when the data were copied, or "
+                                 "correct the number"))
+        return found
 
 
 def _mmwhs(modality: str) -> Dataset:

@@ -60,7 +60,16 @@ def dataset_from_definition(definition: dict[str, Any]) -> Dataset:
         symmetric=definition.get("symmetric", False),
         augmentation=Augmentation(num_crops=2, flip_prob=0.5, shift_prob=1.0),
         split=partial(folds_with_test_set, default_testing=None, published_validation=None),
-        listed=None if listed is None else tuple(Listed(**case) for case in listed))
+        listed=None if listed is None else tuple(map(_listed, listed)),
+        numbered=definition.get("numbered", False),
+        num_training=definition.get("num_training"))
+
+
+def _listed(case: dict[str, Any]) -> Listed:
+    images = case["image"]
+    if isinstance(images, str):
+        images = [images]
+    return Listed(case["case_id"], tuple(images), case["label"])
 
 
 def _says_ct(channel: str) -> bool:

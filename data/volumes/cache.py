@@ -46,8 +46,9 @@ def recipe_of(dataset: Dataset, img_size: tuple[int, int, int] | None,
 
 
 def volume_key(case: Case, recipe: dict[str, Any]) -> str:
-    """The name of a case's entry, 32 hexadecimal digits; reads both files but decodes neither."""
-    made_of = [_digest(case.image), case.label and _digest(case.label), case.channel_first, recipe]
+    """The name of a case's entry, 32 hexadecimal digits; reads all files but decodes none."""
+    images = [_digest(path) for path in case.images]
+    made_of = [images, case.label and _digest(case.label), case.channel_first, recipe]
     return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
 
 

@@ -28,7 +28,7 @@ INTERPOLATION = {"image": "bilinear", "label": "nearest"}
 
 def case_files(case: Case) -> dict[str, Any]:
     """What `preprocessing` starts from; without "label" where the case has none."""
-    files = {"image": str(case.image), "case_id": case.case_id,
+    files = {"image": tuple(map(str, case.images)), "case_id": case.case_id,
              "channel_first": case.channel_first}
     return files if case.label is None else files | {"label": str(case.label)}
 

@@ -83,7 +83,7 @@ class PredictionFolder:
     def clashes(self, cases: Sequence[Case]) -> list[Problem]:
         """The cases whose image or label lies in this folder, where it might be replaced."""
         return [Problem(case.case_id, path, "lies in the output folder", "give another --output")
-                for case in cases for path in (case.image, case.label)
+                for case in cases for path in (*case.images, case.label)
                 if path is not None and path.resolve().parent == self.folder.resolve()]
 
     def pending(self, cases: Sequence[Case]) -> list[Case]:
@@ -106,7 +106,7 @@ class PredictionFolder:
                                 if old[name] != new[name])
             raise ValueError(f"--output {self.folder}: holds predictions made otherwise "
                              f"(prediction.json: {changed}); give another folder, or --overwrite.")
-        self.digests = {case.case_id: _digest(case.image) for case in cases}
+        self.digests = {case.case_id: _digest(case.images) for case in cases}
         self._check_inputs(cases)
         pending = [case for case in cases if self.config.overwrite
                    or case.case_id not in self.record["cases"]
@@ -180,9 +180,15 @@ class PredictionFolder:
         write_json(self.folder / "prediction.json", self.record)
 
 
-def _digest(image: Path) -> str:
-    """SHA-256 of a file's bytes; none of a pipe, which `verify_inputs` refuses without reading."""
-    return sha256_of(image) if image.is_file() else ""
+def _digest(images: Sequence[Path]) -> str:
+    """SHA-256 of a file's bytes, or of the digests of several in hexadecimal.
+
+    None of a pipe, which `verify_inputs` refuses without reading.
+    """
+    digests = [sha256_of(image) if image.is_file() else "" for image in images]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _source(case: Case) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def cases_to_predict(config: PredictionConfig, dataset: Dataset,
     Raises:
         ValueError: whatever is wrong with the inputs, in one message, or with the output folder.
     """
-    cases, problems = find_inputs(config.inputs, config.labels)
+    cases, problems = find_inputs(config.inputs, config.labels, dataset.channels,
+                                  dataset.numbered)
     problems += output.clashes(cases)
     pending = cases if problems else output.pending(cases)
     verify_inputs(pending if config.labels is None else cases, dataset, problems,
@@ -76,7 +78,7 @@ def predict_case(case: Case, dataset: Dataset, predictor: Predictor,
 
 def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: NativeGrid) -> None:
     """Outlines of the prediction, beside those of the label or else the bare image."""
-    image = read_volume(case.image, len(dataset.channels), case.channel_first)[0][0]
+    image = read_volume(case.images, len(dataset.channels), case.channel_first)[0][0]
     label = (np.zeros_like(classes) if case.label is None
              else label_on_image_grid(case, dataset.label_values, len(dataset.channels))[0])
     volumes, spacing_mm = in_ras_order((image, label, classes), grid)
@@ -90,7 +92,7 @@ def score_files(cases: Sequence[Case], dataset: Dataset, output: PredictionFolde
     rows = []
     for case in cases:
         label, grid = label_on_image_grid(case, dataset.label_values, len(dataset.channels))
-        written = Case(case.case_id, case.image, output.label_map(case))
+        written = replace(case, label=output.label_map(case))
         label_map, _ = label_on_image_grid(written, dataset.label_values, len(dataset.channels))
         found = case_scores(label_map, label, grid.affine, grid.spacing_mm, dataset.class_names)
         rows += [{"case_id": case.case_id} | row for row in found]

@@ -73,6 +73,6 @@ def segment_native(predictor: Predictor, volume: Mapping[str, Any], cases: Mappi
             prediction = predictor.native(volume, grid)
     except ValueError as error:
         raise ValueError(f"{case.case_id}: {error}; score it on the resampled grid.") from error
-    image, *_ = read_volume(case.image, len(dataset.channels), case.channel_first)
+    image, *_ = read_volume(case.images, len(dataset.channels), case.channel_first)
     return SegmentedCase(case.case_id, image[0], label, prediction, grid, grid.spacing_mm,
                          values_of_classes(dataset.label_values))

@@ -22,6 +22,7 @@ from .folder import open_folder, refuse_to_replace, where_it_goes_on
 from .trained_with import (
     FLAGS,
     changes_between,
+    content_of,
     definition_changes,
     preprocessing_changes,
     refuse_other_preprocessing,
@@ -93,6 +94,8 @@ INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
 def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:
     """The settings that matter and differ, by name, each in words for people."""
     old, new = before.to_dict(), now.to_dict()
+    for settings in (old, new):
+        settings["dataset_definition"] = content_of(settings["dataset_definition"])
     changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
                if old[name] != new[name] and name not in INDIFFERENT
                and not (name == "amp" and now.amp is None)}  # --fast: the device chooses it

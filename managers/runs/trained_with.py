@@ -73,9 +73,19 @@ def refuse_other_preprocessing(path: Path, checkpoint: dict[str, Any],
                          f"run again.")
 
 
+LAYOUT = ("numbered", "num_training")  # of a definition: how its files are found, no more
+
+
+def content_of(definition: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A definition of a dataset less what older versions leave out and no volume depends on."""
+    if definition is None:
+        return None
+    return {name: value for name, value in definition.items() if name not in LAYOUT}
+
+
 def definition_changes(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
     """What two definitions of a dataset (see configs.dataset_json) say otherwise."""
-    before, now = before or {}, now or {}
+    before, now = content_of(before) or {}, content_of(now) or {}
     said = []
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)

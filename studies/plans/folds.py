@@ -4,9 +4,11 @@ import argparse
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import data
 from configs import TrainingConfig, read_experiment_name, training_config
 from configs.experiment_name import refuse_control_characters
 from configs.study.cross_validation import cross_validation_dir, cross_validation_parser
@@ -116,7 +118,7 @@ def cross_validation(argv: list[str] | None = None) -> CrossValidation:
     common += num_folds
 
     runs = []
-    read = training_config
+    read = partial(training_config, data=data)
     for fold in sorted(args.folds):
         line = [*common, "--fold", str(fold), "--experiment", f"{name}_Fold{fold}.exp", "_"]
         runs.append(PlannedRun(f"fold {fold}", read(args.method, line), tuple(line), "validation"))
@@ -168,4 +170,4 @@ def _name_and_num_folds(args: argparse.Namespace, common: list[str]) -> tuple[st
 def _quietly(method: str, line: list[str]) -> TrainingConfig:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return training_config(method, line)
+        return training_config(method, line, data=data)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import data
 from configs import TrainingConfig, training_parser
 from configs.study.line_parser import LineParser
 from configs.training.settings import resolve
@@ -115,7 +116,7 @@ def settings_of(method: str, arguments: Sequence[str]) -> TrainingConfig:
     parser = LineParser(parents=[training_parser(method)], add_help=False, allow_abbrev=False)
     flags = vars(parser.parse_args(arguments))
     flags.pop("show_settings", None)
-    values, sources = resolve(method, flags)
+    values, sources, _ = resolve(method, flags, data)
     said = [f"{name} {values[name]}" for name, source in sources.items() if source == "name"]
     if said:
         raise ValueError(f"its name says {' and '.join(said)}, its flags do not; give it the "

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.dataset_json import read_dataset_json
+from configs.dataset_json import dataset_json_of, read_dataset_json
 
 DECATHLON = {
     "name": "Spleen", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "spleen"},
@@ -54,7 +54,8 @@ def test_the_decathlon_s_form(read):
 
 def test_nnunet_s_form(read):
     assert read(NNUNET) == {"name": "Prostate", "channels": ["T2", "ADC"], "cases": None,
-                            "labels": {"0": "background", "1": "PZ", "2": "TZ"}}
+                            "labels": {"0": "background", "1": "PZ", "2": "TZ"},
+                            "numbered": True, "num_training": 32}
 
 
 def test_symmetric_is_kept_where_it_is_true(read):
@@ -116,21 +117,42 @@ def test_paths_that_leave_the_folder_are_refused(role, path, problems_of):
     assert f"training, entry 1, {role}: {path!r} leaves the folder" in line
 
 
-def test_channels_split_over_files_are_refused_with_the_remedy(problems_of):
-    files = ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"]
+def test_a_listed_case_has_a_file_for_each_channel_or_one(read, problems_of):
+    files = ["imagesTr/a_0000.nii.gz", "./imagesTr/a_0001.nii.gz"]
+    (case,) = read(listing((files, "labelsTr/a.nii.gz")) | {"modality": {"0": "T1", "1": "T2"}}
+                   )["cases"]
+    assert case == {"case_id": "a", "label": "labelsTr/a.nii.gz",
+                    "image": ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"]}
     line, = problems_of(listing((files, "labelsTr/a.nii.gz")))
-    assert "entry 1, image: is split over 2 files; join its channels" in line
+    assert "entry 1, image: has 2 files, but there are 1 channel(s)" in line
+
+
+def test_nnunet_s_own_list_is_by_case_id(read, problems_of):
+    files = {"images": ["imagesTr/x_0000.nii.gz", "imagesTr/x_0001.nii.gz"],
+             "label": "labelsTr/x.nii.gz"}
+    found = read(NNUNET | {"dataset": {"case_7": files}})
+    assert found["cases"] == [{"case_id": "case_7", "image": files["images"],
+                               "label": "labelsTr/x.nii.gz"}]
+    assert "numbered" not in found and "num_training" not in found
+    line, = problems_of(NNUNET | {"dataset": {"case_7": files | {"label": "/other/x.nii.gz"}}})
+    assert "dataset, entry 1, label" in line and "leaves the folder" in line
+
+
+def test_a_file_beside_the_images_is_found(tmp_path):
+    assert dataset_json_of(tmp_path) is None
+    (tmp_path / "dataset.json").touch()
+    assert dataset_json_of(tmp_path) == str(tmp_path / "dataset.json")
 
 
 @pytest.mark.parametrize(("labels", "words"), [
-    ({"background": 0, "all": [1, 2]}, "[1, 2] must be one whole number"),
+    ({"background": 0, "all": [1, 2]}, "'all': is a region of the values [1, 2]; regions"),
     ({"background": 0, "tumour": "one"}, "'one' must be one whole number"),
     ({"background": 0, "tumour": -1}, "-1 must be one whole number"),
     ({"background": 0, "tumour": 1.5}, "1.5 must be one whole number"),
     ({"background": 0, "tumour": True}, "True must be one whole number"),
     ({"0": "background", "1": ""}, "'' must be a text"),
     ({"0": "background", "1": 7}, "7 must be a text"),
-    ({"background": 0, "tumour": 1, "ignore": 2}, "regions to ignore are not supported"),
+    ({"background": 0, "tumour": 1, "ignore": 2}, "voxels without annotation; the losses"),
     ({"0": "background", "1": "a", "2": "a"}, "name 'a' occurs more than once"),
     ({"background": 0, "a": 1, "b": 1}, "value 1 occurs more than once"),
     ({"1": "a", "2": "b"}, "the value 0 is missing; it must be the background"),
@@ -161,6 +183,8 @@ def test_channels_that_cannot_be_used(modality, problems_of):
     ({"training": DECATHLON["training"] + DECATHLON["training"][:1]},
      "entry 3: case spleen_9 is listed more than once"),
     ({"file_ending": ".png"}, "file_ending '.png': only .nii.gz and .nii"),
+    ({"file_ending": ".png"}, "go back to a file's own grid"),
+    ({"training": None, "numTraining": "5"}, "numTraining '5': must be a whole number"),
     ({"name": ""}, "name '': must be a text"), ({"name": 7}, "name 7: must be a text"),
     ({"symmetric": "yes"}, "symmetric 'yes': must be true or false"),
 ])
@@ -174,8 +198,8 @@ def test_every_problem_is_in_one_message(problems_of):
         {"image": "/a.nii.gz", "label": "a.nii.gz"}, 7, {"image": "a.nii.gz", "label": "../b.nii"},
         {"image": ["a.nii", "b.nii"], "label": None}]})
     starts = ["name", "modality", "labels", "labels", "training, entry 1, image",
-              "training, entry 2", "training, entry 3, label", "training, entry 4, image",
-              "training, entry 4, label", "file_ending"]
+              "training, entry 2", "training, entry 3, label", "training, entry 4, label",
+              "file_ending"]
     assert len(lines) == len(starts)
     assert all(line.strip().startswith(start) for line, start in zip(lines, starts, strict=True))
 

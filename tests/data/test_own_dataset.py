@@ -153,8 +153,31 @@ def test_images_that_nnunet_numbered_after_listing_them_are_found(tmp_path):
     assert problems == []
     assert (case.case_id, case.image.name) == ("a", "a_0000.nii.gz")
     touch(tmp_path, "scans/a_0001.nii.gz")
-    with pytest.raises(DataError, match="a_0000.nii.gz, a_0001.nii.gz.*Join them"):
-        own.find_cases(tmp_path)
+    cases, (problem,) = own.find_cases(tmp_path)
+    assert cases == [] and "is channel 1, but the dataset has 1 channel(s): MR" in str(problem)
+    two = dataset_from_definition(definition(cases=listed("a"), channels=["T1", "T2"]))
+    (case,), problems = two.find_cases(tmp_path)
+    assert problems == [] and [path.name for path in case.images] == [
+        "a_0000.nii.gz", "a_0001.nii.gz"]
+
+
+def test_a_list_may_name_a_file_for_each_channel(tmp_path):
+    entry = {"case_id": "a", "image": ["t1/a.nii.gz", "t2/a.nii.gz"], "label": "masks/a.nii.gz"}
+    own = dataset_from_definition(definition(cases=[entry], channels=["T1", "T2"]))
+    touch(tmp_path, "t1/a.nii.gz", "masks/a.nii.gz")
+    (problem,) = own.find_cases(tmp_path)[1]
+    assert problem.path == tmp_path / "t2/a.nii.gz" and "is not there" in problem.found
+    touch(tmp_path, "t2/a.nii.gz")
+    (case,), problems = own.find_cases(tmp_path)
+    assert problems == [] and case.images == (tmp_path / "t1/a.nii.gz", tmp_path / "t2/a.nii.gz")
+
+
+def test_fewer_cases_than_numtraining_says_are_warned_of(tmp_path):
+    own = dataset_from_definition(definition(num_training=3))
+    touch(tmp_path, *[f"{folder}/{i}.nii.gz" for folder in ("imagesTr", "labelsTr") for i in "ab"])
+    (said,) = own.passed_over(tmp_path)
+    assert "says numTraining 3, but 2 cases can be taken" in str(said)
+    assert dataset_from_definition(definition(num_training=2)).passed_over(tmp_path) == []
 
 
 def test_without_a_list_all_of_nnunet_s_folders_is_used(phantoms, tmp_path):

@@ -242,7 +242,9 @@ def test_show_settings_prints_each_value_with_its_source_and_stops(capsys):
     assert rows["lr"] == ["0.0001", "recipe"]
     assert rows["seed"] == ["100", "default"]
     assert rows["method"] == ["basic", "script"]
-    assert rows["spacing_mm"] == ["-", "dataset"]
+    assert rows["spacing_mm"] == ["unchanged", "dataset"]
+    assert rows["init_from"] == ["none", "default"]
+    assert not any(words[0] == "-" for words in rows.values())
     assert set(rows) == set(TrainingConfig.__dataclass_fields__)
 
 
@@ -255,7 +257,7 @@ def test_fast_leaves_to_the_device_what_no_flag_says(capsys):
     with pytest.raises(SystemExit):
         config("--fast", "--amp", "fp16", "--show_settings")
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[2:]}
-    assert (rows["amp"], rows["fused"]) == (["fp16", "flag"], ["-", "--fast"])
+    assert (rows["amp"], rows["fused"]) == (["fp16", "flag"], ["device's", "--fast"])
 
 
 def test_speed_that_cannot_be_had_is_refused_at_once():

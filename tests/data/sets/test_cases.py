@@ -123,11 +123,11 @@ def test_a_numbered_image_without_any_label_keeps_its_name(tmp_path):
     assert "without its label" in first and "without its label" in second
 
 
-def test_channels_in_files_of_their_own_are_refused_with_the_remedy(tmp_path):
+def test_channels_that_the_dataset_does_not_have_are_named(tmp_path):
     pairs(tmp_path, ["a"], image="imagesTr/{}_0000.nii.gz")
     touch(tmp_path, "imagesTr/a_0001.nii.gz")
-    with pytest.raises(DataError, match=r"\(a_0000.nii.gz, a_0001.nii.gz\).*Join them"):
-        find(tmp_path, TWO_FOLDERS)
+    line, = find_problems(tmp_path, TWO_FOLDERS)
+    assert "a_0001.nii.gz: is channel 1, but the dataset has 1 channel(s): image" in line
 
 
 def test_hidden_and_other_files_are_passed_over(tmp_path):

@@ -113,3 +113,14 @@ def test_another_definition_of_the_dataset_is_named(config, trained, changes, sa
     now = dataclasses.replace(own, resume=True, epochs=2, dataset_definition=definition(**changes))
     with pytest.raises(ValueError, match=f"cannot be resumed.*dataset.json \\({said}"):
         resume_point(now)
+
+
+def test_how_files_are_found_is_no_part_of_a_definition(config, trained):
+    """An older version did not write it."""
+    own = dataclasses.replace(config("--epochs", 1), dataset="dataset.json",
+                              dataset_definition=definition(cases=None))
+    trained(own)
+    newer = definition(cases=None, numbered=True, num_training=4)
+    with pytest.warns(UserWarning, match="epochs 1 -> 2"):
+        assert len(resume_point(dataclasses.replace(
+            own, resume=True, epochs=2, dataset_definition=newer))["history"]) == 1

@@ -1,0 +1,100 @@
+"""Settings that follow from the data: planned for data of one's own, or left to the data set."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..options import shown_value
+from ..recipes import Recipe
+from ..use.run_folder import cache_dir, experiment_dir, read_config
+from .plan import LEVELS, PLANNED, Grids, make_plan
+from .training import TrainingConfig
+
+# What stands for a setting that is None, where nothing else decides it.
+NOTHING = {"output_model": "none", "init_from": "none", "num_folds": "none", "splits": "none",
+           "dataset_definition": "published", "window": "none", "spacing_mm": "unchanged",
+           "training_split": "dataset's", "validation_split": "dataset's",
+           "intensity": "dataset's", "num_crops": "dataset's"}
+BY_DEVICE = "device's"
+
+
+class DataRoom(Protocol):
+    """What settings ask of data on disk; the package `data` answers it."""
+
+    def measured_grids(self, data_dir: str, definition: dict[str, Any]) -> Grids:
+        """The grids of the images of one's own data, from their headers."""
+        ...
+
+    def decided_values(self, config: TrainingConfig) -> dict[str, Any]:
+        """What the data set says of settings that are None."""
+        ...
+
+
+def own_settings(experiment: str, network: str, recipe: Recipe, flags: Mapping[str, Any],
+                 data: DataRoom | None) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """Settings of a run on data of one's own that no flag says, what says them, and why.
+
+    A run that is resumed keeps those of its config.json ("run"); any other has a "plan". Where
+    the images cannot be measured there is none: what is wrong with them is told when they are
+    verified.
+
+    Args:
+        flags: those that are given, by name; data_dir and dataset_definition are among them.
+    """
+    if flags.get("resume"):
+        kept = _kept(experiment, network, flags)
+        if kept is not None:
+            return kept, "run", {}
+    if data is None:
+        return {}, "plan", {}
+    try:
+        grids = data.measured_grids(flags["data_dir"], flags["dataset_definition"])
+    except (ValueError, OSError):
+        return {}, "plan", {}
+    levels = {name: value for name, value in flags.get("network_options", ()) if name in LEVELS}
+    plan = make_plan(grids, network, recipe, {**flags, **levels})
+    return dict(plan.values), "plan", plan.reasons
+
+
+def _kept(experiment: str, network: str, flags: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The planned settings of the run in a folder; None where there is none of this network."""
+    try:
+        run = read_config(experiment_dir(experiment))
+    except ValueError:
+        return None
+    if run.dataset_definition is None or run.network != network:
+        return None
+    return {name: getattr(run, name) for name in PLANNED
+            if name == "network_options" or name not in flags}
+
+
+def plan_in_words(values: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
+    """The plan, a line for each value with its reason."""
+    lines = [f"Planned from the images of {values['data_dir']}; flags override it:"]
+    for name, reason in reasons.items():
+        value = NOTHING[name] if values[name] is None else shown_value(values[name])
+        lines.append(f"  {name} {value}: {reason}")
+    return "\n".join(lines)
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def shown_settings(config: TrainingConfig, data: DataRoom | None) -> dict[str, Any]:
+    """Every setting with the value that will be used, for --show_settings."""
+    decided = {} if data is None else data.decided_values(config)
+    decided["cache_dir"] = str(cache_dir(config))
+    shown = config.to_dict()
+    if config.dataset_definition is not None:
+        shown["dataset_definition"] = config.dataset_definition.get("name")
+    for name, value in shown.items():
+        if value is None:
+            value = decided.get(name)
+        if value is None:
+            value = NOTHING.get(name, BY_DEVICE)
+        shown[name] = value
+        if value == {}:
+            shown[name] = "none"
+    return shown

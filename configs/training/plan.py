@@ -1,0 +1,259 @@
+"""Settings for data of one's own: the grids of its images in, values and reasons out.
+
+The spacing and the crop follow nnU-Net (Isensee et al., Nature Methods 18, 2021). Its patch grows
+until the GPU is full; here the crop has at most as many voxels as the recipe of the network has for
+MM-WHS. The number of epochs is this project's rule: a run sees each voxel VIEWS times. That is 153
+times in the published recipe of BraTS (325 epochs of 2 crops of 128^3 in 240 x 240 x 155 voxels)
+and 428 in this project's of Hippocampus (100 epochs of 8 crops of 32^3 in about 35 x 50 x 35).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from statistics import median
+from typing import Any
+
+from ..recipes import RESNET_UNETS, Recipe
+from .poolings import SMALLEST, Triple, divisor_of, filters_of, nnunet_levels
+
+ANISOTROPY = 3          # of nnU-Net: a coarse axis has voxels so many times as wide as the others
+ALIKE = 0.05            # difference of spacings for which nothing is resampled
+LARGEST_CUBE = 256**3   # voxels that nnU-Net's patch begins with
+VIEWS = 250
+FEWEST_EPOCHS, MOST_EPOCHS = 100, 600
+FEWEST_CROPS, MOST_CROPS = 2, 8
+# Of an image over the bottleneck's, per axis; nnunet's follows from its strides.
+DIVISORS: dict[str, Triple] = {"unetr": (16, 16, 16), "swinunetr": (32, 32, 32),
+                               "vnet": (16, 16, 16), **dict.fromkeys(RESNET_UNETS, (32, 32, 16))}
+ANY_NETWORK = (16, 16, 16)
+PLANNED = ("img_size", "spacing_mm", "num_crops", "epochs", "network_options")
+FEWEST_LEVELS = 3         # of nnunet
+HALVED_TWICE = 4 * SMALLEST
+LEVELS = ("filters", "kernel_size", "strides")  # options of nnunet that plan each other
+
+
+@dataclass(frozen=True)
+class Grids:
+    """The grids of a dataset's images, axes in the order of the patient: right, front, head.
+
+    Attributes:
+        shapes: of each case, voxels.
+        spacings_mm: of each.
+        file_axes: of each, the axis of the file that lies along each axis of the patient.
+        sheared: whether an image has axes that are not at right angles.
+    """
+
+    shapes: tuple[Triple, ...]
+    spacings_mm: tuple[tuple[float, float, float], ...]
+    file_axes: tuple[Triple, ...]
+    sheared: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Values of settings by name, and for each a line that says why."""
+
+    values: dict[str, Any]
+    reasons: dict[str, str]
+
+
+def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, Any]) -> Plan:
+    """Crop, spacing, crops per step, levels and epochs of a run on these images.
+
+    Args:
+        recipe: of the network for data of one's own.
+        given: settings and options of the network that are said already; they are not planned,
+            and the others follow from them.
+
+    Returns:
+        Values for those of PLANNED that are not given; spacing_mm None for no resampling.
+    """
+    values: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    if "spacing_mm" in given:
+        file_spacing = given["spacing_mm"]
+    else:
+        file_spacing, reasons["spacing_mm"] = planned_spacing(grids)
+        values["spacing_mm"] = file_spacing
+    shape, spacing = resampled_median(grids, file_spacing)
+    said = f"median image {_words(shape)} voxels of {_words(spacing)} mm"
+
+    most = prod(recipe.img_size)
+    if network == "nnunet" and not set(LEVELS) & set(given):
+        size = given.get("img_size") or initial_crop(shape, spacing)
+        img_size, options, reasons["network_options"] = _crop_and_levels(
+            size, shape, spacing, most, "img_size" in given, dict(recipe.network_options))
+        values["network_options"] = options
+    else:
+        divisor = DIVISORS.get(network, ANY_NETWORK)
+        if network == "nnunet":
+            divisor = _divisor_of_levels(recipe.network_options | dict(given))
+        img_size = fitted(initial_crop(shape, spacing), shape, divisor, most)
+    img_size = given.get("img_size", img_size)
+    if "img_size" not in given:
+        values["img_size"] = img_size
+        reasons["img_size"] = (f"{said}, at most {most} voxels, in multiples that {network} can "
+                               f"halve")
+    num_crops = given.get("num_crops", crops_of(img_size, shape, most))
+    if "num_crops" not in given:
+        values["num_crops"] = num_crops
+        reasons["num_crops"] = ("twice as many as it takes to cover the median image, within "
+                                f"{FEWEST_CROPS} to {MOST_CROPS}")
+    if "epochs" not in given:
+        values["epochs"] = epochs_of(img_size, shape, num_crops)
+        reasons["epochs"] = (f"each voxel is seen about {VIEWS} times, within "
+                             f"{FEWEST_EPOCHS} to {MOST_EPOCHS}")
+    return Plan(values, reasons)
+
+
+def _divisor_of_levels(options: Mapping[str, Any]) -> Triple:
+    """That of nnunet with these filters and strides; some number where they cannot be.
+
+    The network says then what is wrong with them.
+    """
+    filters, strides = options["filters"], options.get("strides")
+    if not isinstance(filters, (list, tuple)) or len(filters) > 20:
+        return ANY_NETWORK
+    if strides is None:
+        strides = (1, *(2,) * (len(filters) - 1))
+    try:
+        divisor = divisor_of(strides)
+    except (TypeError, IndexError):
+        return ANY_NETWORK
+    if not all(type(one) is int and one > 0 for one in divisor):
+        return ANY_NETWORK
+    return divisor
+
+
+def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, str]:
+    """The spacing along the files' axes to resample to, and why; None for none."""
+    target = target_spacing(grids.spacings_mm, grids.shapes)
+    off = max(abs(have / want - 1) for spacing in grids.spacings_mm
+              for have, want in zip(spacing, target, strict=True))
+    if off <= ALIKE:
+        return None, f"not resampled: the files' own, alike within {ALIKE:.0%}"
+    if grids.sheared:
+        return None, ("not resampled: an image has axes that are not at right angles, and there "
+                      "would be no way back to its own grid")
+    if len(set(grids.file_axes)) > 1 and len(set(target)) > 1:
+        return None, ("not resampled: the files store their axes in different orders, and a "
+                      "spacing is along these; give equal numbers as --spacing")
+    along_file = dict(zip(grids.file_axes[0], target, strict=True))
+    axes = list(zip(*grids.spacings_mm, strict=True))
+    low, high = _words(map(min, axes)), _words(map(max, axes))
+    why = f"median of {len(grids.shapes)} images, whose voxels are {low} to {high} mm"
+    if max(target) < (1 - ALIKE / 2) * max(map(median, axes)):
+        why += "; of the coarse axis the 10th percentile"
+    return tuple(along_file[axis] for axis in range(3)), why
+
+
+def target_spacing(spacings_mm: Sequence[Sequence[float]],
+                   shapes: Sequence[Sequence[int]]) -> tuple[float, float, float]:
+    """The median; along an axis that is coarse in all images, their 10th percentile.
+
+    That axis has voxels more than ANISOTROPY times as wide as the others, and less than a third of
+    their number: the rule of nnU-Net's planner, which loses less of the finer images.
+    """
+    spacing = [median(axis) for axis in zip(*spacings_mm, strict=True)]
+    shape = [median(axis) for axis in zip(*shapes, strict=True)]
+    coarse = max(range(3), key=lambda axis: spacing[axis])
+    others = [axis for axis in range(3) if axis != coarse]
+    widest = max(spacing[axis] for axis in others)
+    if (spacing[coarse] > ANISOTROPY * widest
+            and shape[coarse] * ANISOTROPY < min(shape[axis] for axis in others)):
+        spacing[coarse] = max(_percentile([one[coarse] for one in spacings_mm], 0.1), widest)
+    return tuple(float(f"{one:.5g}") for one in spacing)
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    """With linear interpolation, as numpy's."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def resampled_median(grids: Grids, file_spacing: Sequence[float] | None
+                     ) -> tuple[Triple, tuple[float, float, float]]:
+    """Median shape and spacing once resampled, both in the order of the patient's axes."""
+    shapes, spacings = [], []
+    for shape, spacing, axes in zip(grids.shapes, grids.spacings_mm, grids.file_axes, strict=True):
+        target = spacing if file_spacing is None else [file_spacing[axis] for axis in axes]
+        shapes.append([size * have / want
+                       for size, have, want in zip(shape, spacing, target, strict=True)])
+        spacings.append(target)
+    return (tuple(max(round(median(axis)), 1) for axis in zip(*shapes, strict=True)),
+            tuple(median(axis) for axis in zip(*spacings, strict=True)))
+
+
+def initial_crop(shape: Sequence[int], spacing_mm: Sequence[float]) -> Triple:
+    """A cube in mm of LARGEST_CUBE voxels, no larger than the median image."""
+    side = (LARGEST_CUBE * prod(spacing_mm)) ** (1 / 3)
+    return tuple(min(size, max(round(side / step), 1))
+                 for size, step in zip(shape, spacing_mm, strict=True))
+
+
+def fitted(size: Sequence[int], shape: Sequence[int], divisor: Triple, most: int) -> Triple:
+    """A crop in multiples of a divisor, of at most so many voxels.
+
+    It is rounded up, and the axis that covers most of the median image loses a multiple until the
+    crop fits. Where one voxel would be left at the bottleneck, the longest axis is doubled.
+    """
+    crop = [ceil(one / step) * step for one, step in zip(size, divisor, strict=True)]
+    while prod(crop) > most:
+        larger = [axis for axis in range(3) if crop[axis] > divisor[axis]]
+        if not larger:
+            break
+        widest = max(larger, key=lambda axis: crop[axis] / shape[axis])
+        crop[widest] -= divisor[widest]
+    if tuple(crop) == tuple(divisor):
+        crop[max(range(3), key=lambda axis: shape[axis])] *= 2
+    return tuple(crop)
+
+
+def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[float], most: int,
+                     is_given: bool, options: dict[str, Any]
+                     ) -> tuple[Triple, dict[str, Any], str]:
+    """The crop of nnunet with the options of its levels; they depend on each other.
+
+    Args:
+        size: to begin with, or that is given and stays.
+        options: those of the recipe, which stay where the crop cannot be halved twice.
+    """
+    size = list(size)
+    if not is_given and len(nnunet_levels(size, spacing_mm)[0]) < FEWEST_LEVELS:
+        size = [max(one, HALVED_TWICE) for one in size]
+    while True:
+        strides, kernels = nnunet_levels(size, spacing_mm, exact=is_given)
+        divisor = divisor_of(strides)
+        crop = [ceil(one / step) * step for one, step in zip(size, divisor, strict=True)]
+        larger = [axis for axis in range(3) if crop[axis] > divisor[axis]]
+        if is_given or prod(crop) <= most or not larger:
+            break
+        widest = max(larger, key=lambda axis: crop[axis] / shape[axis])
+        size = crop
+        size[widest] -= divisor[widest]
+    if len(strides) < FEWEST_LEVELS:
+        return tuple(crop), options, "those of the recipe: the crop cannot be halved twice"
+    options = {"filters": filters_of(len(strides))}
+    if any(len(set(stride)) > 1 for stride in strides):
+        options |= {"kernel_size": tuple(kernels), "strides": tuple(strides)}
+    return tuple(crop), options, (f"{len(strides)} levels: an axis is halved while it has 8 "
+                                  f"voxels, and voxels less than twice as wide as the finest")
+
+
+def crops_of(img_size: Triple, shape: Triple, voxels: int) -> int:
+    """Crops of a volume in a step, which have at most twice so many voxels."""
+    cover = prod(ceil(size / side) for size, side in zip(shape, img_size, strict=True))
+    return max(FEWEST_CROPS, min(2 * cover, 2 * voxels // prod(img_size), MOST_CROPS))
+
+
+def epochs_of(img_size: Triple, shape: Triple, num_crops: int) -> int:
+    """Epochs in which each voxel of a volume is seen about VIEWS times."""
+    seen = num_crops * prod(min(side, size) for side, size in zip(img_size, shape, strict=True))
+    return max(FEWEST_EPOCHS, min(round(VIEWS * prod(shape) / seen), MOST_EPOCHS))
+
+
+def _words(values: Any) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
