@@ -15,8 +15,17 @@ from metrics import METRICS_MM, METRICS_VOXELS, summarise
 from metrics.statistics import sample_deviation
 from system.text_files import read_text
 
-from .canvas import PALETTE, new_figure, save_png, write_at
-from .tables import plain_text, summary_table
+from .canvas import (
+    FAINT,
+    INK,
+    PALETTE,
+    left_of,
+    name_lines,
+    save_png,
+    style_axes,
+    white_figure,
+)
+from .tables import number_text, plain_text, summary_table
 
 
 def _whole(text: str) -> int:
@@ -27,8 +36,6 @@ def _whole(text: str) -> int:
     return int(number)
 
 
-_INK, _FAINT = "#202428", "#70767C"
-_LONGEST = 40  # characters of a name in a picture
 _NUMBERS = {"fold": _whole, "class": _whole, **dict.fromkeys((*METRICS_MM, *METRICS_VOXELS), float)}
 
 Row = dict[str, Any]
@@ -102,12 +109,13 @@ def fold_table(summary: Mapping[str, Any], experiments: Sequence[str] = (),
              "", "fold  cases   Dice"]
     names = list(experiments) or [""] * len(summary["folds"])
     for fold, name in zip(summary["folds"], names, strict=True):
-        dice = _dice(fold["mean_foreground_dice"])
-        lines.append(f"{fold['fold']:>4}  {fold['num_cases']:>5}  {dice}  {name}".rstrip())
+        dice = number_text(fold["mean_foreground_dice"], 3)
+        lines.append(f"{fold['fold']:>4}  {fold['num_cases']:>5}  {dice:>5}  {name}".rstrip())
     between = summary["between_folds"]
     if between["n"]:
-        spread = "" if between["std"] is None else \
-            f" +- {between['std']:.3f} (sample standard deviation between folds)"
+        spread = ""
+        if between["std"] is not None:
+            spread = f" +- {between['std']:.3f} (sample standard deviation between folds)"
         lines.append(f"mean Dice of the {between['n']} folds: {between['mean']:.3f}{spread}")
     if chosen:
         lines.append("The validation cases also chose each fold's best.model, so these numbers "
@@ -126,12 +134,11 @@ def folds_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: st
     names = class_names_of(rows)[1:]
     folds = sorted({row["fold"] for row in rows})
     height = 150 + (26 + 14 * len(folds)) * len(names)
-    figure = new_figure(1000, height, "white")
-    write_at(figure, 500, height - 26, title, size=min(14, 1200 / max(1, len(title))), color=_INK)
+    figure = white_figure(height, title)
     left, bottom = left_of(names), 74 / height
     axes = figure.add_axes((left, bottom, 0.97 - left, 1 - bottom - 52 / height))
     for line, class_name in enumerate(names):
-        axes.axhline(line - 0.5, color=_FAINT, linewidth=0.6, alpha=0.5)
+        axes.axhline(line - 0.5, color=FAINT, linewidth=0.6, alpha=0.5)
         for rank, fold in enumerate(folds):
             dice = np.array([row["dice"] for row in rows
                              if row["class_name"] == class_name and row["fold"] == fold])
@@ -142,38 +149,14 @@ def folds_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: st
                       markeredgewidth=0)
             if dice.size:
                 axes.plot([dice.mean()], [at], "D", color=colour, markersize=6.5,
-                          markeredgecolor=_INK)
+                          markeredgecolor=INK)
     name_lines(axes, names)
-    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="Dice (dots: cases; diamonds: mean of the fold)")
+    axes.set_xlabel("Dice (dots: cases; diamonds: mean of the fold)")
     low = min((row["dice"] for row in rows if math.isfinite(row["dice"])), default=0.0)
     axes.set_xlim(max(-0.02, math.floor(low * 10) / 10 - 0.02), 1.02)
     style_axes(axes)
     keys = [Line2D([], [], marker="D", linestyle="", color=PALETTE[rank % len(PALETTE)],
-                   markeredgecolor=_INK) for rank in range(len(folds))]
+                   markeredgecolor=INK) for rank in range(len(folds))]
     figure.legend(keys, [f"fold {fold}" for fold in folds], loc="lower center", frameon=False,
                   ncols=min(10, len(folds)), fontsize=9, bbox_to_anchor=(0.5, 0.0))
     save_png(path, figure)
-
-
-def left_of(names: Sequence[str]) -> float:
-    """Where axes begin so that the names fit on their left: fraction of 1000 pixels."""
-    return max(0.17, 0.03 + 0.0095 * min(_LONGEST, max(map(len, names))))
-
-
-def name_lines(axes: Any, names: Sequence[str]) -> None:
-    """Write the names at 0, 1, ... of the y axis, long ones cut short."""
-    shown = [name if len(name) <= _LONGEST else f"{name[:_LONGEST - 1]}\u2026" for name in names]
-    axes.set_yticks(range(len(names)), shown, parse_math=False)
-
-
-def style_axes(axes: Any) -> None:
-    """A faint grid and two faint spines."""
-    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(axis="y", length=0)
-
-
-def _dice(value: float | None) -> str:
-    return "    -" if value is None else f"{value:.3f}"
