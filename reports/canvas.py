@@ -20,6 +20,11 @@ _DPI = 100
 _LONGEST = 40  # characters of a name beside an axis
 
 
+def colour_of(number: int) -> str:
+    """The palette's colour of a number from 0, again from the first after the last."""
+    return PALETTE[number % len(PALETTE)]
+
+
 def new_figure(width: int, height: int, ground: str) -> Any:
     """Return an empty figure of width x height pixels, free of pyplot's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -10,22 +10,10 @@ import numpy as np
 
 from metrics import PairedValues, higher_is_better, paired_values, shared_metrics
 
-from .canvas import (
-    FAINT,
-    INK,
-    PALETTE,
-    draw_interval,
-    left_of,
-    name_lines,
-    save_png,
-    style_axes,
-    tint_gains,
-    white_figure,
-    write_at,
-)
+from . import canvas
 from .tables import align, interval_text, metric_title, number_text, p_text, per_case_csv
 
-_DOT = PALETTE[6]
+_DOT = canvas.PALETTE[6]
 _LINE, _HEAD, _FOOT = 34, 58, 50  # pixels: of a class, above and below a panel's classes
 
 Result = Mapping[str, Any]
@@ -93,21 +81,21 @@ def comparison_picture(path: str | Path, pairs: Mapping[str, PairedValues],
     of = {(result["metric"], result["class_name"]): result for result in results}
     panel_heights = [_LINE * len(one.class_names) for one in pairs.values()]
     height = 46 + sum(panel_heights) + len(pairs) * (_HEAD + _FOOT) + 14
-    figure = white_figure(height, title)
+    figure = canvas.white_figure(height, title)
     top = height - 46
-    left = left_of([name for one in pairs.values() for name in one.class_names])
+    left = canvas.left_of([name for one in pairs.values() for name in one.class_names])
     middle = 1000 * (left + 0.96) / 2
     for (metric, one), tall in zip(pairs.items(), panel_heights, strict=True):
         bottom = top - _HEAD - tall
         axes = figure.add_axes((left, bottom / height, 0.96 - left, tall / height))
-        write_at(figure, middle, top - _HEAD / 2 + 8,
-                 f"{metric_title(metric)}: difference B - A of each case", size=11, color=INK)
+        heading = f"{metric_title(metric)}: difference B - A of each case"
+        canvas.write_at(figure, middle, top - _HEAD / 2 + 8, heading, size=11, color=canvas.INK)
         _draw(axes, metric, one, of)
         top = bottom - _FOOT
-    write_at(figure, middle, 16,
-             "dots: cases; diamond and bar: mean difference and its 95 % interval", size=9,
-             color=FAINT)
-    save_png(path, figure)
+    canvas.write_at(figure, middle, 16,
+                    "dots: cases; diamond and bar: mean difference and its 95 % interval", size=9,
+                    color=canvas.FAINT)
+    canvas.save_png(path, figure)
 
 
 def _draw(axes: Any, metric: str, pairs: PairedValues, of: Mapping[Any, Result]) -> None:
@@ -115,20 +103,21 @@ def _draw(axes: Any, metric: str, pairs: PairedValues, of: Mapping[Any, Result])
     known = differences[np.isfinite(differences)]
     reach = 1.08 * float(np.abs(known).max()) if known.size and np.abs(known).max() > 0 else 1.0
     rises = higher_is_better(metric)
-    tint_gains(axes, reach, rises)
+    canvas.tint_gains(axes, reach, rises)
     spread = np.random.default_rng(0)  # so that equal differences do not hide each other
     for line, class_name in enumerate(pairs.class_names):
         values = differences[np.isfinite(differences[:, line]), line]
         axes.plot(values, line + spread.uniform(-0.22, 0.22, values.size), "o", color=_DOT,
                   markersize=4, alpha=0.55, markeredgewidth=0)
         result = of[metric, class_name]
-        draw_interval(axes, line, result["mean_difference"], result["ci_low"], result["ci_high"],
-                      bar=INK, color="white", markeredgewidth=1.6, zorder=4)
-    name_lines(axes, pairs.class_names)
-    axes.axhline(0.5, color=FAINT, linewidth=0.8)
+        canvas.draw_interval(axes, line, result["mean_difference"], result["ci_low"],
+                             result["ci_high"], bar=canvas.INK, color="white",
+                             markeredgewidth=1.6, zorder=4)
+    canvas.name_lines(axes, pairs.class_names)
+    axes.axhline(0.5, color=canvas.FAINT, linewidth=0.8)
     at, side = (0.985, "right") if rises else (0.015, "left")
     axes.text(at, 1.03, "B better", transform=axes.transAxes, color="#00795A", fontsize=9, ha=side)
-    style_axes(axes)
+    canvas.style_axes(axes)
 
 
 def _cells(result: Result, digits: int) -> list[str]:

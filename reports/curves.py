@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .canvas import FAINT, INK, PALETTE, new_figure, save_png, style_axes, write_at
+from .tables import counted
 
 _TIME = "#B36B00"
 _THIN = tuple(colour for colour in PALETTE if colour not in ("#F0E442", "#99DDFF", "#B8E0B0"))
@@ -72,9 +73,7 @@ def _draw(path: str | Path, history: Sequence[Mapping[str, Any]], curves: _Curve
 
     epochs = [int(row["epoch"]) for row in history]
     figure = new_figure(1000, 1000, "white")
-    title = "training progress, 1 epoch"
-    if max(epochs) > 1:
-        title = f"training progress, {max(epochs)} epochs"
+    title = f"training progress, {counted(max(epochs), 'epoch')}"
     write_at(figure, 500, 968, title, size=15, color=INK)
     axes = {name: figure.add_axes(box) for name, box in _BOXES.items()}
     _draw_loss(axes["loss"], curves, losses)

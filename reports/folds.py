@@ -15,16 +15,7 @@ from metrics import METRICS_MM, METRICS_VOXELS, summarise
 from metrics.statistics import sample_deviation
 from system.text_files import read_text
 
-from .canvas import (
-    FAINT,
-    INK,
-    PALETTE,
-    left_of,
-    name_lines,
-    save_png,
-    style_axes,
-    white_figure,
-)
+from . import canvas
 from .tables import number_text, plain_text, summary_table
 
 
@@ -134,29 +125,29 @@ def folds_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: st
     names = class_names_of(rows)[1:]
     folds = sorted({row["fold"] for row in rows})
     height = 150 + (26 + 14 * len(folds)) * len(names)
-    figure = white_figure(height, title)
-    left, bottom = left_of(names), 74 / height
+    figure = canvas.white_figure(height, title)
+    left, bottom = canvas.left_of(names), 74 / height
     axes = figure.add_axes((left, bottom, 0.97 - left, 1 - bottom - 52 / height))
     for line, class_name in enumerate(names):
-        axes.axhline(line - 0.5, color=FAINT, linewidth=0.6, alpha=0.5)
+        axes.axhline(line - 0.5, color=canvas.FAINT, linewidth=0.6, alpha=0.5)
         for rank, fold in enumerate(folds):
             dice = np.array([row["dice"] for row in rows
                              if row["class_name"] == class_name and row["fold"] == fold])
             dice = dice[np.isfinite(dice)]
             at = line + 0.8 * ((rank + 0.5) / len(folds) - 0.5)
-            colour = PALETTE[rank % len(PALETTE)]
+            colour = canvas.colour_of(rank)
             axes.plot(dice, np.full(dice.size, at), "o", color=colour, markersize=5, alpha=0.7,
                       markeredgewidth=0)
             if dice.size:
                 axes.plot([dice.mean()], [at], "D", color=colour, markersize=6.5,
-                          markeredgecolor=INK)
-    name_lines(axes, names)
+                          markeredgecolor=canvas.INK)
+    canvas.name_lines(axes, names)
     axes.set_xlabel("Dice (dots: cases; diamonds: mean of the fold)")
     low = min((row["dice"] for row in rows if math.isfinite(row["dice"])), default=0.0)
     axes.set_xlim(max(-0.02, math.floor(low * 10) / 10 - 0.02), 1.02)
-    style_axes(axes)
-    keys = [Line2D([], [], marker="D", linestyle="", color=PALETTE[rank % len(PALETTE)],
-                   markeredgecolor=INK) for rank in range(len(folds))]
+    canvas.style_axes(axes)
+    keys = [Line2D([], [], marker="D", linestyle="", color=canvas.colour_of(rank),
+                   markeredgecolor=canvas.INK) for rank in range(len(folds))]
     figure.legend(keys, [f"fold {fold}" for fold in folds], loc="lower center", frameon=False,
                   ncols=min(10, len(folds)), fontsize=9, bbox_to_anchor=(0.5, 0.0))
-    save_png(path, figure)
+    canvas.save_png(path, figure)

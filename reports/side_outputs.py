@@ -9,19 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .canvas import (
-    FAINT,
-    INK,
-    PALETTE,
-    name_lines,
-    save_png,
-    style_axes,
-    white_figure,
-    write_at,
-)
+from . import canvas
 
 SCORES = ("dice", "accuracy", "confidence", "kl")
-_COLOURS = {"output": PALETTE[2], "student": PALETTE[1], "teacher": PALETTE[0]}
+_COLOURS = {"output": canvas.PALETTE[2], "student": canvas.PALETTE[1], "teacher": canvas.PALETTE[0]}
 _LINE, _HEAD, _FOOT = 30, 60, 86  # pixels: of an output, above and below the axes
 
 
@@ -53,20 +44,22 @@ def outputs_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: 
     """Write a PNG, 1000 pixels wide: Dice of every case and its mean, by output."""
     means = mean_outputs(rows)
     height = _LINE * len(means) + _HEAD + _FOOT
-    figure = white_figure(height, title)
+    figure = canvas.white_figure(height, title)
     axes = figure.add_axes((0.16, _FOOT / height, 0.80, _LINE * len(means) / height))
     for line, mean in enumerate(means):
         dice = [row["dice"] for row in rows if row["output"] == mean["output"]]
         colour = _COLOURS[mean["role"]]
         axes.plot(dice, [line] * len(dice), "o", color=colour, markersize=5, alpha=0.45,
                   markeredgewidth=0)
-        axes.plot([mean["dice"]], [line], "D", color=colour, markersize=7, markeredgecolor=INK)
+        axes.plot([mean["dice"]], [line], "D", color=colour, markersize=7,
+                  markeredgecolor=canvas.INK)
     names = []
     for mean in means:
         names.append("out" if mean["role"] == "output" else f"{mean['output']}, {mean['role']}")
-    name_lines(axes, names)
+    canvas.name_lines(axes, names)
     axes.set(xlim=(-0.02, 1.02), xlabel="Dice")
-    style_axes(axes)
-    write_at(figure, 500, 14, "dots: cases; diamonds: their mean; along the data flow from top to "
-             "bottom in each branch", size=9, color=FAINT)
-    save_png(path, figure)
+    canvas.style_axes(axes)
+    note = ("dots: cases; diamonds: their mean; along the data flow from top to bottom in each "
+            "branch")
+    canvas.write_at(figure, 500, 14, note, size=9, color=canvas.FAINT)
+    canvas.save_png(path, figure)

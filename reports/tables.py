@@ -134,18 +134,16 @@ def spread_text(mean: float | None, std: float | None, digits: int) -> str:
 
 
 def _footer(summary: Mapping[str, Any]) -> str:
-    num_cases, num_empty = summary["num_cases"], _num_one_sided(summary.get("num_empty"))
-    text = f"{num_cases} case{'' if num_cases == 1 else 's'}"
+    text = counted(summary["num_cases"], "case")
+    num_empty = summary["num_empty"]["prediction"] + summary["num_empty"]["label"]
     if num_empty:
-        masks = "mask" if num_empty == 1 else "masks"
-        in_voxels = any(_unit(name) == "voxels" for name in summary["metrics"])
-        how = "left out of the distances" if in_voxels else "counted at the volume's diagonal"
-        text += f"; {num_empty} one-sided empty class {masks} {how}"
+        how = "counted at the volume's diagonal"
+        if any(_unit(name) == "voxels" for name in summary["metrics"]):
+            how = "left out of the distances"
+        text += f"; {counted(num_empty, 'one-sided empty class mask')} {how}"
     return text
 
 
-def _num_one_sided(num_empty: Any) -> int:
-    """Sum the counts of a nested dict; "both" is left out, as agreeing on nothing costs nothing."""
-    if isinstance(num_empty, Mapping):
-        return sum(_num_one_sided(count) for key, count in num_empty.items() if key != "both")
-    return int(num_empty or 0)
+def counted(number: int, thing: str) -> str:
+    """"1 case", "2 cases"."""
+    return f"1 {thing}" if number == 1 else f"{number} {thing}s"

@@ -11,7 +11,15 @@ from managers.runs.folder import resumptions
 from managers.runs.state import ABSENT, FINISHED
 from metrics import compare
 from reports import per_case_csv
-from reports.studies.numbers import METRICS, Arm, arm_lines, average_gain, gain_lines, paired_arms
+from reports.studies.numbers import (
+    METRICS,
+    Arm,
+    Runs,
+    arm_lines,
+    average_gain,
+    gain_lines,
+    paired_arms,
+)
 from reports.studies.study_page import COMPLETE, MISSING, PARTIAL, UNSCORED, study_page
 from reports.studies.study_picture import gains_picture
 from system.files import write_json, write_text
@@ -31,34 +39,45 @@ def write_report(plan: StudyPlan, progress: Mapping[str, Progress]) -> str:
     The comparison of each arm with the baseline, per class, and the differences of its cases are
     in comparisons/.
     """
-    study, folder = plan.study, plan.folder
+    folder = plan.folder
     arms = rows_of_arms(plan, _in_tables_order(plan), progress)
-    baseline = study.methods[0].name
-    lines, gains = arm_lines(arms), gain_lines(arms, baseline)
     runs = [_run_line(run, progress[run.name]) for run in plan.runs]
-    environments = _environments(plan)
-    published = None if study.published is None else dataclasses.asdict(study.published)
-    page = study_page(study.title, runs, lines, gains, published, environments,
-                      study.group, any(one.settings.val_every < one.settings.epochs
-                                       for one in plan.runs))
     (folder / "report.md").unlink(missing_ok=True)  # written again when all is of this report
     per_case_csv(folder / "runs.csv", [
         {key: value for key, value in run.items() if key != "command"} for run in runs])
-    _write_or_remove(folder / "table.csv", lines)
-    _write_or_remove(folder / "gains.csv", [line | {
-        key: "" if line[key] is None else f"{line[key]:.4g}" for key in ("p", "p_holm", "p_level")}
-        for line in gains])
-    average = {} if published is None else {
-        metric: average_gain(gains, published["method"], metric) for metric in METRICS}
-    write_json(folder / "results.json", {
-        "study": dataclasses.asdict(study), "runs": runs, "table": lines, "gains": gains,
-        "average_gain": average, "environments": environments})
     remove_comparisons(folder / "comparisons", "*_against_*")
+    _write_comparisons(folder / "comparisons", arms, plan.study.methods[0].name)
+    results = {"study": dataclasses.asdict(plan.study), "runs": runs,
+               "environments": _environments(plan)}
+    chosen = any(run.settings.val_every < run.settings.epochs for run in plan.runs)
+    return write_tables(folder, results, arms, chosen)
+
+
+def write_tables(folder: Path, results: Mapping[str, Any], arms: Mapping[Arm, Runs],
+                 chosen: bool) -> str:
+    """Write table.csv, gains.csv, gains.png, results.json and report.md; returns the page.
+
+    Args:
+        results: "study", "runs" and "environments" of results.json; the rest is computed here.
+        chosen: whether best.model is one of several epochs that were validated.
+    """
+    study = results["study"]
+    published, baseline = study["published"], study["methods"][0]["name"]
+    lines, gains = arm_lines(arms), gain_lines(arms, baseline)
+    average = {}
+    if published is not None:
+        for metric in METRICS:
+            average[metric] = average_gain(gains, published["method"], metric)
+    _write_or_remove(folder / "table.csv", lines)
+    _write_or_remove(folder / "gains.csv", gains)
     if gains:
-        gains_picture(folder / "gains.png", gains, published, study.title)
-        _write_comparisons(folder / "comparisons", arms, baseline)
+        gains_picture(folder / "gains.png", gains, published, study["title"])
     else:
         (folder / "gains.png").unlink(missing_ok=True)
+    write_json(folder / "results.json", results | {"table": lines, "gains": gains,
+                                                   "average_gain": average})
+    page = study_page(study["title"], results["runs"], lines, gains, published,
+                      results["environments"], study["group"], chosen)
     write_text(folder / "report.md", page)
     return page
 

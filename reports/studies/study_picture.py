@@ -8,19 +8,7 @@ from typing import Any
 
 from metrics import higher_is_better
 
-from ..canvas import (
-    FAINT,
-    INK,
-    PALETTE,
-    draw_interval,
-    left_of,
-    name_lines,
-    save_png,
-    style_axes,
-    tint_gains,
-    white_figure,
-    write_at,
-)
+from .. import canvas
 from .study_page import scaled
 
 _LINE, _HEAD, _FOOT = 26, 52, 44  # pixels: of a comparison, above and below a panel's
@@ -43,10 +31,11 @@ def gains_picture(path: str | Path, gains: Sequence[Mapping[str, Any]],
     methods = list(dict.fromkeys(one["method"] for one in gains))
     tall = _LINE * len(names)
     height = 46 + len(_AXES) * (tall + _HEAD + _FOOT) + 24
-    figure = white_figure(height, title)
-    left, top = left_of(names), height - 46
-    values = {} if published is None else {"dice": published["dice_points"],
-                                           "hd95_mm": published["hd95_mm"]}
+    figure = canvas.white_figure(height, title)
+    left, top = canvas.left_of(names), height - 46
+    values = {}
+    if published is not None:
+        values = {"dice": published["dice_points"], "hd95_mm": published["hd95_mm"]}
     for metric, label in _AXES.items():
         bottom = top - _HEAD - tall
         axes = figure.add_axes((left, bottom / height, 0.96 - left, tall / height))
@@ -55,20 +44,21 @@ def gains_picture(path: str | Path, gains: Sequence[Mapping[str, Any]],
         for one in lines:
             shown += [scaled(metric, one[key]) for key in _SHOWN]
         reach = 1.08 * max(abs(value) for value in shown if value is not None)
-        tint_gains(axes, reach, higher_is_better(metric))
+        canvas.tint_gains(axes, reach, higher_is_better(metric))
         for at, one in enumerate(lines):
-            colour = PALETTE[5 + methods.index(one["method"]) % 10]
+            colour = canvas.PALETTE[5 + methods.index(one["method"]) % 10]
             middle, low, high = (scaled(metric, one[key]) for key in _SHOWN)
-            draw_interval(axes, at, middle, low, high, bar=colour, color=colour,
-                          markeredgewidth=1.2)
+            canvas.draw_interval(axes, at, middle, low, high, bar=colour, color=colour,
+                                 markeredgewidth=1.2)
         if metric in values:
-            axes.axvline(values[metric], color=INK, linewidth=1.4, linestyle="--")
-        name_lines(axes, names)
-        style_axes(axes)
-        write_at(figure, 1000 * (left + 0.96) / 2, top - _HEAD / 2 + 4,
-                 f"{label}: method - {lines[0]['baseline']}", size=11, color=INK)
+            axes.axvline(values[metric], color=canvas.INK, linewidth=1.4, linestyle="--")
+        canvas.name_lines(axes, names)
+        canvas.style_axes(axes)
+        canvas.write_at(figure, 1000 * (left + 0.96) / 2, top - _HEAD / 2 + 4,
+                        f"{label}: method - {lines[0]['baseline']}", size=11, color=canvas.INK)
         top = bottom - _FOOT
-    told = f"; dashed: published for {published['method']}" if published else ""
-    write_at(figure, 500, 14, f"mean difference over cases and its 95 % interval{told}", size=9,
-             color=FAINT)
-    save_png(path, figure)
+    note = "mean difference over cases and its 95 % interval"
+    if published:
+        note += f"; dashed: published for {published['method']}"
+    canvas.write_at(figure, 500, 14, note, size=9, color=canvas.FAINT)
+    canvas.save_png(path, figure)
