@@ -20,10 +20,10 @@ from .tables import number_text, plain_text, summary_table
 
 
 def _whole(text: str) -> int:
-    """A whole number, 1.0 too, as spreadsheets write 1."""
+    """A whole number; 1.0 counts, because some spreadsheets write 1 like this."""
     number = float(text)
     if not number.is_integer():
-        raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{text!r} is not a whole number")
     return int(number)
 
 
@@ -47,12 +47,21 @@ def read_per_case(path: str | Path) -> list[Row]:
     if not rows or not {"case_id", "class", "class_name", "dice", "empty"} <= set(rows[0]):
         raise ValueError(f"{path}: is not a table of cases and classes; evaluate the run again.")
     try:
-        if any(None in row or None in row.values() for row in rows):
-            raise ValueError("a line has more or fewer cells than the heading")
-        return [{key: _NUMBERS[key](value or "nan") if key in _NUMBERS else plain_text(value)
-                 for key, value in row.items()} for row in rows]
+        return [_typed(row) for row in rows]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: is damaged ({error}); evaluate the run again.") from error
+
+
+def _typed(row: Mapping[str | None, Any]) -> Row:
+    if None in row or None in row.values():
+        raise ValueError("a line has more or fewer cells than the heading")
+    typed: Row = {}
+    for key, value in row.items():
+        if key in _NUMBERS:
+            typed[key] = _NUMBERS[key](value or "nan")
+        else:
+            typed[key] = plain_text(value)
+    return typed
 
 
 def class_names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

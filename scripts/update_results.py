@@ -1,9 +1,9 @@
-"""Write the reports of studies/results, and docs/results.md, from the scores that lie there.
+"""Write the reports of studies/results, and docs/results.md, from the scores in that folder.
 
 python scripts/update_results.py             every study, and the page
-python scripts/update_results.py FOLDER ...  the reports of these
+python scripts/update_results.py FOLDER ...  the reports of these studies
 
-The statistics change with the code (metrics/repeats.py); the scores do not. Nothing is trained.
+Run it after a change of the statistics (metrics/repeats.py). Nothing is trained or scored.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def update(folder: Path) -> None:
     """Write report.md, table.csv, gains.csv, gains.png and results.json of one study."""
     results = read_json(folder / "results.json")
     commands = [run["command"] for run in results["runs"] if run["command"]]
-    # Of one validated epoch, the last, no case chose anything.
+    # A run that validated its last epoch only has not chosen it by these cases.
     chosen = not all(_validates_the_end_alone(command) for command in commands)
     write_tables(folder, results, scored_arms(folder, results["runs"]), chosen)
 

@@ -1,4 +1,4 @@
-"""A paired comparison on disk: its table, every difference of a case, and a picture."""
+"""The files of a paired comparison: its table, the differences of all cases, and a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +21,8 @@ def write_comparison_files(path: Path, results: Sequence[Mapping[str, Any]], a: 
     Args:
         results: of `metrics.compare` of the rows of A and B.
         a: name and rows of the baseline.
-        b: name and rows of what is compared with it.
-        pictured: metrics that the picture shows.
+        b: name and rows of the other.
+        pictured: metrics in the picture.
 
     Raises:
         ValueError: see `metrics.paired_values`.
@@ -38,7 +38,7 @@ def write_comparison_files(path: Path, results: Sequence[Mapping[str, Any]], a: 
 
 
 def remove_comparisons(folder: Path, pattern: str) -> None:
-    """Remove files of comparisons whose runs may be others now."""
+    """Remove comparisons that are no longer up to date."""
     for path in folder.glob(pattern):
         if path.suffix in ENDINGS and path.is_file():
             path.unlink()

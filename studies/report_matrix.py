@@ -10,6 +10,7 @@ from configs import experiment_dir
 from managers.runs.folder import resumptions
 from managers.runs.state import ABSENT, FINISHED
 from metrics import compare
+from metrics.repeats import mean_over_runs
 from reports import per_case_csv
 from reports.studies.numbers import (
     METRICS,
@@ -18,7 +19,7 @@ from reports.studies.numbers import (
     arm_lines,
     average_gain,
     gain_lines,
-    paired_arms,
+    paired_runs,
 )
 from reports.studies.study_page import COMPLETE, MISSING, PARTIAL, UNSCORED, study_page
 from reports.studies.study_picture import gains_picture
@@ -96,7 +97,7 @@ def _in_tables_order(plan: StudyPlan) -> list[PlannedRun]:
 
 
 def _write_or_remove(path: Path, rows: list[Row]) -> None:
-    """A table without a row has no header either; one of earlier runs must not stay."""
+    """Write a table; without rows, remove the one of an earlier report."""
     if rows:
         per_case_csv(path, rows)
     else:
@@ -104,11 +105,12 @@ def _write_or_remove(path: Path, rows: list[Row]) -> None:
 
 
 def _write_comparisons(folder: Path, arms: Mapping[Arm, Any], baseline: str) -> None:
-    for arm, (before, after) in paired_arms(arms, baseline).items():
-        names = [f"{arm[0]}_{arm[1]}_{method}" for method in (baseline, arm[2])]
-        path = folder / f"{names[1]}_against_{baseline}"
-        write_comparison_files(path, compare(before, after), (names[0], before),
-                               (names[1], after), METRICS)
+    for (dataset, network, method), pairs in paired_runs(arms, baseline).items():
+        before = mean_over_runs({run: pair[0] for run, pair in pairs.items()})
+        after = mean_over_runs({run: pair[1] for run, pair in pairs.items()})
+        name = f"{dataset}_{network}_{method}"
+        write_comparison_files(folder / f"{name}_against_{baseline}", compare(before, after),
+                               (f"{dataset}_{network}_{baseline}", before), (name, after), METRICS)
 
 
 def _run_line(run: PlannedRun, progress: Progress) -> Row:
@@ -128,7 +130,7 @@ def _run_line(run: PlannedRun, progress: Progress) -> Row:
 
 
 def _minutes(path: Path) -> float | None:
-    """The time of a run's epochs, without what comes before and after them."""
+    """The time of a run's epochs, without start and scoring."""
     if not path.is_file():
         return None
     return sum(line["seconds"] for line in read_lines(path, "seconds")) / 60
@@ -144,7 +146,7 @@ ABOUT = ("python", "packages", "platform", "device", "device_name", "cuda", "thr
 
 
 def _environments(plan: StudyPlan) -> list[Row]:
-    """Every machine, set of versions and commit that runs began or went on with, each once."""
+    """Every machine, set of versions and commit that runs started or resumed on, each once."""
     found: dict[str, set[str]] = {}
     for run in plan.runs:
         first = _environment(run)

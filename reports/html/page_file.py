@@ -1,4 +1,4 @@
-"""report.html: one file with all in it, which loads nothing from anywhere."""
+"""report.html: one file that contains everything and loads nothing."""
 
 import base64
 import gzip
@@ -22,11 +22,11 @@ def write_report(names: Sequence[str], path: Path | None = None) -> Path:
 
     Args:
         names: run folders NAME.exp or cross-validations NAME.cv.
-        path: where to; by default report.html in the folder of the last.
+        path: of the page; by default report.html in the folder of the last.
 
     Raises:
-        ValueError: an experiment is not there, damaged or not scored; they have other cases or
-            were scored on other grids; the path is a folder.
+        ValueError: an experiment is missing, damaged or not scored; the experiments have different
+            cases or were scored on different grids; the path is a folder.
     """
     experiments = told_apart([read_experiment(name) for name in names])
     path = path or experiments[-1]["folder"] / "report.html"
@@ -52,7 +52,7 @@ def page(data: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> str:
         "data": _json(dict(data) | {"title": title, "cases": cases, "palette": PALETTE}),
         "volumes": "\n".join(f'<script type="text/plain" id="volume-{index}">{_packed(view)}'
                              f"</script>" for index, view in enumerate(views))}
-    # In one pass, so that no name that looks like a place is taken for one.
+    # In one pass, so that a name that looks like a placeholder is not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("page.html"))
 
 
@@ -61,7 +61,7 @@ def _file(name: str) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever names are in it."""
+    """JSON that cannot close the script element around it, whatever names are in it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
