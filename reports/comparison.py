@@ -11,7 +11,15 @@ import numpy as np
 from metrics import PairedValues, higher_is_better, paired_values, shared_metrics
 
 from . import canvas
-from .tables import align, interval_text, metric_title, number_text, p_text, per_case_csv
+from .tables import (
+    align,
+    interval_text,
+    metric_digits,
+    metric_title,
+    number_text,
+    p_text,
+    per_case_csv,
+)
 
 _DOT = canvas.PALETTE[6]
 _LINE, _HEAD, _FOOT = 34, 58, 50  # pixels: of a class, above and below a panel's classes
@@ -38,8 +46,7 @@ def comparison_table(results: Sequence[Result], name_a: str, name_b: str) -> str
         better = "higher" if higher_is_better(metric) else "lower"
         header = [f"{metric_title(metric)}, {better} is better", "A", "B", "B - A", "95 % CI",
                   "median", "B wins/ties/losses", "p", "p Holm"]
-        digits = 3 if metric == "dice" else 2
-        rows = [_cells(result, digits) for result in results if result["metric"] == metric]
+        rows = [_cells(result) for result in results if result["metric"] == metric]
         lines += [*align(header, rows), ""]
     sizes = sorted({result["n"] for result in results})
     if len(sizes) == 1:
@@ -120,7 +127,8 @@ def _draw(axes: Any, metric: str, pairs: PairedValues, of: Mapping[Any, Result])
     canvas.style_axes(axes)
 
 
-def _cells(result: Result, digits: int) -> list[str]:
+def _cells(result: Result) -> list[str]:
+    digits = metric_digits(result["metric"])
     return [result["class_name"], number_text(result["mean_a"], digits),
             number_text(result["mean_b"], digits),
             number_text(result["mean_difference"], digits, "+"),

@@ -119,9 +119,14 @@ def metric_title(name: str) -> str:
     return f"{title} [{unit}]" if unit else title
 
 
+def metric_digits(name: str) -> int:
+    """Decimals of a metric: two for distances, three for scores from 0 to 1."""
+    return 2 if _unit(name) else 3
+
+
 def _value(name: str, stats: Mapping[str, Any] | None) -> str:
     stats = stats or {}
-    return spread_text(stats.get("mean"), stats.get("std"), 2 if _unit(name) else 3)
+    return spread_text(stats.get("mean"), stats.get("std"), metric_digits(name))
 
 
 def spread_text(mean: float | None, std: float | None, digits: int) -> str:

@@ -12,6 +12,7 @@ from managers.runs.state import ABSENT, FINISHED
 from metrics import compare
 from metrics.repeats import mean_over_runs
 from reports import per_case_csv
+from reports.html.experiments import training_seconds
 from reports.studies.numbers import (
     METRICS,
     Arm,
@@ -24,7 +25,7 @@ from reports.studies.numbers import (
 from reports.studies.study_page import COMPLETE, MISSING, PARTIAL, UNSCORED, study_page
 from reports.studies.study_picture import gains_picture
 from system.files import write_json, write_text
-from system.json_files import read_lines, read_object
+from system.json_files import read_object
 
 from .comparison_files import remove_comparisons, write_comparison_files
 from .gather import Progress, rows_of_arms
@@ -121,19 +122,15 @@ def _run_line(run: PlannedRun, progress: Progress) -> Row:
     else:
         state = COMPLETE if progress.is_gathered else UNSCORED
     environment = _environment(run)
+    minutes = training_seconds(experiment_dir(run.settings.experiment))
+    if minutes is not None:
+        minutes /= 60
     dataset, network, method = run.arm
     return {"name": run.name, "dataset": dataset, "network": network, "method": method,
             "fold": run.settings.fold, "seed": run.settings.seed, "state": state,
             "epochs_done": progress.epochs, "epochs": run.settings.epochs,
-            "minutes": _minutes(experiment_dir(run.settings.experiment) / "timing.jsonl"),
+            "minutes": minutes,
             "command": ["python", *environment.get("command", [])] if environment else None}
-
-
-def _minutes(path: Path) -> float | None:
-    """The time of a run's epochs, without start and scoring."""
-    if not path.is_file():
-        return None
-    return sum(line["seconds"] for line in read_lines(path, "seconds")) / 60
 
 
 def _environment(run: PlannedRun) -> Row | None:

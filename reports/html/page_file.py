@@ -12,7 +12,8 @@ from typing import Any
 from system.files import write_text
 
 from ..canvas import PALETTE
-from .run_data import page_data, read_experiment, shown_views, told_apart
+from .experiments import read_experiment, told_apart
+from .run_data import page_data, shown_views
 
 PAGE = Path(__file__).parent / "page"
 

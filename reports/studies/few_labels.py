@@ -9,7 +9,15 @@ from metrics.repeats import VERDICTS, case_means, compare_runs, judge, mean_over
 from metrics.statistics import sample_deviation
 
 from ..canvas import FAINT, PALETTE, save_png, style_axes, white_figure, write_at
-from ..tables import align, interval_text, metric_title, number_text, p_text, spread_text
+from ..tables import (
+    align,
+    interval_text,
+    metric_digits,
+    metric_title,
+    number_text,
+    p_text,
+    spread_text,
+)
 
 METRICS = ("dice", "hd95_mm")
 _COLOURS = {"basic": PALETTE[6], "dsd": PALETTE[5]}
@@ -97,7 +105,7 @@ def few_labels_table(lines: Sequence[Mapping[str, Any]],
 
 
 def _difference_cells(line: Mapping[str, Any]) -> list[str]:
-    digits = 3 if line["metric"] == "dice" else 2
+    digits = metric_digits(line["metric"])
     return [metric_title(line["metric"]), str(line["labels"]), _WORDS[line["method"]],
             number_text(line["mean_difference"], digits, "+"),
             interval_text(line["ci_low"], line["ci_high"], digits),

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
+from reports.html.experiments import read_experiment
 from reports.html.page_file import page
-from reports.html.run_data import page_data, read_experiment, shown_views
+from reports.html.run_data import page_data, shown_views
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)

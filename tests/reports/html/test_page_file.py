@@ -11,7 +11,8 @@ import pytest
 
 from reports import per_case_csv, read_per_case, write_report
 from reports.__main__ import main
-from reports.html.run_data import headline, read_experiment, shown_views
+from reports.html.experiments import read_experiment
+from reports.html.run_data import headline, shown_views
 from reports.html.views import MAX_VOXELS, CaseView, case_view
 from system.files import write_json
 
