@@ -16,6 +16,7 @@ from .experiments import read_experiment, told_apart
 from .run_data import page_data, shown_views
 
 PAGE = Path(__file__).parent / "page"
+SCRIPTS = ("tools", "save", "plots", "scores", "volumes", "cases", "viewer", "training", "start")
 
 
 def write_report(names: Sequence[str], path: Path | None = None) -> Path:
@@ -49,12 +50,18 @@ def page(data: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> str:
     cases = [{key: view[key] for key in ("case_id", "shape", "spacing_mm", "of")}
              for view in views]
     parts = {
-        "title": escape(title), "css": _file("page.css"), "js": _file("page.js"),
+        "title": escape(title), "css": _file("page.css"), "js": _script(),
         "data": _json(dict(data) | {"title": title, "cases": cases, "palette": PALETTE}),
         "volumes": "\n".join(f'<script type="text/plain" id="volume-{index}">{_packed(view)}'
                              f"</script>" for index, view in enumerate(views))}
     # In one pass, so that a name that looks like a placeholder is not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("page.html"))
+
+
+def _script() -> str:
+    """The page's script; its parts share one scope, which nothing else can see."""
+    parts = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _file(name: str) -> str:

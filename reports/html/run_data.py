@@ -60,6 +60,7 @@ def page_data(experiments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                          for one, space in zip(experiments, spaces, strict=True))
         raise ValueError(f"scored on different grids ({told}); evaluate all in the same way.")
     metrics = [key for key in first["rows"][0] if key in (*METRICS_MM, *METRICS_VOXELS)]
+    metric_info = {metric: _metric_info(metric) for metric in metrics}
     comparisons, results = [], []
     for other in experiments[1:]:
         metrics = [m for m in metrics if m in shared_metrics(first["rows"], other["rows"])]
@@ -73,7 +74,7 @@ def page_data(experiments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         results.append(result_of_one(headline(first["rows"], metrics)[0], dice,
                                      first["about"].get("group", "")))
     return _finite({
-        "metrics": metrics, "metric_info": {metric: _metric_info(metric) for metric in metrics},
+        "metrics": metrics, "metric_info": metric_info,
         "class_names": first["class_names"], "results": results, "comparisons": comparisons,
         "experiments": [_shown_experiment(one, metrics) for one in experiments]})
 
