@@ -90,13 +90,12 @@ def result_of_two(name_a: str, name_b: str, line: Mapping[str, Any]) -> str:
         line: of `metrics.repeats.compare_runs`, judged.
     """
     title, digits = metric_title(line["metric"]), metric_digits(line["metric"])
-    gain = f"{title} {number_text(line['mean_difference'], digits, '+')}"
-    over_cases = _interval(line, "ci", "cases", digits)
+    gain = number_text(line["mean_difference"], digits, "+")
     if line["verdict"] == TOO_FEW_RUNS:
         return (f"No verdict on {name_b} against {name_a}: {counted(line['runs'], 'pair')} of "
-                f"runs, a verdict needs {MIN_RUNS}. On these cases {gain}{over_cases}.")
-    numbers = (f"{gain}{_interval(line, 'run', 'runs', digits)}, "
-               f"{line['runs']} pairs of runs")
+                f"runs, a verdict needs {MIN_RUNS}. On these cases {title} {gain}"
+                f"{_interval(line, 'ci', 'cases', digits)}.")
+    numbers = f"{gain}{_interval(line, 'run', 'runs', digits)}, {line['runs']} pairs of runs"
     if line["verdict"] == EQUIVALENT:
         return f"{name_b} and {name_a} are level in {title}: {numbers}."
     if line["verdict"] == NOT_SHOWN:

@@ -68,9 +68,8 @@ function scores() {
       return [name, ...DATA.metrics.map(metric => {
         const values = own.map(row => row[metric]).filter(value => value !== null);
         const middle = mean(values);
-        const spread = middle === null ? null
-          : Math.sqrt(mean(values.map(value => (value - middle) ** 2)));
-        return middle === null ? "–" : `${show(middle, metric)} ± ${show(spread, metric)}`;
+        if (values.length < 2) return show(middle, metric);
+        return `${show(middle, metric)} ± ${show(deviation(values), metric)}`;
       })];
     });
     byId("classes").append(tableBox(`classes ${one.name}`,

@@ -38,6 +38,13 @@ function mean(values) {
   return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
 }
 
+/** Sample standard deviation, of two values or more. */
+function deviation(values) {
+  const middle = mean(values);
+  const squares = values.map(value => (value - middle) ** 2);
+  return Math.sqrt(squares.reduce((a, b) => a + b, 0) / (values.length - 1));
+}
+
 function quantile(sorted, q) {
   const at = (sorted.length - 1) * q, low = Math.floor(at);
   return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
