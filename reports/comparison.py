@@ -57,11 +57,6 @@ def comparison_table(results: Sequence[Result], name_a: str, name_b: str) -> str
     return "\n".join([*lines, NOTE])
 
 
-def comparison_csv(path: str | Path, results: Sequence[Result]) -> None:
-    """A line per metric and class, "overall" included."""
-    per_case_csv(path, results)
-
-
 def differences_csv(path: str | Path, rows_a: Sequence[Result], rows_b: Sequence[Result]) -> None:
     """A line per metric, case and class: both values and their difference B - A."""
     lines = []

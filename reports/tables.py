@@ -31,7 +31,6 @@ def per_case_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         raise ValueError(f"per_case_csv: no rows to write to {path}")
     keys = list(rows[0])
-    own_format = {key: ".4g" for key in P_VALUES}
     for number, row in enumerate(rows, start=1):
         if set(row) != set(keys):
             odd = sorted(set(row) ^ set(keys))
@@ -40,7 +39,7 @@ def per_case_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(keys)
     for row in rows:
-        writer.writerow([_csv_cell(row[key], own_format.get(key, ".6f")) for key in keys])
+        writer.writerow([_csv_cell(key, row[key]) for key in keys])
     write_text(path, buffer.getvalue())
 
 
@@ -96,13 +95,15 @@ def plain_text(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def _csv_cell(value: Any, decimals: str) -> Any:
+def _csv_cell(key: str, value: Any) -> Any:
     if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     if value is None:
         return ""
     if isinstance(value, float | np.floating):
-        return "" if math.isnan(value) else format(value, decimals)
+        if math.isnan(value):
+            return ""
+        return f"{value:.4g}" if key in P_VALUES else f"{value:.6f}"
     return value
 
 

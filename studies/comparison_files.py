@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from metrics import paired_values
-from reports import comparison_csv, comparison_picture, comparison_table, differences_csv
+from reports import comparison_picture, comparison_table, differences_csv, per_case_csv
 from system.files import write_text
 
 PICTURED = ("dice", "hd95_mm", "assd_mm")
@@ -30,7 +30,7 @@ def write_comparison_files(path: Path, results: Sequence[Mapping[str, Any]], a: 
     table = comparison_table(results, a[0], b[0])
     pairs = {metric: paired_values(a[1], b[1], metric) for metric in pictured}
     write_text(f"{path}.txt", table + "\n")
-    comparison_csv(f"{path}.csv", results)
+    per_case_csv(f"{path}.csv", results)
     differences_csv(f"{path}_cases.csv", a[1], b[1])
     comparison_picture(f"{path}.png", pairs, results,
                        f"A {a[0]}, B {b[0]}: {len(pairs['dice'].case_ids)} cases")

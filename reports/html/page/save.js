@@ -14,8 +14,8 @@ function saveButton(label, name, urlOf) {
   return button;
 }
 
-/** A name of a file: that of the report, and what is in it. */
-const fileName = what => `${DATA.title} ${what}`.replace(/[^\p{L}\p{N}.-]+/gu, "_");
+/** A file's name: the report's title and what is in the file; file systems allow 255 bytes. */
+const fileName = what => `${DATA.title} ${what}`.replace(/[^\p{L}\p{N}.-]+/gu, "_").slice(-100);
 
 // ---------------------------------------------------------------- tables
 

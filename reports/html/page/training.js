@@ -40,8 +40,8 @@ function training() {
   if (terms.length < 2) return;
   const svg = panels(terms, (chart, box, key) => plotCurves(chart, box, seriesOf(key),
     termTitle(key)), seriesOf("loss"), "every term of the loss by epoch");
-  showChart("terms", "loss terms", svg, "Every term of the training loss by epoch, as the loss " +
-    "returns it; the total is what is minimised.");
+  showChart("terms", "loss terms", svg, "Every term of the training loss by epoch, before its " +
+    "weight (KL: before alpha); the total, with the weights, is what training minimises.");
 }
 
 function curve() {

@@ -14,7 +14,7 @@ function volumes() {
       line: one.agreement.find(line => line.class_name === name),
       points: one.volumes.filter(row => row.class_name === name).map(row => ({...row,
         mean: (row.label_ml + row.predicted_ml) / 2,
-        difference: row.predicted_ml - row.label_ml}))}));
+        difference: row.predicted_ml - row.label_ml}))})).filter(one => one.line);
     const points = series.flatMap(one => one.points);
     const limits = series.flatMap(one => [one.line.low_ml, one.line.high_ml])
       .filter(value => value !== null);
