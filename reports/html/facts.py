@@ -5,6 +5,7 @@ from typing import Any
 
 from metrics.repeats import EQUIVALENT, NOT_SHOWN, TOO_FEW_RUNS
 from metrics.run_statistics import MIN_RUNS
+from system.durations import duration
 
 from ..tables import counted, metric_digits, metric_title, number_text
 
@@ -33,7 +34,7 @@ def training_facts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         facts.append(_range(parameters, "parameter"))
     seconds = _known(runs, "seconds")
     if seconds:
-        facts.append(f"trained for {duration_text(sum(seconds))}")
+        facts.append(f"trained for {duration(sum(seconds))}")
         if len(runs) > 1:
             facts[-1] += f" in {counted(len(seconds), 'run')}"
     return facts
@@ -48,19 +49,6 @@ def _range(numbers: Sequence[int], thing: str) -> str:
     if low == high:
         return f"{low:,} {thing}" if low == 1 else f"{low:,} {thing}s"
     return f"{low:,} to {high:,} {thing}s"
-
-
-def duration_text(seconds: float) -> str:
-    """A time in the units that people would use: 45 s, 12 min, 1 h 35 min, 50 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 10 or not minutes:
-        return f"{round(seconds / 3600)} h"
-    return f"{hours} h {minutes} min"
 
 
 def result_of_one(headline: Mapping[str, Any], dice: Mapping[str, float], group: str) -> str:

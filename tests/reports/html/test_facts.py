@@ -1,8 +1,6 @@
 """The head of report.html: facts that are known, and what the scores show."""
 
-import pytest
-
-from reports.html.facts import duration_text, result_of_one, result_of_two, training_facts
+from reports.html.facts import result_of_one, result_of_two, training_facts
 
 
 def run(**more):
@@ -28,13 +26,6 @@ def test_what_an_older_run_does_not_tell_is_left_out():
     old = run(training_cases=None, parameters=None, seconds=None, settings={"network": "unetr"})
     assert training_facts([old]) == ["unetr"]
     assert training_facts([]) == []
-
-
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h"),
-    (3660, "1 h 1 min"), (35999, "10 h"), (180000, "50 h")])
-def test_a_time_in_the_units_that_people_use(seconds, text):
-    assert duration_text(seconds) == text
 
 
 def test_the_result_of_one_experiment():

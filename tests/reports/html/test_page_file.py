@@ -62,7 +62,7 @@ def test_the_head_of_the_page(run, hostile):
     data, _ = data_of(write_report([str(folder)]))
     assert data["experiments"][0]["facts"] == [
         "hippocampus", "nnunet", "DSD", "2 training cases", "1,234 parameters",
-        "trained for 86 s"]
+        "trained for 1 min"]
     result, = data["results"]
     assert result.startswith("Mean Dice 0.675 (95 % interval 0.575 to 0.775) over 3 testing cases")
     assert result.endswith("worst case case1 with 0.575.")
