@@ -9,7 +9,9 @@ from system.durations import duration
 
 from ..tables import counted, metric_digits, metric_title, number_text
 
-METHODS = {"dsd": "DSD", "basic": "basic"}
+METHODS = {  # by --distil
+    "both": "DSD", "decoder": "DSD in the decoder only", "encoder": "DSD in the encoder only",
+    "none": "deep supervision"}
 
 
 def training_facts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -21,11 +23,12 @@ def training_facts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         runs: of `read_experiment`, the folds of a cross-validation or a single run.
     """
     facts = []
-    for name in ("dataset", "network", "method"):
-        values = [run["settings"].get(name) for run in runs]
-        texts = dict.fromkeys(METHODS.get(value, str(value)) for value in values if value)
-        if texts:
-            facts.append(", ".join(texts))
+    settings = [run["settings"] for run in runs]
+    for texts in ([one.get("dataset") for one in settings],
+                  [one.get("network") for one in settings], [_method(one) for one in settings]):
+        known = [str(text) for text in dict.fromkeys(texts) if text]
+        if known:
+            facts.append(", ".join(known))
     cases = _known(runs, "training_cases")
     if cases:
         facts.append(_range(cases, "training case"))
@@ -38,6 +41,13 @@ def training_facts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(runs) > 1:
             facts[-1] += f" in {counted(len(seconds), 'run')}"
     return facts
+
+
+def _method(settings: Mapping[str, Any]) -> str | None:
+    method = settings.get("method")
+    if method != "dsd":
+        return method
+    return METHODS.get(settings.get("distil", "both"), "DSD")
 
 
 def _known(runs: Sequence[Mapping[str, Any]], name: str) -> list[Any]:

@@ -1,5 +1,7 @@
 """The head of report.html: facts that are known, and what the scores show."""
 
+import pytest
+
 from reports.html.facts import result_of_one, result_of_two, training_facts
 
 
@@ -13,6 +15,16 @@ def test_the_facts_of_a_run():
     assert training_facts([run()]) == [
         "hippocampus", "nnunet", "DSD", "170 training cases", "4,620,118 parameters",
         "trained for 1 h 35 min"]
+
+
+@pytest.mark.parametrize(("settings", "text"), [
+    ({"method": "basic", "distil": "both"}, "basic"), ({"method": "dsd", "distil": "both"}, "DSD"),
+    ({"method": "dsd", "distil": "none"}, "deep supervision"),
+    ({"method": "dsd", "distil": "encoder"}, "DSD in the encoder only"),
+    ({"method": "dsd"}, "DSD")])
+def test_the_method_is_what_its_flags_make_of_it(settings, text):
+    old = run(training_cases=None, parameters=None, seconds=None, settings=settings)
+    assert training_facts([old]) == [text]
 
 
 def test_folds_are_told_together():
