@@ -1,4 +1,4 @@
-"""Write report.html of a run, of a cross-validation, or of several against the first.
+"""Write report.html of a run or a cross-validation, or compare several with the first.
 
 python -m reports NAME.exp
 python -m reports BASELINE.exp OTHER.exp --output comparison.html
@@ -16,12 +16,12 @@ def main() -> None:
                          formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT",
                         help="NAME.exp or NAME.cv, the baseline first")
-    parser.add_argument("--output", metavar="FILE",
+    parser.add_argument("--output", metavar="FILE", type=Path,
                         help="default: report.html in the folder of the last")
     options = parser.parse_args()
     from .html.page_file import write_report  # only now, so that --help answers at once
 
-    path = write_report(options.experiments, options.output and Path(options.output))
+    path = write_report(options.experiments, options.output)
     print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -10,12 +10,18 @@ import numpy as np
 
 from metrics import PairedValues, higher_is_better, paired_values, shared_metrics
 
-from .canvas import PALETTE, new_figure, save_png, write_at
-from .folds import left_of, name_lines, style_axes
-from .tables import metric_title, per_case_csv
+from . import canvas
+from .tables import (
+    align,
+    interval_text,
+    metric_digits,
+    metric_title,
+    number_text,
+    p_text,
+    per_case_csv,
+)
 
-_INK, _FAINT, _BETTER = "#202428", "#70767C", "#00B384"
-_DOT = PALETTE[6]
+_DOT = canvas.PALETTE[6]
 _LINE, _HEAD, _FOOT = 34, 58, 50  # pixels: of a class, above and below a panel's classes
 
 Result = Mapping[str, Any]
@@ -40,27 +46,15 @@ def comparison_table(results: Sequence[Result], name_a: str, name_b: str) -> str
         better = "higher" if higher_is_better(metric) else "lower"
         header = [f"{metric_title(metric)}, {better} is better", "A", "B", "B - A", "95 % CI",
                   "median", "B wins/ties/losses", "p", "p Holm"]
-        digits = 3 if metric == "dice" else 2
-        rows = [_cells(result, digits) for result in results if result["metric"] == metric]
-        widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-        for row in (header, None, *rows):
-            if row is None:
-                lines.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
-                continue
-            rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-            lines.append("  ".join([row[0].ljust(widths[0]), *rest]).rstrip())
-        lines.append("")
+        rows = [_cells(result) for result in results if result["metric"] == metric]
+        lines += [*align(header, rows), ""]
     sizes = sorted({result["n"] for result in results})
-    lines.append(f"{sizes[-1]} cases" if len(sizes) == 1 else
-                 f"{sizes[0]} to {sizes[-1]} cases; pairs with an undefined value are left out "
-                 f"(n and n_dropped in the CSV)")
+    if len(sizes) == 1:
+        lines.append(f"{sizes[0]} cases")
+    else:
+        lines.append(f"{sizes[0]} to {sizes[-1]} cases; pairs with an undefined value are left out "
+                     f"(n and n_dropped in the CSV)")
     return "\n".join([*lines, NOTE])
-
-
-def comparison_csv(path: str | Path, results: Sequence[Result]) -> None:
-    """A line per metric and class, "overall" included; p-values with four significant digits."""
-    per_case_csv(path, [dict(result) | {key: "" if result[key] is None else f"{result[key]:.4g}"
-                                        for key in ("p", "p_holm")} for result in results])
 
 
 def differences_csv(path: str | Path, rows_a: Sequence[Result], rows_b: Sequence[Result]) -> None:
@@ -89,64 +83,51 @@ def comparison_picture(path: str | Path, pairs: Mapping[str, PairedValues],
     of = {(result["metric"], result["class_name"]): result for result in results}
     panel_heights = [_LINE * len(one.class_names) for one in pairs.values()]
     height = 46 + sum(panel_heights) + len(pairs) * (_HEAD + _FOOT) + 14
-    figure = new_figure(1000, height, "white")
-    write_at(figure, 500, height - 24, title, size=min(14, 1200 / max(1, len(title))), color=_INK)
+    figure = canvas.white_figure(height, title)
     top = height - 46
-    left = left_of([name for one in pairs.values() for name in one.class_names])
+    left = canvas.left_of([name for one in pairs.values() for name in one.class_names])
     middle = 1000 * (left + 0.96) / 2
     for (metric, one), tall in zip(pairs.items(), panel_heights, strict=True):
         bottom = top - _HEAD - tall
         axes = figure.add_axes((left, bottom / height, 0.96 - left, tall / height))
-        write_at(figure, middle, top - _HEAD / 2 + 8,
-                 f"{metric_title(metric)}: difference B - A of each case", size=11, color=_INK)
+        heading = f"{metric_title(metric)}: difference B - A of each case"
+        canvas.write_at(figure, middle, top - _HEAD / 2 + 8, heading, size=11, color=canvas.INK)
         _draw(axes, metric, one, of)
         top = bottom - _FOOT
-    write_at(figure, middle, 16,
-             "dots: cases; diamond and bar: mean difference and its 95 % interval", size=9,
-             color=_FAINT)
-    save_png(path, figure)
+    canvas.write_at(figure, middle, 16,
+                    "dots: cases; diamond and bar: mean difference and its 95 % interval", size=9,
+                    color=canvas.FAINT)
+    canvas.save_png(path, figure)
 
 
 def _draw(axes: Any, metric: str, pairs: PairedValues, of: Mapping[Any, Result]) -> None:
     differences = pairs.differences
     known = differences[np.isfinite(differences)]
     reach = 1.08 * float(np.abs(known).max()) if known.size and np.abs(known).max() > 0 else 1.0
-    better = (0, reach) if higher_is_better(metric) else (-reach, 0)
-    axes.axvspan(*better, color=_BETTER, alpha=0.10, linewidth=0)
-    axes.axvline(0, color=_FAINT, linewidth=1)
+    rises = higher_is_better(metric)
+    canvas.tint_gains(axes, reach, rises)
     spread = np.random.default_rng(0)  # so that equal differences do not hide each other
     for line, class_name in enumerate(pairs.class_names):
         values = differences[np.isfinite(differences[:, line]), line]
         axes.plot(values, line + spread.uniform(-0.22, 0.22, values.size), "o", color=_DOT,
                   markersize=4, alpha=0.55, markeredgewidth=0)
         result = of[metric, class_name]
-        if result["ci_low"] is not None:
-            axes.plot([result["ci_low"], result["ci_high"]], [line, line], color=_INK,
-                      linewidth=2.2, solid_capstyle="butt")
-        if result["mean_difference"] is not None:
-            axes.plot([result["mean_difference"]], [line], "D", color="white", markersize=6.5,
-                      markeredgecolor=_INK, markeredgewidth=1.6, zorder=4)
-    name_lines(axes, pairs.class_names)
-    axes.set(xlim=(-reach, reach), ylim=(len(pairs.class_names) - 0.5, -0.5))
-    axes.axhline(0.5, color=_FAINT, linewidth=0.8)
-    at = 0.985 if higher_is_better(metric) else 0.015
-    axes.text(at, 1.03, "B better", transform=axes.transAxes, color="#00795A", fontsize=9,
-              ha="right" if higher_is_better(metric) else "left")
-    style_axes(axes)
+        canvas.draw_interval(axes, line, result["mean_difference"], result["ci_low"],
+                             result["ci_high"], bar=canvas.INK, color="white",
+                             markeredgewidth=1.6, zorder=4)
+    canvas.name_lines(axes, pairs.class_names)
+    axes.axhline(0.5, color=canvas.FAINT, linewidth=0.8)
+    at, side = (0.985, "right") if rises else (0.015, "left")
+    axes.text(at, 1.03, "B better", transform=axes.transAxes, color="#00795A", fontsize=9, ha=side)
+    canvas.style_axes(axes)
 
 
-def _cells(result: Result, digits: int) -> list[str]:
-    def number(value, sign=""):
-        return "-" if value is None else f"{value:{sign}.{digits}f}"
-
-    interval = ("-" if result["ci_low"] is None else
-                f"{number(result['ci_low'], '+')} to {number(result['ci_high'], '+')}")
-    return [result["class_name"], number(result["mean_a"]), number(result["mean_b"]),
-            number(result["mean_difference"], "+"), interval,
-            number(result["median_difference"], "+"),
+def _cells(result: Result) -> list[str]:
+    digits = metric_digits(result["metric"])
+    return [result["class_name"], number_text(result["mean_a"], digits),
+            number_text(result["mean_b"], digits),
+            number_text(result["mean_difference"], digits, "+"),
+            interval_text(result["ci_low"], result["ci_high"], digits),
+            number_text(result["median_difference"], digits, "+"),
             f"{result['wins']}/{result['ties']}/{result['losses']}",
-            _p_value(result["p"]), _p_value(result["p_holm"])]
-
-
-def _p_value(p: float | None) -> str:
-    return "" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
+            p_text(result["p"], ""), p_text(result["p_holm"], "")]

@@ -8,9 +8,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from .canvas import PALETTE, new_figure, save_png, write_at
+from .canvas import FAINT, INK, PALETTE, new_figure, save_png, style_axes, write_at
+from .tables import counted
 
-_INK, _FAINT, _TIME = "#202428", "#70767C", "#B36B00"
+_TIME = "#B36B00"
 _THIN = tuple(colour for colour in PALETTE if colour not in ("#F0E442", "#99DDFF", "#B8E0B0"))
 _BOXES = {  # left, bottom, width, height; the legends stand to the right of the axes
     "loss": (0.09, 0.655, 0.66, 0.275),
@@ -72,8 +73,8 @@ def _draw(path: str | Path, history: Sequence[Mapping[str, Any]], curves: _Curve
 
     epochs = [int(row["epoch"]) for row in history]
     figure = new_figure(1000, 1000, "white")
-    num_epochs = f"{max(epochs)} epoch{'' if max(epochs) == 1 else 's'}"
-    write_at(figure, 500, 968, f"training progress, {num_epochs}", size=15, color=_INK)
+    title = f"training progress, {counted(max(epochs), 'epoch')}"
+    write_at(figure, 500, 968, title, size=15, color=INK)
     axes = {name: figure.add_axes(box) for name, box in _BOXES.items()}
     _draw_loss(axes["loss"], curves, losses)
     draw_middle(axes["middle"])
@@ -82,12 +83,9 @@ def _draw(path: str | Path, history: Sequence[Mapping[str, Any]], curves: _Curve
     for panel in axes.values():
         panel.set_xlim(min(epochs) - margin, max(epochs) + margin)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        panel.grid(color=_INK, alpha=0.12, linewidth=0.8)
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.spines[["left", "bottom"]].set_color(_FAINT)
+        style_axes(panel, "both")
         if best_epoch is not None:
-            panel.axvline(best_epoch, color=_FAINT, linewidth=1, linestyle="--", zorder=1)
+            panel.axvline(best_epoch, color=FAINT, linewidth=1, linestyle="--", zorder=1)
     axes["pace"].set_xlabel("epoch")
     save_png(path, figure)
 
@@ -111,7 +109,7 @@ def _draw_loss(axes: Any, curves: _Curves, names: Sequence[str]) -> None:
         _plot(axes, curves, term, _THIN[index % len(_THIN)], 1.1, style)
     for name, (style, width) in thick.items():
         if name in names:
-            _plot(axes, curves, name, _INK, width, style)
+            _plot(axes, curves, name, INK, width, style)
     shown = [value for name in names for value in curves.get(name, ([], []))[1]]
     if shown and 0 < 10 * min(shown) < max(shown):  # with less, its labels would be long and many
         axes.set_yscale("log")
@@ -120,7 +118,7 @@ def _draw_loss(axes: Any, curves: _Curves, names: Sequence[str]) -> None:
 
 
 def _draw_collapse(axes: Any, curves: _Curves) -> None:
-    _plot(axes, curves, "teacher_entropy", _INK, 1.8, name="teacher entropy")
+    _plot(axes, curves, "teacher_entropy", INK, 1.8, name="teacher entropy")
     _plot(axes, curves, "kl", _THIN[0], 1.8, name="KL to the student")
     _plot(axes, curves, "target_information", _THIN[1], 1.8, name="information")
     axes.set_ylim(bottom=0)
@@ -144,7 +142,7 @@ def _draw_dice(axes: Any, curves: _Curves, best_epoch: int | None) -> None:
     classes = [key for key in curves if key.startswith("val_dice_")]
     for index, key in enumerate(classes):
         _plot(axes, curves, key, _THIN[index % len(_THIN)], 1.1, name=key.removeprefix("val_dice_"))
-    _plot(axes, curves, "val_dice", _INK, 2.4, name="mean")
+    _plot(axes, curves, "val_dice", INK, 2.4, name="mean")
     epochs, values = curves.get("val_dice", ([], []))
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("validation Dice")
@@ -155,13 +153,13 @@ def _draw_dice(axes: Any, curves: _Curves, best_epoch: int | None) -> None:
             zorder=5, label=f"best {best:.3f}, epoch {best_epoch}",
         )
     if not epochs:
-        place = {"transform": axes.transAxes, "ha": "center"}
-        axes.text(0.5, 0.5, "no validation yet", color=_FAINT, **place)
+        axes.text(0.5, 0.5, "no validation yet", color=FAINT, ha="center",
+                  transform=axes.transAxes)
     _legend(axes, first="mean")
 
 
 def _draw_pace(axes: Any, curves: _Curves) -> None:
-    _plot(axes, curves, "lr", _INK, 1.8)
+    _plot(axes, curves, "lr", INK, 1.8)
     axes.set_ylabel("learning rate")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     axes.set_ylim(bottom=0)
@@ -190,12 +188,11 @@ def _plot(
 
 def _legend(axes: Any, *others: Any, first: str, left: float = 1.01) -> None:
     """To the right of the axes, `left` in their widths, with the lines of others on top of them."""
-    handles, names = (sum(both, []) for both in zip(
-        *(each.get_legend_handles_labels() for each in (axes, *others)), strict=True))
+    handles = []
+    for each in (axes, *others):
+        handles += each.get_legend_handles_labels()[0]
     if not handles:
         return
-    order = sorted(range(len(names)), key=lambda i: (names[i] != first, i))
-    axes.legend(
-        [handles[i] for i in order], [names[i] for i in order], loc="upper left",
-        bbox_to_anchor=(left, 1.02), frameon=False, fontsize=9 if len(names) <= 14 else 7.5,
-    )
+    handles.sort(key=lambda handle: handle.get_label() != first)  # stable: the others in order
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(left, 1.02), frameon=False,
+                fontsize=9 if len(handles) <= 14 else 7.5)

@@ -15,20 +15,18 @@ from metrics import METRICS_MM, METRICS_VOXELS, summarise
 from metrics.statistics import sample_deviation
 from system.text_files import read_text
 
-from .canvas import PALETTE, new_figure, save_png, write_at
-from .tables import plain_text, summary_table
+from . import canvas
+from .tables import number_text, plain_text, summary_table
 
 
 def _whole(text: str) -> int:
-    """A whole number, 1.0 too, as spreadsheets write 1."""
+    """A whole number; 1.0 counts, because some spreadsheets write 1 like this."""
     number = float(text)
     if not number.is_integer():
-        raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{text!r} is not a whole number")
     return int(number)
 
 
-_INK, _FAINT = "#202428", "#70767C"
-_LONGEST = 40  # characters of a name in a picture
 _NUMBERS = {"fold": _whole, "class": _whole, **dict.fromkeys((*METRICS_MM, *METRICS_VOXELS), float)}
 
 Row = dict[str, Any]
@@ -49,12 +47,21 @@ def read_per_case(path: str | Path) -> list[Row]:
     if not rows or not {"case_id", "class", "class_name", "dice", "empty"} <= set(rows[0]):
         raise ValueError(f"{path}: is not a table of cases and classes; evaluate the run again.")
     try:
-        if any(None in row or None in row.values() for row in rows):
-            raise ValueError("a line has more or fewer cells than the heading")
-        return [{key: _NUMBERS[key](value or "nan") if key in _NUMBERS else plain_text(value)
-                 for key, value in row.items()} for row in rows]
+        return [_typed(row) for row in rows]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: is damaged ({error}); evaluate the run again.") from error
+
+
+def _typed(row: Mapping[str | None, Any]) -> Row:
+    if None in row or None in row.values():
+        raise ValueError("a line has more or fewer cells than the heading")
+    typed: Row = {}
+    for key, value in row.items():
+        if key in _NUMBERS:
+            typed[key] = _NUMBERS[key](value or "nan")
+        else:
+            typed[key] = plain_text(value)
+    return typed
 
 
 def class_names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -102,12 +109,13 @@ def fold_table(summary: Mapping[str, Any], experiments: Sequence[str] = (),
              "", "fold  cases   Dice"]
     names = list(experiments) or [""] * len(summary["folds"])
     for fold, name in zip(summary["folds"], names, strict=True):
-        dice = _dice(fold["mean_foreground_dice"])
-        lines.append(f"{fold['fold']:>4}  {fold['num_cases']:>5}  {dice}  {name}".rstrip())
+        dice = number_text(fold["mean_foreground_dice"], 3)
+        lines.append(f"{fold['fold']:>4}  {fold['num_cases']:>5}  {dice:>5}  {name}".rstrip())
     between = summary["between_folds"]
     if between["n"]:
-        spread = "" if between["std"] is None else \
-            f" +- {between['std']:.3f} (sample standard deviation between folds)"
+        spread = ""
+        if between["std"] is not None:
+            spread = f" +- {between['std']:.3f} (sample standard deviation between folds)"
         lines.append(f"mean Dice of the {between['n']} folds: {between['mean']:.3f}{spread}")
     if chosen:
         lines.append("The validation cases also chose each fold's best.model, so these numbers "
@@ -126,54 +134,29 @@ def folds_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: st
     names = class_names_of(rows)[1:]
     folds = sorted({row["fold"] for row in rows})
     height = 150 + (26 + 14 * len(folds)) * len(names)
-    figure = new_figure(1000, height, "white")
-    write_at(figure, 500, height - 26, title, size=min(14, 1200 / max(1, len(title))), color=_INK)
-    left, bottom = left_of(names), 74 / height
+    figure = canvas.white_figure(height, title)
+    left, bottom = canvas.left_of(names), 74 / height
     axes = figure.add_axes((left, bottom, 0.97 - left, 1 - bottom - 52 / height))
     for line, class_name in enumerate(names):
-        axes.axhline(line - 0.5, color=_FAINT, linewidth=0.6, alpha=0.5)
+        axes.axhline(line - 0.5, color=canvas.FAINT, linewidth=0.6, alpha=0.5)
         for rank, fold in enumerate(folds):
             dice = np.array([row["dice"] for row in rows
                              if row["class_name"] == class_name and row["fold"] == fold])
             dice = dice[np.isfinite(dice)]
             at = line + 0.8 * ((rank + 0.5) / len(folds) - 0.5)
-            colour = PALETTE[rank % len(PALETTE)]
+            colour = canvas.colour_of(rank)
             axes.plot(dice, np.full(dice.size, at), "o", color=colour, markersize=5, alpha=0.7,
                       markeredgewidth=0)
             if dice.size:
                 axes.plot([dice.mean()], [at], "D", color=colour, markersize=6.5,
-                          markeredgecolor=_INK)
-    name_lines(axes, names)
-    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="Dice (dots: cases; diamonds: mean of the fold)")
+                          markeredgecolor=canvas.INK)
+    canvas.name_lines(axes, names)
+    axes.set_xlabel("Dice (dots: cases; diamonds: mean of the fold)")
     low = min((row["dice"] for row in rows if math.isfinite(row["dice"])), default=0.0)
     axes.set_xlim(max(-0.02, math.floor(low * 10) / 10 - 0.02), 1.02)
-    style_axes(axes)
-    keys = [Line2D([], [], marker="D", linestyle="", color=PALETTE[rank % len(PALETTE)],
-                   markeredgecolor=_INK) for rank in range(len(folds))]
+    canvas.style_axes(axes)
+    keys = [Line2D([], [], marker="D", linestyle="", color=canvas.colour_of(rank),
+                   markeredgecolor=canvas.INK) for rank in range(len(folds))]
     figure.legend(keys, [f"fold {fold}" for fold in folds], loc="lower center", frameon=False,
                   ncols=min(10, len(folds)), fontsize=9, bbox_to_anchor=(0.5, 0.0))
-    save_png(path, figure)
-
-
-def left_of(names: Sequence[str]) -> float:
-    """Where axes begin so that the names fit on their left: fraction of 1000 pixels."""
-    return max(0.17, 0.03 + 0.0095 * min(_LONGEST, max(map(len, names))))
-
-
-def name_lines(axes: Any, names: Sequence[str]) -> None:
-    """Write the names at 0, 1, ... of the y axis, long ones cut short."""
-    shown = [name if len(name) <= _LONGEST else f"{name[:_LONGEST - 1]}\u2026" for name in names]
-    axes.set_yticks(range(len(names)), shown, parse_math=False)
-
-
-def style_axes(axes: Any) -> None:
-    """A faint grid and two faint spines."""
-    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(axis="y", length=0)
-
-
-def _dice(value: float | None) -> str:
-    return "    -" if value is None else f"{value:.3f}"
+    canvas.save_png(path, figure)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .canvas import PALETTE, new_figure, save_png, write_at
+from .canvas import colour_of, new_figure, save_png, write_at
 
 _GROUND, _FRAME, _INK, _FAINT = "#101214", "#3A3F44", "#F2F2F2", "#9AA0A6"
 _WIDTH, _HEIGHT = 1000, 1300  # pixels
@@ -192,7 +192,7 @@ def _draw(axes: Any, view: np.ndarray, marks: np.ndarray, num_classes: int) -> N
             continue
         lines = axes.contour(
             np.arange(-1, columns + 1), np.arange(-1, rows + 1), mask,
-            levels=[0.5], colors=[_colour(value)], linewidths=2.0,
+            levels=[0.5], colors=[colour_of(value - 1)], linewidths=2.0,
         )
         lines.set(path_effects=halo, clip_on=False)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5), xticks=[], yticks=[])
@@ -215,12 +215,8 @@ def _letter(axes: Any, letters: str) -> None:
 def _legend(figure: Any, names: Sequence[str], columns: int) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=_colour(k), linewidth=4) for k in range(1, len(names) + 1)]
+    handles = [Line2D([], [], color=colour_of(k), linewidth=4) for k in range(len(names))]
     figure.legend(
         handles, names, loc="lower center", bbox_to_anchor=(0.5, 34 / _HEIGHT), ncols=columns,
         frameon=False, labelcolor=_INK, fontsize=11, borderaxespad=0, borderpad=0, handlelength=1.4,
     )
-
-
-def _colour(value: int) -> str:
-    return PALETTE[(value - 1) % len(PALETTE)]

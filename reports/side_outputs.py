@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .canvas import PALETTE, new_figure, save_png, write_at
-from .folds import style_axes
+from . import canvas
 
 SCORES = ("dice", "accuracy", "confidence", "kl")
-_INK, _FAINT = "#202428", "#70767C"
-_COLOURS = {"output": PALETTE[2], "student": PALETTE[1], "teacher": PALETTE[0]}
+_COLOURS = {"output": canvas.PALETTE[2], "student": canvas.PALETTE[1], "teacher": canvas.PALETTE[0]}
 _LINE, _HEAD, _FOOT = 30, 60, 86  # pixels: of an output, above and below the axes
 
 
@@ -46,19 +44,22 @@ def outputs_picture(path: str | Path, rows: Sequence[Mapping[str, Any]], title: 
     """Write a PNG, 1000 pixels wide: Dice of every case and its mean, by output."""
     means = mean_outputs(rows)
     height = _LINE * len(means) + _HEAD + _FOOT
-    figure = new_figure(1000, height, "white")
-    write_at(figure, 500, height - 26, title, size=min(13, 1200 / max(1, len(title))), color=_INK)
+    figure = canvas.white_figure(height, title)
     axes = figure.add_axes((0.16, _FOOT / height, 0.80, _LINE * len(means) / height))
     for line, mean in enumerate(means):
         dice = [row["dice"] for row in rows if row["output"] == mean["output"]]
         colour = _COLOURS[mean["role"]]
         axes.plot(dice, [line] * len(dice), "o", color=colour, markersize=5, alpha=0.45,
                   markeredgewidth=0)
-        axes.plot([mean["dice"]], [line], "D", color=colour, markersize=7, markeredgecolor=_INK)
-    axes.set_yticks(range(len(means)), [f"{mean['output']}, {mean['role']}"
-                                        if mean["role"] != "output" else "out" for mean in means])
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(means) - 0.5, -0.5), xlabel="Dice")
-    style_axes(axes)
-    write_at(figure, 500, 14, "dots: cases; diamonds: their mean; along the data flow from top to "
-             "bottom in each branch", size=9, color=_FAINT)
-    save_png(path, figure)
+        axes.plot([mean["dice"]], [line], "D", color=colour, markersize=7,
+                  markeredgecolor=canvas.INK)
+    names = []
+    for mean in means:
+        names.append("out" if mean["role"] == "output" else f"{mean['output']}, {mean['role']}")
+    canvas.name_lines(axes, names)
+    axes.set(xlim=(-0.02, 1.02), xlabel="Dice")
+    canvas.style_axes(axes)
+    note = ("dots: cases; diamonds: their mean; along the data flow from top to bottom in each "
+            "branch")
+    canvas.write_at(figure, 500, 14, note, size=9, color=canvas.FAINT)
+    canvas.save_png(path, figure)

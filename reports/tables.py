@@ -16,13 +16,14 @@ from system.files import write_text
 
 _TITLES = {"dice": "Dice", "msd_label_to_pred": "MSD back"}
 _UNITS = ("mm", "voxels")
+P_VALUES = ("p", "p_holm", "p_level")
 
 
 def per_case_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a header and one line per row, floats to six decimals and NaN or None empty.
+    """Write a header and one line per row; NaN and None are empty cells.
 
-    Texts that a spreadsheet would compute, such as a class "=1+1", get a ' in front, which
-    `plain_text` takes away.
+    Floats have six decimals, p-values (columns of P_VALUES) four significant digits. Texts that a
+    spreadsheet would compute, such as a class "=1+1", get a ' in front; `plain_text` removes it.
 
     Raises:
         ValueError: if there are no rows or the rows do not share the same keys.
@@ -37,22 +38,52 @@ def per_case_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(keys)
-    writer.writerows([_csv_cell(row[key]) for key in keys] for row in rows)
+    for row in rows:
+        writer.writerow([_csv_cell(key, row[key]) for key in keys])
     write_text(path, buffer.getvalue())
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """Return the plain-text table of a summary: one line per class, then their mean."""
-    header, body = _cells(summary)
-    widths = [max(len(row[i]) for row in (header, *body)) for i in range(len(header))]
+    """The text of a summary: one line per class, then their mean."""
+    names = list(summary["metrics"])
+    rows = []
+    for title, stats in (*summary["per_class"].items(), ("mean", summary["metrics"])):
+        rows.append([title, *(_value(name, stats.get(name)) for name in names)])
+    lines = align(["class", *map(metric_title, names)], rows)
+    rule = lines[1]
+    return "\n".join([*lines[:-1], rule, lines[-1], _footer(summary)])
+
+
+def align(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table: the first column to the left, the others to the right, a rule."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for first, *others in (header, *rows):
+        cells = [first.ljust(widths[0])]
+        for cell, width in zip(others, widths[1:], strict=True):
+            cells.append(cell.rjust(width))
+        lines.append("  ".join(cells).rstrip())
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return [lines[0], rule, *lines[1:]]
 
-    def line(row: Sequence[str]) -> str:
-        numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        return "  ".join([row[0].ljust(widths[0]), *numbers]).rstrip()
 
-    classes, mean = body[:-1], body[-1]
-    return "\n".join([line(header), rule, *map(line, classes), rule, line(mean), _footer(summary)])
+def number_text(value: float | None, digits: int, sign: str = "") -> str:
+    """A number with so many decimals; a dash for none."""
+    return "-" if value is None else f"{value:{sign}.{digits}f}"
+
+
+def interval_text(low: float | None, high: float | None, digits: int) -> str:
+    """An interval of differences; a dash for none."""
+    if low is None:
+        return "-"
+    return f"{low:+.{digits}f} to {high:+.{digits}f}"
+
+
+def p_text(p: float | None, none: str = "-") -> str:
+    """A p-value with four decimals."""
+    if p is None:
+        return none
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 # What a spreadsheet takes for a formula, and what was given a ' already.
@@ -64,21 +95,16 @@ def plain_text(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def _csv_cell(value: Any) -> Any:
+def _csv_cell(key: str, value: Any) -> Any:
     if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     if value is None:
         return ""
     if isinstance(value, float | np.floating):
-        return "" if math.isnan(value) else f"{value:.6f}"
+        if math.isnan(value):
+            return ""
+        return f"{value:.4g}" if key in P_VALUES else f"{value:.6f}"
     return value
-
-
-def _cells(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    names = list(summary["metrics"])
-    rows = [*summary["per_class"].items(), ("mean", summary["metrics"])]
-    body = [[str(row), *(_value(name, stats.get(name)) for name in names)] for row, stats in rows]
-    return ["class", *map(metric_title, names)], body
 
 
 def _unit(name: str) -> str:
@@ -94,9 +120,18 @@ def metric_title(name: str) -> str:
     return f"{title} [{unit}]" if unit else title
 
 
+def metric_digits(name: str) -> int:
+    """Decimals of a metric: two for distances, three for scores from 0 to 1."""
+    return 2 if _unit(name) else 3
+
+
 def _value(name: str, stats: Mapping[str, Any] | None) -> str:
-    digits = 2 if _unit(name) else 3
-    mean, std = (stats or {}).get("mean"), (stats or {}).get("std")
+    stats = stats or {}
+    return spread_text(stats.get("mean"), stats.get("std"), metric_digits(name))
+
+
+def spread_text(mean: float | None, std: float | None, digits: int) -> str:
+    """Mean and standard deviation; a dash for no mean."""
     if mean is None or math.isnan(mean):
         return "-"
     if std is None or math.isnan(std):
@@ -105,18 +140,16 @@ def _value(name: str, stats: Mapping[str, Any] | None) -> str:
 
 
 def _footer(summary: Mapping[str, Any]) -> str:
-    num_cases, num_empty = summary["num_cases"], _num_one_sided(summary.get("num_empty"))
-    text = f"{num_cases} case{'' if num_cases == 1 else 's'}"
+    text = counted(summary["num_cases"], "case")
+    num_empty = summary["num_empty"]["prediction"] + summary["num_empty"]["label"]
     if num_empty:
-        masks = "mask" if num_empty == 1 else "masks"
-        in_voxels = any(_unit(name) == "voxels" for name in summary["metrics"])
-        how = "left out of the distances" if in_voxels else "counted at the volume's diagonal"
-        text += f"; {num_empty} one-sided empty class {masks} {how}"
+        how = "counted at the volume's diagonal"
+        if any(_unit(name) == "voxels" for name in summary["metrics"]):
+            how = "left out of the distances"
+        text += f"; {counted(num_empty, 'one-sided empty class mask')} {how}"
     return text
 
 
-def _num_one_sided(num_empty: Any) -> int:
-    """Sum the counts of a nested dict; "both" is left out, as agreeing on nothing costs nothing."""
-    if isinstance(num_empty, Mapping):
-        return sum(_num_one_sided(count) for key, count in num_empty.items() if key != "both")
-    return int(num_empty or 0)
+def counted(number: int, thing: str) -> str:
+    """"1 case", "2 cases"."""
+    return f"1 {thing}" if number == 1 else f"{number} {thing}s"

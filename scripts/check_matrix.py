@@ -4,9 +4,9 @@ python scripts/check_matrix.py --pythons python3.11 python3.12 --torches 2.8.0 2
     --monais 1.5.2 1.6.1 --quick
 python scripts/check_matrix.py --help
 
-Each combination has a virtual environment of its own below --work, which takes up to 8 GB with a
-CUDA build of torch and is deleted when its tests are done. What is in the table already, for the
-same tests and commit, is not run again. Exit status 1 when a combination fails.
+Each combination gets its own virtual environment below --work (up to 8 GB with a CUDA build of
+torch), which is deleted after its tests. Combinations that the table already has for the same
+tests and commit are skipped. Exit status 1 if a combination fails.
 """
 
 import argparse
@@ -30,6 +30,7 @@ QUICK = ("tests/losses", "tests/networks", "tests/metrics", "tests/managers", "t
          "tests/cli/test_train_and_eval.py", "tests/cli/test_several_processes.py",
          "tests/cli/test_pretrain_desd.py", "tests/cli/test_predict.py")
 TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff")
+VERSIONED = ("torch", "monai", "numpy", "torchmanager")
 SHOWN = ("python", "torch", "monai", "numpy", "outcome")
 
 
@@ -89,7 +90,7 @@ def version_of(python: str) -> str:
 def checked(python: str, wanted: dict[str, str], tests: list[str], work: Path,
             workers: str) -> dict[str, Any]:
     """Install one combination, run the tests with it, and remove it."""
-    # Absolute, since the tests run in another folder than this one.
+    # Absolute, because the tests run in another folder.
     folder = work.absolute() / named(wanted).replace(" ", "-")
     if folder.exists() and not (folder / "pyvenv.cfg").is_file():
         raise ValueError(f"{folder}: is in the way and not an environment; give another --work.")
@@ -105,16 +106,15 @@ def checked(python: str, wanted: dict[str, str], tests: list[str], work: Path,
             return {"status": done.returncode, "versions": {},
                     "outcome": "not installed: " + last_line(done.stderr)}
         versions = subprocess.run(
-            [own, "-c", "from importlib.metadata import version as v; "
-             "print(*(v(n) for n in ('torch', 'monai', 'numpy', 'torchmanager')))"],
+            [own, "-c", "import sys; from importlib.metadata import version\n"
+             "for name in sys.argv[1:]: print(version(name))", *VERSIONED],
             check=True, capture_output=True, text=True).stdout.split()
         done = subprocess.run(
             [own, "-m", "pytest", "-q", "-n", workers, "--maxprocesses", "4", "--dist", "loadfile",
              "--no-loadscope-reorder", "-p", "no:cacheprovider", *tests],
             cwd=ROOT, capture_output=True, text=True)
         (work / f"{folder.name}.log").write_text(done.stdout + done.stderr)
-        names = ("torch", "monai", "numpy", "torchmanager")
-        return {"status": done.returncode, "versions": dict(zip(names, versions, strict=True)),
+        return {"status": done.returncode, "versions": dict(zip(VERSIONED, versions, strict=True)),
                 "outcome": re.sub(r" in [\d.]+s.*", "", last_line(done.stdout))}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -122,7 +122,7 @@ def checked(python: str, wanted: dict[str, str], tests: list[str], work: Path,
 
 def last_line(text: str) -> str:
     """The last line that is not empty."""
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    return text.strip().rpartition("\n")[2]
 
 
 def named(wanted: dict[str, str]) -> str:
@@ -131,18 +131,18 @@ def named(wanted: dict[str, str]) -> str:
 
 
 def numbers(version: str) -> list[int]:
-    """What versions are sorted by: 2.8 before 2.13."""
+    """A sort key for versions: 2.8 comes before 2.13."""
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def commit() -> str:
-    """Of this repository."""
+    """The short hash of this repository's commit."""
     return subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], check=True,
                           capture_output=True, text=True).stdout.strip()
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown, with what was run."""
+    """The rows as Markdown, with commit and tests."""
     lines = ["# Versions that the tests ran with", "",
              "Made by `python scripts/check_matrix.py`.", "",
              f"| {' | '.join(SHOWN)} |", f"|{'---|' * len(SHOWN)}"]

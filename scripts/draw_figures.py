@@ -20,7 +20,7 @@ INK, FAINT, ENCODER, DECODER, LOSS, KL = ("#202428", "#70767C", "#2F86DB", "#00A
 
 
 def draw_method(path: Path) -> None:
-    """A U-shaped network, its side outputs, and who learns from whom."""
+    """A U-shaped network, its side outputs, teachers and students."""
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     figure = new_figure(1240, 600, "white")
@@ -85,7 +85,7 @@ def draw_method(path: Path) -> None:
 
 
 def draw_metrics(path: Path) -> None:
-    """Overlap and distances of two outlines in a plane, as metrics/ has them in space."""
+    """Overlap and distances of two outlines: the metrics in two dimensions."""
     figure = new_figure(1240, 470, "white")
     label, prediction = _blobs()
     far = np.linalg.norm(_edge(prediction)[:, None] - _edge(label)[None], axis=2)

@@ -13,7 +13,7 @@ from system.command_line import CommandLine  # noqa: E402
 from system.exit import exit_with  # noqa: E402 - needs the line above
 
 SMALLER = "--img_size 64 64 64 --filters 8 16 32 64 128 --epochs 10"
-TRAINING = {  # an experiment's name, which says dataset, network and fold, and other flags
+TRAINING = {  # an experiment's name, which sets dataset, network and fold, and other flags
     "mmwhs-ct": ("CT_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", SMALLER),
     "mmwhs-mr": ("MR_MMWHS_nnUnet_SelfDist_Phantoms_Fold1.exp", SMALLER),
     "msd-brats": ("multimodalMR_MSD_BraTS_nnUnet_SelfDist_Phantoms.exp", SMALLER),
@@ -52,7 +52,7 @@ def training_command(dataset: str, output: str, num_cases: int) -> str | None:
 
 
 def write_deeplesion(args: argparse.Namespace) -> None:
-    """Write series of PNG slices and say how to prepare them."""
+    """Write series of PNG slices and print how to prepare them."""
     from data.phantoms.ct_series import make_deeplesion  # only now: --help imports nothing heavy
 
     names = make_deeplesion(args.output, args.cases, args.size, args.seed, args.overwrite)

@@ -1,13 +1,13 @@
-"""Change single lines of the code and see whether a test notices: what survives lacks one.
+"""Change single lines of the code and check that a test fails: a change that survives lacks one.
 
 python scripts/mutate.py                        all of tests/mutations.json: half an hour on 2 cores
 python scripts/mutate.py --only losses/ --jobs 2
 
-The changes are such as a tired engineer makes: an axis swapped, a mean for a sum, < for <=. Each
-is made in a copy of the repository, never in place, and the tests named with it are run there.
-tests/mutations.json is a list of {"file", "old", "new", "tests"}; "old" must occur exactly once in
-its file. Prints a table; exit status 1 where a change survives, 2 where the list does not fit the
-code or its tests fail without a change.
+The changes are typical slips: an axis swapped, a mean for a sum, < for <=. Each is made in a copy
+of the repository, never in place, and the tests named with it are run there. tests/mutations.json
+is a list of {"file", "old", "new", "tests"}; "old" must occur exactly once in its file. Prints a
+table; exit status 1 if a change survives, 2 if the list does not fit the code or its tests fail
+without a change.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 MUTATIONS = ROOT / "tests" / "mutations.json"
-OUTCOMES = {0: "SURVIVES", 1: "noticed"}  # by pytest's exit status; others say nothing of the tests
+OUTCOMES = {0: "SURVIVES", 1: "noticed"}  # by pytest's exit status; others: pytest failed
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_mutations(path: Path, root: Path = ROOT) -> list[Mutation]:
 
 
 def copy_repository(target: Path) -> Path:
-    """The files that git knows or would add, as they are now."""
+    """Copy the working tree's files that git tracks or would add."""
     names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
                            cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -73,7 +73,7 @@ def copy_repository(target: Path) -> Path:
 
 
 def run_tests(copy: Path, tests: list[str]) -> int:
-    """The exit status of pytest in a copy; no compiled file of other code is left there."""
+    """Run pytest in a copy without leaving compiled files; returns its exit status."""
     data = os.environ.get("HIPPOCAMPUS_DIR", str(ROOT.parent / "shared/data/Task04_Hippocampus"))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], cwd=copy,
@@ -82,7 +82,7 @@ def run_tests(copy: Path, tests: list[str]) -> int:
 
 
 def outcome_of(mutation: Mutation, copy: Path) -> str:
-    """What the tests say of a change: "noticed", "SURVIVES", or nothing."""
+    """Make a change, run its tests and undo it: "noticed", "SURVIVES" or why it was not tested."""
     path = copy / mutation.file
     before = path.read_text(encoding="utf-8")
     path.write_text(before.replace(mutation.old, mutation.new), encoding="utf-8")
@@ -97,7 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="TEXT", help="of files with this in the name")
-    parser.add_argument("--jobs", type=int, default=1, help="copies at work at once (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="changes tested at once (default 1)")
     args = parser.parse_args()
     try:
         mutations = [one for one in read_mutations(MUTATIONS) if args.only in one.file]

@@ -3,8 +3,8 @@
 python scripts/preprocess_deeplesion.py all DeepLesion prepared      PNG series and DL_info.csv
 python scripts/preprocess_deeplesion.py all my_ct_volumes prepared   any folder of NIfTI volumes
 
-What is there, whole and made of the same input is kept, so the same command goes on where an
-interrupted one stopped. The steps can be run one by one, too.
+Complete results of the same input are kept, so repeating the command continues where it was
+interrupted. The steps can also be run one by one.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         step.add_argument("--workers", type=int, metavar="N",
                           help="processes at a time (default: one per core)")
         step.add_argument("--overwrite", action="store_true",
-                          help="make again what is there, also what was made with other settings")
+                          help="make everything again, also what was made with other settings")
         step.add_argument("--hu_offset", type=int, default=0, metavar="HU",
                           help="added to the values first; -1024 for CT that is stored from 0 on "
                                "(default 0)")
@@ -60,7 +60,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def tell(title: str, lines: list[str], path: Path) -> None:
-    """Print lines under a title, and where all of them are if there are many."""
+    """Print the first lines under a title, and the file that has all of them."""
     print(f"{title}, listed in {path}:")
     for line in lines[:NUM_NAMED]:
         print(f"  {line}")
@@ -75,16 +75,23 @@ def main() -> None:
     from data.preparation.tiles import MIN_DEPTH
     from system.workers import num_cores
 
-    options = {"spacing_mm": args.spacing, "rescale": args.rescale and tuple(args.rescale)} \
-        if "spacing" in args else {}
-    result = prepare(args.step, args.input, args.output,
-                     num_cores() if args.workers is None else args.workers,
-                     hu_offset=args.hu_offset, overwrite=args.overwrite,
-                     keep_intermediate=getattr(args, "keep_intermediate", False), **options)
+    options = {"hu_offset": args.hu_offset, "overwrite": args.overwrite}
+    if "spacing" in args:
+        options["spacing_mm"] = args.spacing
+        if args.rescale:
+            options["rescale"] = tuple(args.rescale)
+    if "keep_intermediate" in args:
+        options["keep_intermediate"] = args.keep_intermediate
+    workers = args.workers
+    if workers is None:
+        workers = num_cores()
+    result = prepare(args.step, args.input, args.output, workers, **options)
 
     output = Path(args.output)
-    there = f", {len(result.there)} were there already" if result.there else ""
-    print(f"{len(result.made)} volume(s) prepared{there}: {' '.join(map(str, result.folders))}")
+    already = ""
+    if result.there:
+        already = f", {len(result.there)} were there already"
+    print(f"{len(result.made)} volume(s) prepared{already}: {' '.join(map(str, result.folders))}")
     if result.num_labels:
         print(f"{result.num_labels} label map(s) left out (folders labels*, names *_label, "
               f"*_seg, *segmentation*)")

@@ -1,10 +1,10 @@
-"""Score every output of a self-distilled network: what students and teachers have learnt.
+"""Score every output of a self-distilled network: what students and teachers have learned.
 
 python scripts/score_side_outputs.py Hippocampus_nnUnet_SelfDist.exp --mode testing
 
-Prints the mean Dice of each output, how often and how surely it names the right class on the
-voxels that the label has in the foreground, and its KL from the teacher. In the run's folder,
-side_outputs_MODE.csv has every case and side_outputs_MODE.png draws them.
+Prints for each output the mean Dice, accuracy and confidence on the label's foreground voxels, and
+the KL divergence from its teacher. Writes side_outputs_MODE.csv, with every case, and
+side_outputs_MODE.png to the run's folder.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from system.exit import exit_with  # noqa: E402 - needs the line above
 
 
 def parse(argv: list[str] | None = None) -> EvaluationConfig:
-    """Return what is to be scored, as for eval.py."""
+    """Return the settings of the evaluation, as for eval.py."""
     parser = CommandLine(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", metavar="NAME.exp", help="run folder, as in training")
     parser.add_argument("--data", metavar="DATA", help="data folder, if it has moved")

@@ -51,7 +51,7 @@ def _value(action: argparse.Action) -> str:
 
 
 def recipe_table() -> str:
-    """A Markdown row per recipe; datasets and neighbouring networks that share one share a row."""
+    """One Markdown row per recipe; neighbouring networks and data sets with the same one share it."""
     rows = ["| dataset | network | options | crop | epochs | AdamW learning rate | schedule |",
             "|---|---|---|---|---|---|---|"]
     for datasets in _groups(RECIPES):
@@ -68,7 +68,7 @@ def recipe_table() -> str:
 
 
 def _groups(values: dict[str, object]) -> list[list[str]]:
-    """Names of equal values that follow each other."""
+    """Consecutive names whose values are equal."""
     return [list(names) for _, names in groupby(values, values.__getitem__)]
 
 
@@ -77,7 +77,7 @@ def _plain(value: object, between: str = " ") -> str:
 
 
 def updated(pages: dict[Path, str]) -> dict[Path, str]:
-    """The pages with every table as the code is now."""
+    """The pages with every table up to date."""
     tables = {"flags:training": flag_table(training_parser("dsd")),
               "flags:pretraining": flag_table(pretraining_parser()),
               "flags:evaluation": flag_table(evaluation_parser(SETTINGS)),

@@ -1,9 +1,9 @@
-"""Write the reports of studies/results, and docs/results.md, from the scores that lie there.
+"""Write the reports of studies/results, and docs/results.md, from the scores in that folder.
 
 python scripts/update_results.py             every study, and the page
-python scripts/update_results.py FOLDER ...  the reports of these
+python scripts/update_results.py FOLDER ...  the reports of these studies
 
-The statistics change with the code (metrics/repeats.py); the scores do not. Nothing is trained.
+Run it after a change of the statistics (metrics/repeats.py). Nothing is trained or scored.
 """
 
 import sys
@@ -14,17 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(ROOT))
 
-from reports import per_case_csv, read_per_case  # noqa: E402
-from reports.studies.numbers import METRICS, Arm, arm_lines, average_gain, gain_lines  # noqa: E402
+from reports import read_per_case  # noqa: E402 - the line above
+from reports.studies.numbers import Arm  # noqa: E402
 from reports.studies.results_page import results_page  # noqa: E402
-from reports.studies.study_page import COMPLETE, study_page  # noqa: E402
-from reports.studies.study_picture import gains_picture  # noqa: E402
+from reports.studies.study_page import COMPLETE  # noqa: E402
+from studies.report_matrix import write_tables  # noqa: E402
 from system.command_line import CommandLine  # noqa: E402
-from system.files import read_json, write_json, write_text  # noqa: E402 - the line above
+from system.files import read_json, write_text  # noqa: E402
 
 RESULTS = ROOT / "studies" / "results"
 PAGE = ROOT / "docs" / "results.md"
-P_VALUES = ("p", "p_holm", "p_level")
 
 
 def scored_arms(folder: Path, runs: list[dict[str, Any]]) -> dict[Arm, dict[tuple[int, int], Any]]:
@@ -41,26 +40,10 @@ def scored_arms(folder: Path, runs: list[dict[str, Any]]) -> dict[Arm, dict[tupl
 def update(folder: Path) -> None:
     """Write report.md, table.csv, gains.csv, gains.png and results.json of one study."""
     results = read_json(folder / "results.json")
-    study, runs = results["study"], results["runs"]
-    arms = scored_arms(folder, runs)
-    baseline = study["methods"][0]["name"]
-    lines, gains = arm_lines(arms), gain_lines(arms, baseline)
-    published = study["published"]
-    # Of one validated epoch, the last, no case chose anything.
-    commands = [run["command"] for run in runs if run["command"]]
+    commands = [run["command"] for run in results["runs"] if run["command"]]
+    # A run that validated its last epoch only has not chosen it by these cases.
     chosen = not all(_validates_the_end_alone(command) for command in commands)
-    write_text(folder / "report.md", study_page(
-        study["title"], runs, lines, gains, published, results["environments"], study["group"],
-        chosen))
-    per_case_csv(folder / "table.csv", lines)
-    per_case_csv(folder / "gains.csv", [
-        line | {key: "" if line[key] is None else f"{line[key]:.4g}" for key in P_VALUES}
-        for line in gains])
-    gains_picture(folder / "gains.png", gains, published, study["title"])
-    average = {} if published is None else {
-        metric: average_gain(gains, published["method"], metric) for metric in METRICS}
-    write_json(folder / "results.json", results | {"table": lines, "gains": gains,
-                                                   "average_gain": average})
+    write_tables(folder, results, scored_arms(folder, results["runs"]), chosen)
 
 
 def _validates_the_end_alone(command: list[str]) -> bool:

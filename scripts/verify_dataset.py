@@ -1,9 +1,9 @@
-"""Read every file of a dataset once and report what is wrong with it, before anything is trained.
+"""Read every file of a dataset once and report all problems, before anything is trained.
 
 python scripts/verify_dataset.py DATA --dataset hippocampus --json report.json
 python scripts/verify_dataset.py DATA --splits splits.json    (of a DATA/dataset.json)
 
-Errors keep the data from being used: exit status 2. Warnings should be looked at.
+Errors mean that the data cannot be used: exit status 2. Warnings should be looked at.
 """
 
 import argparse

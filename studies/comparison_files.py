@@ -1,11 +1,11 @@
-"""A paired comparison on disk: its table, every difference of a case, and a picture."""
+"""The files of a paired comparison: its table, the differences of all cases, and a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metrics import paired_values
-from reports import comparison_csv, comparison_picture, comparison_table, differences_csv
+from reports import comparison_picture, comparison_table, differences_csv, per_case_csv
 from system.files import write_text
 
 PICTURED = ("dice", "hd95_mm", "assd_mm")
@@ -21,8 +21,8 @@ def write_comparison_files(path: Path, results: Sequence[Mapping[str, Any]], a: 
     Args:
         results: of `metrics.compare` of the rows of A and B.
         a: name and rows of the baseline.
-        b: name and rows of what is compared with it.
-        pictured: metrics that the picture shows.
+        b: name and rows of the other.
+        pictured: metrics in the picture.
 
     Raises:
         ValueError: see `metrics.paired_values`.
@@ -30,7 +30,7 @@ def write_comparison_files(path: Path, results: Sequence[Mapping[str, Any]], a: 
     table = comparison_table(results, a[0], b[0])
     pairs = {metric: paired_values(a[1], b[1], metric) for metric in pictured}
     write_text(f"{path}.txt", table + "\n")
-    comparison_csv(f"{path}.csv", results)
+    per_case_csv(f"{path}.csv", results)
     differences_csv(f"{path}_cases.csv", a[1], b[1])
     comparison_picture(f"{path}.png", pairs, results,
                        f"A {a[0]}, B {b[0]}: {len(pairs['dice'].case_ids)} cases")
@@ -38,7 +38,7 @@ def write_comparison_files(path: Path, results: Sequence[Mapping[str, Any]], a: 
 
 
 def remove_comparisons(folder: Path, pattern: str) -> None:
-    """Remove files of comparisons whose runs may be others now."""
+    """Remove comparisons that are no longer up to date."""
     for path in folder.glob(pattern):
         if path.suffix in ENDINGS and path.is_file():
             path.unlink()

@@ -1,8 +1,8 @@
-"""The engine: prepares, trains and scores the runs of a plan, here or as jobs.
+"""The engine: prepares, trains and scores the runs of a plan, on this machine or as jobs.
 
-Here, several calls may share a plan: each takes the next run that no other is at. With a budget,
-the command that runs when it ends is stopped and goes on in the next call; runs that are trained
-are still scored.
+On this machine several calls may share a plan: each takes the next run that no other call is
+working on. When the budget is over, the current command is stopped, to be resumed by the next
+call; runs that are already trained are still scored.
 """
 
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger(LOGGER_NAME)
 
 
 def executor_of(plan: Plan, progress: Mapping[str, Progress]) -> Any:
-    """The executor of the jobs that are needed; None where all is done, or done here.
+    """The executor for the plan's jobs; None if nothing is left to do or it is done here.
 
     Raises:
         ValueError: the executor is not available.
@@ -41,13 +41,13 @@ def executor_of(plan: Plan, progress: Mapping[str, Progress]) -> Any:
 
 
 def execute(plan: Plan, executor: Any = None) -> dict[str, str]:
-    """Train what is not finished, then score it; returns what went wrong, by name.
+    """Train every run that is not finished and score it; returns the failures by name.
 
     Args:
         executor: of `executor_of`; None to run here.
 
     Raises:
-        TrainingInterruptedError: the user stopped a command; the rest is not begun.
+        TrainingInterruptedError: the user stopped a command; the remaining ones are not started.
     """
     if executor is not None:
         return _run_jobs(plan, executor)
@@ -55,7 +55,7 @@ def execute(plan: Plan, executor: Any = None) -> dict[str, str]:
 
 
 class _Here:
-    """One command after another, as far as the time goes."""
+    """Runs one command after another until the budget is over."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -80,7 +80,7 @@ class _Here:
 
     @contextmanager
     def _take(self, run: PlannedRun) -> Iterator[Progress]:
-        """How far a run is now; its lock is held meanwhile, unless another call has it."""
+        """How far a run is now; holds its lock meanwhile, unless another call has it."""
         with ExitStack() as held:
             with alone(self.plan.folder):
                 now = progress_of(replace(self.plan, runs=(run,)))[run.name]
@@ -89,7 +89,7 @@ class _Here:
             yield now
 
     def _prepare(self, one: Preparation) -> bool:
-        """Run a preparation unless its result is complete; whether it is complete now."""
+        """Run a preparation unless its result is complete; returns whether it is now."""
         if one.is_finished():
             self._say(one.name, "finished before")
             return True
@@ -106,7 +106,7 @@ class _Here:
         return is_finished
 
     def _train(self, run: PlannedRun, state: str) -> bool:
-        """Train a run unless it is finished; whether it is finished now."""
+        """Train a run unless it is finished; returns whether it is now."""
         if state == FINISHED:
             self._say(run.name, f"{self.plan.skipped_as}, {run.settings.experiment}")
             return True
@@ -123,13 +123,13 @@ class _Here:
         return is_trained
 
     def _score(self, run: PlannedRun) -> None:
-        """Copy the run's rows into the set's folder; score the run first where it needs it."""
+        """Copy the run's rows into the set's folder, scoring the run first if needed."""
         plan = self.plan
         with alone(plan.folder):
             is_gathered = gather(plan, run)
         if not is_gathered:
             path = plan.log_of(run.name, plan.score_ending)
-            # Training ends with the scores of its validation cases, which others have replaced.
+            # Training scored the validation cases, but a later evaluation replaced the scores.
             again = "again " if run.group == "validation" else ""
             self._say(run.name, f"scored {again}on its {run.group} cases, log {path}")
             outcome = self._logged(run.name, scoring_command(run), path)
@@ -144,7 +144,7 @@ class _Here:
                 model.unlink()
 
     def _command(self, name: str, how: str, command: list[str]) -> Outcome | None:
-        """Run a command until the budget ends; None where that stopped it.
+        """Run a command; None if the end of the budget stopped it.
 
         Raises:
             TrainingInterruptedError: something else stopped it.
@@ -171,7 +171,7 @@ class _Here:
             raise _interrupted(name, 128 + number) from None
 
     def _lacks(self, one: PlannedRun | Preparation) -> bool:
-        """Whether a preparation that it needs is missing."""
+        """Whether a preparation that the run needs is missing."""
         lacking = [name for name in one.needs if name in self.unprepared]
         if any(name in self.failures for name in lacking):
             self._fail(one.name, f"not run, it needs {', '.join(lacking)}")
@@ -205,7 +205,7 @@ def scoring_command(run: PlannedRun) -> list[str]:
 
 
 def _is_trained(run: PlannedRun, outcome: Outcome) -> bool:
-    """Whether a run is finished; the outcome of a job does not tell."""
+    """Whether a run is finished: jobs report no exit status, so its folder is read."""
     try:
         return not outcome.status and run_state(run.settings, None) == FINISHED
     except ValueError:
@@ -213,7 +213,7 @@ def _is_trained(run: PlannedRun, outcome: Outcome) -> bool:
 
 
 def _run_jobs(plan: Plan, executor: Any) -> dict[str, str]:
-    """All training runs as jobs, then the scores of those that finished."""
+    """Train all runs as jobs, then score those that finished."""
     assert not plan.preparations, "preparations are run here only"
     failures: dict[str, str] = {}
     progress = progress_of(plan)

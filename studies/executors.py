@@ -1,4 +1,4 @@
-"""Running command lines: one after another here, or as jobs of `submitit`."""
+"""Running commands: one after another on this machine, or as jobs of `submitit`."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ Commands = dict[str, list[str]]  # by the name of a run
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its exit status, None where only its job knows, and its log."""
+    """The exit status of a command, None for a job, whose status is not known, and its log."""
 
     status: int | None
     log: Path
@@ -39,7 +39,7 @@ class Outcome:
         return "\n".join(f"    {line}" for line in text.splitlines()[-num_lines:])
 
     def failure(self, what: str) -> str:
-        """What went wrong, and where to read why."""
+        """What went wrong, with the log's path and its last lines."""
         if self.status is not None:
             what = f"{what}, exit status {self.status}"
         return f"{what}, log {self.log}:\n{self.tail()}"
@@ -47,11 +47,11 @@ class Outcome:
 
 def run_logged(command: list[str], path: Path, show: bool = False,
                seconds: float | None = None) -> int:
-    """Run a command, its output in the file `path`; its exit status.
+    """Run a command with its output in the file `path`; returns its exit status.
 
     Args:
-        show: on the terminal too.
-        seconds: after which it is asked to stop by SIGTERM; None for as long as it takes.
+        show: print the output on the terminal, too.
+        seconds: send SIGTERM after this time; None for no limit.
     """
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}  # a log that can be followed
     with open(path, "wb") as file, \
@@ -65,9 +65,9 @@ def run_logged(command: list[str], path: Path, show: bool = False,
                     sys.stdout.buffer.write(chunk)
                     sys.stdout.buffer.flush()
         except KeyboardInterrupt as stop:
-            # The terminal has told the command too; give it the time to finish its step and save.
+            # ^C reached the command as well: give it time to finish its step and save.
             if isinstance(stop, StopSignal) and stop.number != signal.SIGINT:
-                process.send_signal(stop.number)  # that went to this process alone
+                process.send_signal(stop.number)  # this one went to our process only
             try:
                 process.wait(timeout=60)
             except subprocess.TimeoutExpired:
@@ -78,7 +78,7 @@ def run_logged(command: list[str], path: Path, show: bool = False,
 
 @contextmanager
 def _stopped_after(process: subprocess.Popen, seconds: float | None) -> Iterator[None]:
-    """Within, a process that goes on for longer is told to end."""
+    """Send SIGTERM to a process that is still running after this time."""
     if seconds is None:
         yield
         return
@@ -91,16 +91,16 @@ def _stopped_after(process: subprocess.Popen, seconds: float | None) -> Iterator
 
 
 def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) -> Any:
-    """The executor of `submitit` for "slurm" or "submitit-local", set up but with no job yet.
+    """The executor of `submitit` for "slurm" or "submitit-local", without any job yet.
 
     Args:
         options: by submitit's names.
-        folder: of its files: scripts, pickled commands, logs.
+        folder: for scripts, pickled commands and logs.
         name: of the jobs.
 
     Raises:
-        ValueError: submitit is not installed, this is no Slurm machine, an option is unknown, or a
-            name would begin a new line in the job script.
+        ValueError: submitit is not installed, Slurm is not available here, an option is unknown,
+            or a name has a line break, which would end up in the job script.
     """
     refuse_control_characters(f"--executor {kind}: the name or the folder of its jobs,",
                               f"{name} {folder.absolute()}")
@@ -108,11 +108,13 @@ def job_executor(kind: str, options: dict[str, Any], folder: Path, name: str) ->
         import submitit
     except ImportError as error:
         raise ValueError(f"--executor {kind} needs submitit: pip install submitit.") from error
-    # A job here has no time limit of its own.
-    defaults = {"name": name, "timeout_min": 60 * 24 * 365} if kind != "slurm" else {"name": name}
+    defaults: dict[str, Any] = {"name": name}
+    cluster = "slurm"
+    if kind != "slurm":
+        cluster = "local"
+        defaults["timeout_min"] = 60 * 24 * 365  # in effect no time limit
     try:
-        executor = submitit.AutoExecutor(folder=folder,
-                                         cluster="slurm" if kind == "slurm" else "local")
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**defaults | options)
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"--executor {kind}: {error}") from error
@@ -123,9 +125,9 @@ def run_jobs(commands: Commands, executor: Any, folder: Path,
              poll_seconds: float = 2.0) -> dict[str, Outcome]:
     """Submit the commands, if there are any, as one job array and wait for all of them.
 
-    Slurm's job ids are kept in jobs.json of `folder`: called again while jobs of an earlier call
-    are pending or running, it waits for those and submits only the others. Results of jobs are
-    pickles, which are never loaded here.
+    Slurm's job ids are kept in jobs.json of `folder`: a second call while jobs of the first are
+    pending or running waits for those and submits only the others. The jobs' pickled results are
+    never loaded.
 
     Args:
         executor: of `job_executor`.
@@ -161,7 +163,7 @@ def run_jobs(commands: Commands, executor: Any, folder: Path,
 
 
 def _end_local(jobs: Iterable[Any], patience_seconds: float = 5.0) -> None:
-    """Cancel jobs here that go on although the terminal has told them too."""
+    """Cancel local jobs that do not stop by themselves after ^C."""
     until = time.monotonic() + patience_seconds
     while time.monotonic() < until and not all(job.done() for job in jobs):
         time.sleep(0.1)
@@ -183,7 +185,7 @@ def _wait(jobs: dict[str, Any], poll_seconds: float) -> dict[str, Outcome]:
 
 
 def _jobs_under_way(commands: Commands, folder: Path) -> dict[str, Any]:
-    """Slurm jobs of an earlier call that have not ended."""
+    """The Slurm jobs of an earlier call that have not ended."""
     import submitit
 
     path = folder / "jobs.json"
@@ -201,7 +203,7 @@ def _jobs_under_way(commands: Commands, folder: Path) -> dict[str, Any]:
 
 
 def _with_own_gpus(command: list[str], executor: Any) -> list[str]:
-    """Submitit hides the GPUs from local jobs that ask for none; show them those seen here."""
+    """Local jobs see our GPUs: submitit hides them from jobs that request none."""
     if executor.cluster == "slurm" or executor.parameters.get("gpus_per_node"):
         return command
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")

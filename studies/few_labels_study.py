@@ -14,11 +14,11 @@ from .report_few_labels import LOG, begin, check_folder, write_report
 
 
 def run_few_labels(call: FewLabelsCall) -> None:
-    """Prepare, train, score and report what is not done yet; or show what that is.
+    """Prepare, train, score and report whatever is not done yet, or show the plan.
 
     Raises:
-        ValueError: the data lack cases, or the folder is of another study or of another process.
-        StatedError: something failed.
+        ValueError: the data lack cases, or the folder belongs to another study or process.
+        StatedError: a step failed.
     """
     plan = few_labels_plan(call)
     if call.show_plan:

@@ -1,4 +1,4 @@
-"""How far each run of a set is, and copies of the rows of complete evaluations."""
+"""The progress of a set's runs, and copies of the scores of complete evaluations."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ class Progress:
 
 
 def progress_of(plan: Plan) -> dict[str, Progress]:
-    """How far each run is, by name. Call this `alone` where other calls may be at work.
+    """How far each run is, by name. Call it under `alone` if other calls may be working.
 
     Raises:
-        ValueError: run folders with other settings that matter, all in one message.
+        ValueError: run folders with other settings than planned, all in one message.
     """
     found: dict[str, Progress] = {}
     problems, record = [], plan.read_record()
@@ -77,7 +77,7 @@ def _is_copied(plan: Plan, run: PlannedRun, record: Mapping[str, str]) -> bool:
 
 
 def _entry(run: PlannedRun) -> str:
-    """What the record says of a run whose rows are gathered."""
+    """The record's entry for a run whose rows are gathered."""
     return f"{run.group} {course_of(experiment_dir(run.settings.experiment))}"
 
 
@@ -95,8 +95,8 @@ def rows_of_arms(plan: Plan, runs: Iterable[PlannedRun],
 def gather(plan: Plan, run: PlannedRun, models_are_gone: bool = False) -> bool:
     """Copy the rows of a finished run into the set's folder; False if it is not scored.
 
-    The run's own rows are replaced by its next evaluation, perhaps of other cases. Call this
-    `alone` where other calls may be at work.
+    A copy, because the run's own rows are replaced by its next evaluation, perhaps of other cases.
+    Call it under `alone` if other calls may be working.
 
     Args:
         models_are_gone: see `is_scored`.
@@ -108,7 +108,7 @@ def gather(plan: Plan, run: PlannedRun, models_are_gone: bool = False) -> bool:
     if not is_scored(folder, run.group, run.native_space, models_are_gone):
         return False
     record.pop(run.name, None)
-    plan.write_record(record)  # killed here, it is gathered again
+    plan.write_record(record)  # if killed here, the next call gathers it again
     write_bytes(plan.rows_of(run), (folder / "per_case.csv").read_bytes())
     plan.write_record(record | {run.name: _entry(run)})
     return True

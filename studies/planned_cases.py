@@ -1,4 +1,4 @@
-"""The cases that planned runs will train, validate and test on, by the names of the files."""
+"""The cases that planned runs will train, validate and test on, found by file names."""
 
 from collections.abc import Sequence
 
@@ -30,6 +30,6 @@ def planned_splits(runs: Sequence[PlannedRun]) -> dict[tuple[str, int], Split]:
         except ValueError as error:
             problems.append(f"  {key[0]}, fold {key[1]}: {error}")
     if problems:
-        raise ValueError("\n".join([f"{runs[0].settings.data_dir}: not all runs are possible on "
-                                    f"these data:", *dict.fromkeys(problems)]))
+        raise ValueError("\n".join([f"{runs[0].settings.data_dir}: these data do not have the "
+                                    f"cases for all runs:", *dict.fromkeys(problems)]))
     return splits

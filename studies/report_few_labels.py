@@ -1,4 +1,4 @@
-"""A study with few labels on disk: what it begins with, and its tables and picture."""
+"""The files of a study with few labels: its settings and splits, then tables and a picture."""
 
 import dataclasses
 from typing import Any
@@ -25,15 +25,15 @@ Mean and standard deviation over the test cases, each the mean over its classes 
 label files' own grid, best.model. Differences are of the same case; 95 % CI: percentile bootstrap
 over cases; over runs: t interval over the pairs of seeds, each with its own draw of labelled cases;
 p: Wilcoxon signed-rank, two-sided; p Holm: corrected over the comparisons of a metric. "better" or
-"worse" needs at least three pairs, p Holm below 0.05 and two intervals that leave out zero; "level"
-is said where the 90 % t interval lies within 0.3 points of Dice. How much another pre-training
-would change is in none of the intervals."""
+"worse" needs at least three pairs, p Holm below 0.05 and both intervals without zero; "level" needs
+a 90 % t interval within 0.3 points of Dice. No interval includes the variation between
+pre-trainings: there is only one."""
 LOG = "study.log"
 TOLD = ("loss", "loss_ssl", "teacher_entropy", "kl", "feature_std")
 
 
 def check_folder(study: LabelStudy) -> None:
-    """Refuse a folder that is not this study's.
+    """Refuse a folder that belongs to something else.
 
     Raises:
         ValueError: the folder holds something else, or a study of other settings.
@@ -110,7 +110,7 @@ def write_report(plan: FewLabelsPlan) -> str | None:
 
 
 def _told(pretraining: dict[str, Any] | None) -> list[str]:
-    """The end of the pre-training in a sentence."""
+    """The last epoch of the pre-training in a sentence."""
     if pretraining is None:
         return []
     values = [f"{name} {pretraining[name]:.4g}" for name in TOLD if name in pretraining]

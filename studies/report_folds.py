@@ -1,4 +1,4 @@
-"""A cross-validation on disk: what it begins with, the table over its folds, its comparison."""
+"""The files of a cross-validation: cv.json, the table over its folds, its comparison."""
 
 import logging
 from collections import Counter
@@ -95,7 +95,7 @@ def check_plan(plan: CrossValidation, progress: Mapping[str, Progress]) -> None:
         ValueError: there are not so many folds, they share cases, or the baseline is not there,
             not finished or of other cases.
     """
-    planned = None  # where all is trained, the rows themselves will tell
+    planned = None  # once all folds are trained, their rows are checked instead
     if any(one.state != FINISHED for one in progress.values()):
         planned = _planned_cases(plan)
     if plan.compare_with is None:

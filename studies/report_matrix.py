@@ -10,12 +10,22 @@ from configs import experiment_dir
 from managers.runs.folder import resumptions
 from managers.runs.state import ABSENT, FINISHED
 from metrics import compare
+from metrics.repeats import mean_over_runs
 from reports import per_case_csv
-from reports.studies.numbers import METRICS, Arm, arm_lines, average_gain, gain_lines, paired_arms
+from reports.html.experiments import training_seconds
+from reports.studies.numbers import (
+    METRICS,
+    Arm,
+    Runs,
+    arm_lines,
+    average_gain,
+    gain_lines,
+    paired_runs,
+)
 from reports.studies.study_page import COMPLETE, MISSING, PARTIAL, UNSCORED, study_page
 from reports.studies.study_picture import gains_picture
 from system.files import write_json, write_text
-from system.json_files import read_lines, read_object
+from system.json_files import read_object
 
 from .comparison_files import remove_comparisons, write_comparison_files
 from .gather import Progress, rows_of_arms
@@ -31,34 +41,45 @@ def write_report(plan: StudyPlan, progress: Mapping[str, Progress]) -> str:
     The comparison of each arm with the baseline, per class, and the differences of its cases are
     in comparisons/.
     """
-    study, folder = plan.study, plan.folder
+    folder = plan.folder
     arms = rows_of_arms(plan, _in_tables_order(plan), progress)
-    baseline = study.methods[0].name
-    lines, gains = arm_lines(arms), gain_lines(arms, baseline)
     runs = [_run_line(run, progress[run.name]) for run in plan.runs]
-    environments = _environments(plan)
-    published = None if study.published is None else dataclasses.asdict(study.published)
-    page = study_page(study.title, runs, lines, gains, published, environments,
-                      study.group, any(one.settings.val_every < one.settings.epochs
-                                       for one in plan.runs))
     (folder / "report.md").unlink(missing_ok=True)  # written again when all is of this report
     per_case_csv(folder / "runs.csv", [
         {key: value for key, value in run.items() if key != "command"} for run in runs])
-    _write_or_remove(folder / "table.csv", lines)
-    _write_or_remove(folder / "gains.csv", [line | {
-        key: "" if line[key] is None else f"{line[key]:.4g}" for key in ("p", "p_holm", "p_level")}
-        for line in gains])
-    average = {} if published is None else {
-        metric: average_gain(gains, published["method"], metric) for metric in METRICS}
-    write_json(folder / "results.json", {
-        "study": dataclasses.asdict(study), "runs": runs, "table": lines, "gains": gains,
-        "average_gain": average, "environments": environments})
     remove_comparisons(folder / "comparisons", "*_against_*")
+    _write_comparisons(folder / "comparisons", arms, plan.study.methods[0].name)
+    results = {"study": dataclasses.asdict(plan.study), "runs": runs,
+               "environments": _environments(plan)}
+    chosen = any(run.settings.val_every < run.settings.epochs for run in plan.runs)
+    return write_tables(folder, results, arms, chosen)
+
+
+def write_tables(folder: Path, results: Mapping[str, Any], arms: Mapping[Arm, Runs],
+                 chosen: bool) -> str:
+    """Write table.csv, gains.csv, gains.png, results.json and report.md; returns the page.
+
+    Args:
+        results: "study", "runs" and "environments" of results.json; the rest is computed here.
+        chosen: whether best.model is one of several epochs that were validated.
+    """
+    study = results["study"]
+    published, baseline = study["published"], study["methods"][0]["name"]
+    lines, gains = arm_lines(arms), gain_lines(arms, baseline)
+    average = {}
+    if published is not None:
+        for metric in METRICS:
+            average[metric] = average_gain(gains, published["method"], metric)
+    _write_or_remove(folder / "table.csv", lines)
+    _write_or_remove(folder / "gains.csv", gains)
     if gains:
-        gains_picture(folder / "gains.png", gains, published, study.title)
-        _write_comparisons(folder / "comparisons", arms, baseline)
+        gains_picture(folder / "gains.png", gains, published, study["title"])
     else:
         (folder / "gains.png").unlink(missing_ok=True)
+    write_json(folder / "results.json", results | {"table": lines, "gains": gains,
+                                                   "average_gain": average})
+    page = study_page(study["title"], results["runs"], lines, gains, published,
+                      results["environments"], study["group"], chosen)
     write_text(folder / "report.md", page)
     return page
 
@@ -77,7 +98,7 @@ def _in_tables_order(plan: StudyPlan) -> list[PlannedRun]:
 
 
 def _write_or_remove(path: Path, rows: list[Row]) -> None:
-    """A table without a row has no header either; one of earlier runs must not stay."""
+    """Write a table; without rows, remove the one of an earlier report."""
     if rows:
         per_case_csv(path, rows)
     else:
@@ -85,11 +106,12 @@ def _write_or_remove(path: Path, rows: list[Row]) -> None:
 
 
 def _write_comparisons(folder: Path, arms: Mapping[Arm, Any], baseline: str) -> None:
-    for arm, (before, after) in paired_arms(arms, baseline).items():
-        names = [f"{arm[0]}_{arm[1]}_{method}" for method in (baseline, arm[2])]
-        path = folder / f"{names[1]}_against_{baseline}"
-        write_comparison_files(path, compare(before, after), (names[0], before),
-                               (names[1], after), METRICS)
+    for (dataset, network, method), pairs in paired_runs(arms, baseline).items():
+        before = mean_over_runs({run: pair[0] for run, pair in pairs.items()})
+        after = mean_over_runs({run: pair[1] for run, pair in pairs.items()})
+        name = f"{dataset}_{network}_{method}"
+        write_comparison_files(folder / f"{name}_against_{baseline}", compare(before, after),
+                               (f"{dataset}_{network}_{baseline}", before), (name, after), METRICS)
 
 
 def _run_line(run: PlannedRun, progress: Progress) -> Row:
@@ -100,19 +122,15 @@ def _run_line(run: PlannedRun, progress: Progress) -> Row:
     else:
         state = COMPLETE if progress.is_gathered else UNSCORED
     environment = _environment(run)
+    minutes = training_seconds(experiment_dir(run.settings.experiment))
+    if minutes is not None:
+        minutes /= 60
     dataset, network, method = run.arm
     return {"name": run.name, "dataset": dataset, "network": network, "method": method,
             "fold": run.settings.fold, "seed": run.settings.seed, "state": state,
             "epochs_done": progress.epochs, "epochs": run.settings.epochs,
-            "minutes": _minutes(experiment_dir(run.settings.experiment) / "timing.jsonl"),
+            "minutes": minutes,
             "command": ["python", *environment.get("command", [])] if environment else None}
-
-
-def _minutes(path: Path) -> float | None:
-    """The time of a run's epochs, without what comes before and after them."""
-    if not path.is_file():
-        return None
-    return sum(line["seconds"] for line in read_lines(path, "seconds")) / 60
 
 
 def _environment(run: PlannedRun) -> Row | None:
@@ -125,7 +143,7 @@ ABOUT = ("python", "packages", "platform", "device", "device_name", "cuda", "thr
 
 
 def _environments(plan: StudyPlan) -> list[Row]:
-    """Every machine, set of versions and commit that runs began or went on with, each once."""
+    """Every machine, set of versions and commit that runs started or resumed on, each once."""
     found: dict[str, set[str]] = {}
     for run in plan.runs:
         first = _environment(run)

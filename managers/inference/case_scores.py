@@ -28,3 +28,21 @@ def case_scores(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
         return rows
     return [{name: math.nan if name.endswith("mm") else value for name, value in row.items()}
             for row in rows]
+
+
+def case_volumes(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
+                 class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Per foreground class, its volume in ml in label and prediction.
+
+    Args:
+        prediction, label: classes (X, Y, Z) on one grid.
+        affine: (4, 4), mm, of the grid.
+    """
+    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    labelled = np.bincount(label.ravel(), minlength=len(class_names))
+    predicted = np.bincount(prediction.ravel(), minlength=len(class_names))
+    rows = []
+    for index, name in enumerate(class_names[1:], start=1):
+        rows.append({"class_name": name, "label_ml": float(labelled[index] * voxel_ml),
+                     "predicted_ml": float(predicted[index] * voxel_ml)})
+    return rows

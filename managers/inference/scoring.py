@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from data.nifti.native_files import in_ras_order, write_label_map
 from metrics import summarise
+from networks import SideOutputs
 from reports import (
     CasePlanes,
     CaseView,
@@ -24,10 +25,12 @@ from reports import (
 )
 from reports.html.views import FILE as VIEWS
 from reports.scores import ROWS
+from reports.volumes import FILE as VOLUMES
+from reports.volumes import write_volumes
 from system.files import read_json, sha256_of, write_bytes, write_json
 
 from ..compute.distributed import Processes
-from .case_scores import case_scores
+from .case_scores import case_scores, case_volumes
 from .predictor import Predictor
 from .segment import SegmentedCase, segment_resampled
 
@@ -41,12 +44,14 @@ class Scores:
     """Rows of per_case.csv, their summary, and what pictures and report show of the cases.
 
     Attributes:
+        volumes: of `case_volumes`, with "case_id".
         views: of all cases, for report.html, where there is one.
         planes: of the best, median and worst case, by case id.
     """
 
     rows: list[Row]
     summary: dict[str, Any]
+    volumes: Sequence[Row] = ()
     views: Sequence[CaseView] = ()
     planes: dict[str, CasePlanes] = field(default_factory=dict)
 
@@ -72,23 +77,35 @@ def score(predictor: Predictor, volumes: Iterable[dict[str, Any]], num_volumes: 
         predictions_dir: where label maps are written, on that grid; None for no.
     """
     num_of_all = num_volumes * processes.world_size
-    scored: list[tuple[list[Row], CaseView]] = []
+    scored: list[tuple[list[Row], list[Row], CaseView]] = []
     planes: dict[str, CasePlanes] = {}
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
         case = segment(predictor, volume)
         rows = case_scores(case.prediction, case.label, case.grid.affine, case.spacing_mm,
                            class_names, paper_metrics)
+        volumes_ml = case_volumes(case.prediction, case.label, case.grid.affine, class_names)
         view, planes[case.case_id] = _shown(case, num_of_all)
-        scored.append(([{"case_id": case.case_id} | row for row in rows], view))
+        who = {"case_id": case.case_id}
+        scored.append(([who | row for row in rows], [who | row for row in volumes_ml], view))
         if predictions_dir is not None:
             write_label_map(predictions_dir / f"{case.case_id}.nii.gz", case.predicted_values,
                             case.grid)
         del case  # its volumes, while the next case is segmented
     of_all = processes.in_order(scored)
-    rows = [row for found, _ in of_all for row in found]
-    return Scores(rows, summarise(rows, class_names), [view for _, view in of_all],
+    rows = [row for found, _, _ in of_all for row in found]
+    volumes_ml = [row for _, found, _ in of_all for row in found]
+    summary = summarise(rows, class_names) | {"parameters": _num_parameters(predictor)}
+    return Scores(rows, summary, volumes_ml, [view for *_, view in of_all],
                   _planes_to_draw(rows, planes, processes))
+
+
+def _num_parameters(predictor: Predictor) -> int:
+    """Parameters of the network that predicts: without the heads, which only training uses."""
+    network = predictor.network
+    if isinstance(network, SideOutputs):
+        network = network.network
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _shown(case: SegmentedCase, num_cases: int) -> tuple[CaseView, CasePlanes]:
@@ -161,13 +178,16 @@ def retract_scores(folder: Path, group: str) -> None:
 
 
 def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
-    """per_case.csv, volumes for the report and, at the end, summary.json of this evaluation.
+    """per_case.csv, the report's volumes and, at the end, summary.json of this evaluation.
 
     And a line in evaluations.jsonl, which keeps the summary of each. The files are those of the
     latest evaluation; `about` (group, checkpoint, ...) says which.
     """
     (folder / "summary.json").unlink(missing_ok=True)
     per_case_csv(folder / "per_case.csv", scores.rows)
+    (folder / VOLUMES).unlink(missing_ok=True)
+    if scores.volumes:
+        write_volumes(folder, scores.volumes)
     if scores.views:
         write_views(folder / VIEWS, scores.views)
     summary = about | scores.summary | {ROWS: sha256_of(folder / "per_case.csv")}

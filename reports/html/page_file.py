@@ -1,4 +1,4 @@
-"""report.html: one file with all in it, which loads nothing from anywhere."""
+"""report.html: one file that contains everything and loads nothing."""
 
 import base64
 import gzip
@@ -12,9 +12,11 @@ from typing import Any
 from system.files import write_text
 
 from ..canvas import PALETTE
-from .run_data import page_data, read_experiment, shown_views, told_apart
+from .experiments import read_experiment, told_apart
+from .run_data import page_data, shown_views
 
 PAGE = Path(__file__).parent / "page"
+SCRIPTS = ("tools", "save", "plots", "scores", "volumes", "cases", "viewer", "training", "start")
 
 
 def write_report(names: Sequence[str], path: Path | None = None) -> Path:
@@ -22,11 +24,11 @@ def write_report(names: Sequence[str], path: Path | None = None) -> Path:
 
     Args:
         names: run folders NAME.exp or cross-validations NAME.cv.
-        path: where to; by default report.html in the folder of the last.
+        path: of the page; by default report.html in the folder of the last.
 
     Raises:
-        ValueError: an experiment is not there, damaged or not scored; they have other cases or
-            were scored on other grids; the path is a folder.
+        ValueError: an experiment is missing, damaged or not scored; the experiments have different
+            cases or were scored on different grids; the path is a folder.
     """
     experiments = told_apart([read_experiment(name) for name in names])
     path = path or experiments[-1]["folder"] / "report.html"
@@ -48,12 +50,18 @@ def page(data: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> str:
     cases = [{key: view[key] for key in ("case_id", "shape", "spacing_mm", "of")}
              for view in views]
     parts = {
-        "title": escape(title), "css": _file("page.css"), "js": _file("page.js"),
+        "title": escape(title), "css": _file("page.css"), "js": _script(),
         "data": _json(dict(data) | {"title": title, "cases": cases, "palette": PALETTE}),
         "volumes": "\n".join(f'<script type="text/plain" id="volume-{index}">{_packed(view)}'
                              f"</script>" for index, view in enumerate(views))}
-    # In one pass, so that no name that looks like a place is taken for one.
+    # In one pass, so that a name that looks like a placeholder is not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("page.html"))
+
+
+def _script() -> str:
+    """The page's script; its parts share one scope, which nothing else can see."""
+    parts = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _file(name: str) -> str:
@@ -61,7 +69,7 @@ def _file(name: str) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever names are in it."""
+    """JSON that cannot close the script element around it, whatever names are in it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

@@ -1,4 +1,4 @@
-"""Small volumes of scored cases for the viewer of report.html, kept in the run's folder."""
+"""Small volumes of scored cases for the viewer of report.html, stored in the run's folder."""
 
 import io
 import json
@@ -53,7 +53,7 @@ def case_view(case_id: str, image: np.ndarray, label: np.ndarray, prediction: np
 
 
 def thinning(shape: Sequence[int], spacing_mm: Sequence[float], most: int) -> list[int]:
-    """The steps along the axes that leave at most `most` voxels, the finest axes thinned first."""
+    """Steps along the axes that leave at most `most` voxels, thinning the finest axis first."""
     steps = [1, 1, 1]
     while math.prod(-(-n // step) for n, step in zip(shape, steps, strict=True)) > most:
         axis = min(range(3), key=lambda a: spacing_mm[a] * steps[a]
@@ -63,7 +63,7 @@ def thinning(shape: Sequence[int], spacing_mm: Sequence[float], most: int) -> li
 
 
 def write_views(path: Path, views: Sequence[CaseView]) -> None:
-    """Write the views, whole or not at all; plain arrays and a JSON text."""
+    """Write the views as plain arrays and a JSON text."""
     about = {"format": FORMAT, "cases": [{"case_id": view.case_id, "spacing_mm": view.spacing_mm}
                                          for view in views]}
     arrays = {f"{name}_{index}": getattr(view, name) for index, view in enumerate(views)
@@ -77,7 +77,7 @@ def read_views(path: Path) -> list[CaseView]:
     """What `write_views` wrote; none where there is no such file.
 
     Raises:
-        ValueError: the file is damaged, or not one of ours.
+        ValueError: the file is damaged or has another format.
     """
     if not path.is_file():
         return []
@@ -96,5 +96,5 @@ def read_views(path: Path) -> list[CaseView]:
         shapes = {volume.shape for volume in (view.image, view.label, view.prediction)}
         kinds = {volume.dtype for volume in (view.image, view.label, view.prediction)}
         if len(shapes) != 1 or kinds != {np.dtype(np.uint8)} or view.image.ndim != 3:
-            raise ValueError(f"{path}: {view.case_id} is no volume; run eval.py again.")
+            raise ValueError(f"{path}: {view.case_id} is not a volume; run eval.py again.")
     return views

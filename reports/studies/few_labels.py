@@ -8,11 +8,18 @@ from metrics import bootstrap_interval
 from metrics.repeats import VERDICTS, case_means, compare_runs, judge, mean_over_seeds
 from metrics.statistics import sample_deviation
 
-from ..canvas import PALETTE, new_figure, save_png, write_at
-from ..tables import metric_title
+from ..canvas import FAINT, PALETTE, save_png, style_axes, white_figure, write_at
+from ..tables import (
+    align,
+    interval_text,
+    metric_digits,
+    metric_title,
+    number_text,
+    p_text,
+    spread_text,
+)
 
 METRICS = ("dice", "hd95_mm")
-_INK, _FAINT = "#202428", "#70767C"
 _COLOURS = {"basic": PALETTE[6], "dsd": PALETTE[5]}
 _STYLES = {"scratch": ("--", "white"), "pretrained": ("-", None)}
 _WORDS = {"scratch": "from scratch", "pretrained": "pre-trained", "basic": "basic", "dsd": "DSD"}
@@ -87,44 +94,30 @@ def few_labels_table(lines: Sequence[Mapping[str, Any]],
     """The text: arms, differences, what they say, and notes."""
     header = ["labels", "method", "start", "Dice", "HD95 [mm]", "cases", "seeds"]
     body = [[str(line["labels"]), _WORDS[line["method"]], _WORDS[line["start"]],
-             _spread(line, "dice", 3), _spread(line, "hd95_mm", 2),
-             str(line["cases"]), str(line["seeds"])] for line in lines]
+             spread_text(line["dice_mean"], line["dice_std"], 3),
+             spread_text(line["hd95_mm_mean"], line["hd95_mm_std"], 2), str(line["cases"]),
+             str(line["seeds"])] for line in lines]
     compared = ["pre-trained - scratch", "labels", "method", "mean", "95 % CI",
-                "over runs", "better/equal/worse", "p", "p Holm", ""]
+                "over runs", "better/equal/worse", "p", "p Holm", "verdict"]
     rows = [_difference_cells(line) for line in differences]
-    return "\n".join([*_aligned(header, body), "", *_aligned(compared, rows), "",
+    return "\n".join([*align(header, body), "", *align(compared, rows), "",
                       conclusion(differences), "", *notes])
 
 
-def _spread(line: Mapping[str, Any], metric: str, digits: int) -> str:
-    mean, std = f"{line[f'{metric}_mean']:.{digits}f}", line[f"{metric}_std"]
-    return mean if std is None else f"{mean} +- {std:.{digits}f}"
-
-
 def _difference_cells(line: Mapping[str, Any]) -> list[str]:
-    digits = 3 if line["metric"] == "dice" else 2
-    intervals = ["-" if line[f"{unit}_low"] is None else
-                 f"{line[f'{unit}_low']:+.{digits}f} to {line[f'{unit}_high']:+.{digits}f}"
-                 for unit in ("ci", "run")]
+    digits = metric_digits(line["metric"])
     return [metric_title(line["metric"]), str(line["labels"]), _WORDS[line["method"]],
-            f"{line['mean_difference']:+.{digits}f}", *intervals,
+            number_text(line["mean_difference"], digits, "+"),
+            interval_text(line["ci_low"], line["ci_high"], digits),
+            interval_text(line["run_low"], line["run_high"], digits),
             f"{line['wins']}/{line['ties']}/{line['losses']}",
-            *("-" if line[p] is None else f"{line[p]:.4f}" for p in ("p", "p_holm")),
-            line["verdict"]]
-
-
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in (header, *rows)]
-    return [text[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *text[1:]]
+            p_text(line["p"]), p_text(line["p_holm"]), line["verdict"]]
 
 
 def few_labels_picture(path: Path, lines: Sequence[Mapping[str, Any]],
                   differences: Sequence[Mapping[str, Any]], title: str) -> None:
     """Write a PNG, 1000 x 480: Dice by number of labels, and the paired differences of Dice."""
-    figure = new_figure(1000, 480, "white")
-    write_at(figure, 500, 456, title, size=min(13, 1200 / max(1, len(title))), color=_INK)
+    figure = white_figure(480, title)
     left, right = (figure.add_axes((x, 0.20, 0.39, 0.66)) for x in (0.085, 0.595))
     numbers = sorted({line["labels"] for line in lines})
     arms = list(dict.fromkeys((line["method"], line["start"]) for line in lines))
@@ -136,7 +129,7 @@ def few_labels_picture(path: Path, lines: Sequence[Mapping[str, Any]],
                         markerfacecolor=face or _COLOURS[method],
                         label=f"{_WORDS[method]}, {_WORDS[start]}")
     methods = list(dict.fromkeys(method for method, _ in arms))
-    right.axhline(0, color=_FAINT, linewidth=1)
+    right.axhline(0, color=FAINT, linewidth=1)
     for rank, method in enumerate(methods):
         of_method = [line for line in differences
                      if line["method"] == method and line["metric"] == "dice"]
@@ -149,13 +142,10 @@ def few_labels_picture(path: Path, lines: Sequence[Mapping[str, Any]],
         axes.set_xticks(range(len(numbers)), [str(number) for number in numbers])
         axes.set_xlim(-0.5, len(numbers) - 0.5)
         axes.set_xlabel("labelled cases")
-        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_FAINT)
+        style_axes(axes, "y")
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="lower center", ncols=4, frameon=False, fontsize=9)
-    write_at(figure, 500, 428, "bars: 95 % bootstrap intervals over cases", size=9, color=_FAINT)
+    write_at(figure, 500, 428, "bars: 95 % bootstrap intervals over cases", size=9, color=FAINT)
     save_png(path, figure)
 
 

@@ -19,6 +19,7 @@ METRICS = ("dice", "hd95_mm", "msd_mm")
 Row = dict[str, Any]
 Arm = tuple[str, str, str]                  # dataset, network, method
 Runs = Mapping[tuple[int, int], Rows]       # by (fold, seed), the rows of the run's cases
+Pairs = dict[tuple[int, int], tuple[Rows, Rows]]    # by (fold, seed), of the baseline and the arm
 
 
 def arm_lines(arms: Mapping[Arm, Runs]) -> list[Row]:
@@ -46,23 +47,22 @@ def arm_lines(arms: Mapping[Arm, Runs]) -> list[Row]:
     return lines
 
 
-def paired_arms(arms: Mapping[Arm, Runs], baseline: str) -> dict[Arm, tuple[list[Row], list[Row]]]:
-    """Per arm but the baseline's, the cases of the baseline and of the arm.
+def paired_runs(arms: Mapping[Arm, Runs], baseline: str) -> dict[Arm, Pairs]:
+    """Per arm except the baseline's, the pairs of runs with the baseline's fold and seed.
 
-    Of folds and seeds that both have; arms without any are left out.
+    Arms without a pair are left out.
 
     Args:
         baseline: name of a method.
     """
-    pairs = {}
+    found = {}
     for arm, runs in arms.items():
         dataset, network, method = arm
         others = arms.get((dataset, network, baseline), {})
-        common = sorted(set(runs) & set(others))
-        if method != baseline and common:
-            pairs[arm] = (mean_over_runs({key: others[key] for key in common}),
-                          mean_over_runs({key: runs[key] for key in common}))
-    return pairs
+        pairs = {key: (others[key], runs[key]) for key in sorted(runs) if key in others}
+        if method != baseline and pairs:
+            found[arm] = pairs
+    return found
 
 
 def gain_lines(arms: Mapping[Arm, Runs], baseline: str) -> list[Row]:
@@ -73,11 +73,7 @@ def gain_lines(arms: Mapping[Arm, Runs], baseline: str) -> list[Row]:
     the pairs of runs, "seeds" their seeds.
     """
     lines = []
-    for (dataset, network, method), runs in arms.items():
-        others = arms.get((dataset, network, baseline), {})
-        pairs = {key: (others[key], runs[key]) for key in sorted(runs) if key in others}
-        if method == baseline or not pairs:
-            continue
+    for (dataset, network, method), pairs in paired_runs(arms, baseline).items():
         about = {"dataset": dataset, "network": network, "method": method, "baseline": baseline,
                  "seeds": len({seed for _, seed in pairs})}
         lines += [about | line for line in compare_runs(pairs, METRICS)]

@@ -1,4 +1,4 @@
-"""docs/results.md: every study on one page, what was asked and what was found."""
+"""docs/results.md: every study on one page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from metrics.run_statistics import MIN_RUNS
 
-from .study_page import interval_text, markdown_table, scaled, signed_text
+from ..tables import spread_text
+from .study_page import interval_of, markdown_table, scaled, signed_text
 
 HEAD = f"""\
 # Results
@@ -16,8 +17,8 @@ Written by `python scripts/update_results.py` from [studies/results](../studies/
 the scores of every case are. Dice in points (%), HD95 in mm; a difference is method - baseline of
 the same case, fold and seed. "Over cases" is a bootstrap interval over cases, about these trained
 networks; "over runs" is Student's t interval over pairs of runs, about the methods. A verdict
-needs at least {MIN_RUNS} pairs of runs ([how](metrics.md)); what rests on fewer is listed apart
-and is an observation. Negative results are here as they came out.
+needs at least {MIN_RUNS} pairs of runs ([how](metrics.md)); a difference of fewer runs is an
+observation and is listed separately. Negative results are reported as they came out.
 """
 
 
@@ -41,7 +42,7 @@ def results_page(studies: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
                "pairs of runs"]
     parts = [HEAD, "## Differences with a verdict", ""]
     parts += markdown_table([*columns, "verdict"], judged) if judged else ["None yet."]
-    parts += ["", f"## Observations, of fewer than {MIN_RUNS} pairs of runs", ""]
+    parts += ["", f"## Observations: fewer than {MIN_RUNS} pairs of runs", ""]
     parts += markdown_table(columns, observed) if observed else ["None."]
     for name, results in studies:
         parts += ["", *_study(name, results)]
@@ -52,8 +53,7 @@ def _difference(name: str, line: Mapping[str, Any]) -> list[str]:
     return [f"[{name}](#{name})", f"{line['dataset']}, {line['network']}",
             f"{line['method']} - {line['baseline']}",
             signed_text("dice", line["mean_difference"]),
-            interval_text("dice", line["ci_low"], line["ci_high"]),
-            interval_text("dice", line["run_low"], line["run_high"]), str(line["runs"])]
+            interval_of(line, "ci"), interval_of(line, "run"), str(line["runs"])]
 
 
 def _study(name: str, results: Mapping[str, Any]) -> list[str]:
@@ -61,10 +61,7 @@ def _study(name: str, results: Mapping[str, Any]) -> list[str]:
     hours = sum(run["minutes"] for run in runs) / 60
     rows = []
     for arm in results["table"]:
-        spread = arm["dice_std"]
-        dice = f"{scaled('dice', arm['dice_mean']):.2f}"
-        if spread is not None:
-            dice += f" +- {scaled('dice', spread):.2f}"
+        dice = spread_text(scaled("dice", arm["dice_mean"]), scaled("dice", arm["dice_std"]), 2)
         rows.append([arm["dataset"], arm["network"], arm["method"], dice,
                      f"{arm['hd95_mm_mean']:.2f}", str(arm["runs"]), str(arm["cases"])])
     folder = f"../studies/results/{name}"

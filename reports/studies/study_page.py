@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metrics.repeats import BETTER, EQUIVALENT, LEVEL, MARGINS, NOT_SHOWN, VERDICTS, WORSE
 from metrics.run_statistics import MIN_RUNS
 
+from ..tables import interval_text, number_text, p_text, spread_text
 from .numbers import METRICS, average_gain
 
 Line = Mapping[str, Any]
@@ -60,33 +62,41 @@ def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Se
         *(shlex.join(run["command"]) for run in runs if run["command"]), "```", ""])
 
 
-def scaled(metric: str, value: float) -> float:
+def scaled(metric: str, value: float | None) -> float | None:
     """A value of a metric as the papers give it: Dice in percent."""
-    return 100 * value if metric == "dice" else value
+    if value is None or metric != "dice":
+        return value
+    return 100 * value
 
 
 def _state_lines(runs: Sequence[Line]) -> list[str]:
-    count = {state: sum(run["state"] == state for run in runs)
-             for state in (COMPLETE, UNSCORED, PARTIAL, MISSING)}
-    told = ", ".join(f"{number} {state}" for state, number in count.items() if number)
-    missing = "" if count[COMPLETE] == len(runs) else \
-        " What is not complete is in no table below."
-    return [f"{len(runs)} runs: {told}.{missing}"]
+    count = Counter(run["state"] for run in runs)
+    told = [f"{count[state]} {state}" for state in (COMPLETE, UNSCORED, PARTIAL, MISSING)
+            if count[state]]
+    line = f"{len(runs)} runs: {', '.join(told)}."
+    if count[COMPLETE] < len(runs):
+        line += " Runs that are not complete are in no table below."
+    return [line]
 
 
 def _arm_table(arms: Sequence[Line], gains: Sequence[Line]) -> list[str]:
     if not arms:
         return ["No run is complete: there is no table."]
-    found = {(one["dataset"], one["network"], one["method"], one["metric"]): one for one in gains}
+    gain_of = {}
+    for one in gains:
+        key = (one["dataset"], one["network"], one["method"], one["metric"])
+        gain_of[key] = signed_text(one["metric"], one["mean_difference"])
     rows = []
     for arm in arms:
         who = [arm["dataset"], arm["network"], arm["method"]]
-        gain = [found.get((*who, metric)) for metric in METRICS]
-        rows.append([*who, *(_mean(arm, metric) for metric in METRICS),
-                     *("" if one is None else signed_text(one["metric"], one["mean_difference"])
-                       for one in gain), str(arm["runs"]), str(arm["cases"])])
-    return markdown_table(["dataset", "network", "method", *(_TITLES[metric] for metric in METRICS),
-                   *(f"gain {_GAINS[metric]}" for metric in METRICS), "runs", "cases"], rows)
+        means, differences = [], []
+        for metric in METRICS:
+            mean, std = arm[f"{metric}_mean"], arm[f"{metric}_std"]
+            means.append(spread_text(scaled(metric, mean), scaled(metric, std), 2))
+            differences.append(gain_of.get((*who, metric), ""))
+        rows.append([*who, *means, *differences, str(arm["runs"]), str(arm["cases"])])
+    titles = [*_TITLES.values(), *(f"gain {title}" for title in _GAINS.values())]
+    return markdown_table(["dataset", "network", "method", *titles, "runs", "cases"], rows)
 
 
 def _gain_table(gains: Sequence[Line]) -> list[str]:
@@ -97,19 +107,18 @@ def _gain_table(gains: Sequence[Line]) -> list[str]:
         metric = one["metric"]
         who = [_GAINS[metric], one["dataset"], one["network"],
                f"{one['method']} - {one['baseline']}"]
-        intervals = {unit: interval_text(metric, one[f"{unit}_low"], one[f"{unit}_high"])
-                     for unit in ("ci", "run", "both", "gain")}
-        rows.append([*who, signed_text(metric, one["mean_difference"]), intervals["ci"],
-                     intervals["run"], str(one["runs"]), one["verdict"]])
+        rows.append([*who, signed_text(metric, one["mean_difference"]), interval_of(one, "ci"),
+                     interval_of(one, "run"), str(one["runs"]), one["verdict"]])
         details.append([*who, signed_text(metric, one["median_difference"]), _without_one_case(one),
-                        intervals["gain"], intervals["both"],
+                        interval_of(one, "gain"), interval_of(one, "both"),
                         f"{one['wins']}/{one['ties']}/{one['losses']}",
-                        *(_p(one[p]) for p in ("p", "p_holm", "p_level"))])
-    return [*markdown_table(["", "dataset", "network", "difference", "mean", "95 % over cases",
-                     "95 % over runs", "pairs of runs", "verdict"], rows), "",
-            *markdown_table(["", "dataset", "network", "difference", "median of cases",
-                     "mean without one case", "lowest to highest run", "95 % over runs and cases",
-                     "cases better/equal/worse", "p", "p Holm", "p level"], details)]
+                        p_text(one["p"]), p_text(one["p_holm"]), p_text(one["p_level"])])
+    who = ["", "dataset", "network", "difference"]
+    return [*markdown_table([*who, "mean", "95 % over cases", "95 % over runs", "pairs of runs",
+                             "verdict"], rows), "",
+            *markdown_table([*who, "median of cases", "mean without one case",
+                             "lowest to highest run", "95 % over runs and cases",
+                             "cases better/equal/worse", "p", "p Holm", "p level"], details)]
 
 
 def _without_one_case(one: Line) -> str:
@@ -124,12 +133,12 @@ def _conclusions(gains: Sequence[Line]) -> list[str]:
     for method, baseline in dict.fromkeys((one["method"], one["baseline"]) for one in gains):
         told = []
         for metric in METRICS:
-            verdicts = [one["verdict"] for one in gains
-                        if (one["method"], one["metric"]) == (method, metric)]
-            if verdicts:
-                counts = ", ".join(f"{verdict} in {verdicts.count(verdict)}"
-                                   for verdict in VERDICTS if verdict in verdicts)
-                told.append(f"{_GAINS[metric].partition(' ')[0]} {counts} of {len(verdicts)}")
+            count = Counter(one["verdict"] for one in gains
+                            if (one["method"], one["metric"]) == (method, metric))
+            counts = [f"{verdict} in {count[verdict]}" for verdict in VERDICTS if count[verdict]]
+            if counts:
+                name = _GAINS[metric].partition(" ")[0]
+                told.append(f"{name} {', '.join(counts)} of {count.total()}")
         lines.append(f"- {method} against {baseline}: {'; '.join(told)}.")
     if gains and max(one["runs"] for one in gains) < MIN_RUNS:
         lines += ["", f"Fewer than {MIN_RUNS} pairs of runs each: intervals and tests are about "
@@ -146,11 +155,12 @@ def _published_lines(gains: Sequence[Line], published: Line | None) -> list[str]
         here = average_gain(gains, published["method"], metric)
         cells = ["-", "-", "0"]
         if here is not None:
-            cells = [signed_text(metric, here["mean"]),
-                     interval_text(metric, here["lowest"], here["highest"]), str(here["n"])]
+            low, high = scaled(metric, here["lowest"]), scaled(metric, here["highest"])
+            cells = [signed_text(metric, here["mean"]), interval_text(low, high, 2),
+                     str(here["n"])]
         rows.append([_GAINS[metric], f"{value:+.2f}", *cells])
     table = markdown_table(["gain", "published", "here", "lowest to highest",
-                    "datasets x networks here"], rows)
+                            "datasets x networks here"], rows)
     return [f"## {published['method']}: beside the published gain", "", *table, "",
             f"Published: averaged over the papers' networks, {published['source']}. Here: the mean "
             f"of the differences above.", ""]
@@ -159,28 +169,33 @@ def _published_lines(gains: Sequence[Line], published: Line | None) -> list[str]
 def _group_lines(group: str, chosen: bool) -> list[str]:
     if group == "testing":
         return []
-    flattered = ("They also chose its best.model, so that the table flatters every method a "
-                 "little, and the" if chosen else
-                 "They did not choose the epoch, the last one alone was validated. The")
-    return ["", f"The cases are the validation cases of each fold. {flattered} training sets of "
-                f"the folds overlap, so that cases are not quite independent: read a p near a "
-                f"threshold with care."]
+    if chosen:
+        choice = ("They also chose its best.model, so the table flatters every method a little, "
+                  "and the")
+    else:
+        choice = "They did not choose the epoch: only the last one was validated. The"
+    return ["", f"The cases are the validation cases of each fold. {choice} training sets of the "
+                f"folds overlap, so cases are not quite independent: read a p near a threshold "
+                f"with care."]
 
 
 def _run_table(runs: Sequence[Line]) -> list[str]:
-    return markdown_table(["run", "state", "epochs"],
-                  [[run["name"], run["state"], f"{run['epochs_done']} of {run['epochs']}"]
-                   for run in runs])
+    rows = [[run["name"], run["state"], f"{run['epochs_done']} of {run['epochs']}"]
+            for run in runs]
+    return markdown_table(["run", "state", "epochs"], rows)
 
 
 def _environment_lines(environments: Sequence[Line]) -> list[str]:
     lines = []
     for one in environments:
         packages = ", ".join(f"{name} {number}" for name, number in one["packages"].items())
-        git = one["git"]
-        commit = "unknown" if git is None else git["commit"] + (", files changed" if git["dirty"]
-                                                                else "")
-        device = one["device"] + (f" ({one['device_name']})" if one["device_name"] else "")
+        commit, device = "unknown", one["device"]
+        if one["git"] is not None:
+            commit = one["git"]["commit"]
+            if one["git"]["dirty"]:
+                commit += ", files changed"
+        if one["device_name"]:
+            device += f" ({one['device_name']})"
         lines.append(f"- {one['runs']} runs: {device}, {one['threads']} threads of {one['cpus']} "
                      f"CPUs, {one['platform']}; Python {one['python']}, {packages}; commit "
                      f"{commit}")
@@ -192,21 +207,13 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
-def _mean(arm: Line, metric: str) -> str:
-    mean, std = (arm[f"{metric}_{what}"] for what in ("mean", "std"))
-    text = f"{scaled(metric, mean):.2f}"
-    return text if std is None else f"{text} +- {scaled(metric, std):.2f}"
-
-
 def signed_text(metric: str, value: float | None) -> str:
     """A difference with its sign; a dash for none."""
-    return "-" if value is None else f"{scaled(metric, value):+.2f}"
+    return number_text(scaled(metric, value), 2, "+")
 
 
-def interval_text(metric: str, low: float | None, high: float | None) -> str:
-    """An interval of differences; a dash for none."""
-    return "-" if low is None else f"{signed_text(metric, low)} to {signed_text(metric, high)}"
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
+def interval_of(line: Line, unit: str) -> str:
+    """An interval of a line of gains, such as of the unit "ci" or "run"; a dash for none."""
+    metric = line["metric"]
+    return interval_text(scaled(metric, line[f"{unit}_low"]), scaled(metric, line[f"{unit}_high"]),
+                         2)

@@ -1,9 +1,9 @@
-"""The plan of a study with few labels: cases, what is made of them first, and the runs.
+"""The plan of a study with few labels: cases, preparations and runs.
 
-Arms share everything but the weights that they start from and the method: labelled cases (the fewer
-are among the more), validation and test cases, seed (hence crops, augmentation and the decoder's
-first weights), number of steps, learning rate and its schedule, and the choice of best.model by
-validation Dice. The learning rate is not tuned for any of them.
+Arms differ only in their initial weights and the method. They share the labelled cases (a smaller
+set is part of a larger one), validation and test cases, seed (so crops, augmentation and the
+decoder's initial weights), number of steps, learning rate and schedule, and the choice of
+best.model by validation Dice. The learning rate is not tuned for any of them.
 """
 
 from collections.abc import Sequence
@@ -29,14 +29,14 @@ STARTS = ("scratch", "pretrained")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the cases of a study are, and how they are made.
+    """Where the cases of a study are, and how they are prepared.
 
     Attributes:
         data_dir: DATA of the training scripts.
         dataset: their --dataset.
         split: the whole training group, and the cases that validate and test in every run.
-        preparations: what makes them, and the tiles to pre-train on.
-        links: by link, the image that it leads to; made before anything runs.
+        preparations: make the cases and the tiles for pre-training.
+        links: symbolic links and their images; created before anything runs.
     """
 
     data_dir: Path
@@ -47,14 +47,14 @@ class Source:
 
 
 def draw_labelled(training: Sequence[str], number: int, seed: int) -> tuple[str, ...]:
-    """`number` cases of the training group; they include those of any smaller number."""
+    """`number` random training cases; a larger number includes those of a smaller one."""
     order = np.random.default_rng(seed).permutation(len(training))
     ranked = sorted(training)
     return tuple(ranked[index] for index in order[:number])
 
 
 def spread(cases: Sequence[str], number: int) -> tuple[str, ...]:
-    """`number` of the cases, evenly over their order."""
+    """`number` of the cases, evenly spaced."""
     picked = np.linspace(0, len(cases) - 1, number).round().astype(int)
     return tuple(cases[index] for index in picked)
 
@@ -123,17 +123,17 @@ def _tiles_of(study: LabelStudy) -> Path:
 
 
 def phantoms_finished(folder: Path) -> bool:
-    """Whether every file of a phantom set is there; its record is written before the files."""
+    """Whether every file of a phantom set exists; its record is written before the files."""
     record = folder / "phantoms.json"
     return record.is_file() and all((folder / name).is_file()
                                     for name in read_json(record)["files"])
 
 
 def _pretraining(study: LabelStudy) -> Preparation:
-    """Pre-training on the tiles, with the small recipe that its flags change.
+    """Pre-training on the tiles with the small recipe, changed by the study's flags.
 
     Raises:
-        ValueError: settings that it would refuse.
+        ValueError: settings that pre-training would refuse.
     """
     folder, tiles = study.pretraining, _tiles_of(study)
     arguments = (str(tiles), str(tiles / LIST), "--output_dir", str(folder),
@@ -165,10 +165,9 @@ def splits_of(study: LabelStudy, source: Source) -> dict[Path, Split]:
 
 
 def _runs(study: LabelStudy, source: Source) -> tuple[PlannedRun, ...]:
-    """Every run of fine-tuning, fewest labels first, a pair of starts side by side.
+    """Every fine-tuning run, fewest labels first, scratch next to pre-trained.
 
-    The number of steps is the same for every number of labels, and so is how often a run may
-    choose its best.model. The arm of a run is (labels, start, method).
+    All run the same number of steps and validations. The arm of a run is (labels, start, method).
     """
     data = [one.name for one in source.preparations if one.name == "hearts"]
     runs = []
@@ -203,7 +202,7 @@ class FewLabelsPlan(Plan):
 
 
 def few_labels_plan(call: FewLabelsCall) -> FewLabelsPlan:
-    """What a study consists of.
+    """The plan of a study.
 
     Raises:
         ValueError: the data lack cases, or a script would refuse its settings.

@@ -85,7 +85,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def note_complete(folder: Path) -> None:
-    """Say in cv.json that the tables are complete; comes last."""
+    """Mark the tables as complete in cv.json; call this last."""
     write_json(folder / "cv.json", read_about(folder) | {"complete": True})
 
 
@@ -93,7 +93,7 @@ def cross_validation(argv: list[str] | None = None) -> CrossValidation:
     """Read the command line, the training script's part of it included.
 
     Raises:
-        ValueError: every setting that cannot be.
+        ValueError: all settings that cannot be used.
     """
     if argv is None:
         argv = sys.argv[1:]
@@ -122,7 +122,7 @@ def cross_validation(argv: list[str] | None = None) -> CrossValidation:
     for fold in sorted(args.folds):
         line = [*common, "--fold", str(fold), "--experiment", f"{name}_Fold{fold}.exp", "_"]
         runs.append(PlannedRun(f"fold {fold}", read(args.method, line), tuple(line), "validation"))
-        read = _quietly  # the first fold's warnings hold for all
+        read = _quietly  # the other folds would repeat the first one's warnings
     return CrossValidation(folder=cross_validation_dir(name), runs=tuple(runs),
                            executor=args.executor, job_options=options, overwrite=args.overwrite,
                            show_verbose=args.show_verbose, compare_with=args.compare_with)
@@ -149,9 +149,9 @@ def _problems(args: argparse.Namespace) -> list[str]:
 
 
 def _name_and_num_folds(args: argparse.Namespace, common: list[str]) -> tuple[str, list[str]]:
-    """The name without ending, and --num_folds where nothing else makes folds.
+    """The name without ending, and --num_folds if nothing else defines the folds.
 
-    The name is the one given, or the training script's own default without its fold.
+    The name is the given one, or the training script's default without its fold.
     """
     line = [*common, "--fold", "1", "_"]
     if args.experiment is None:

@@ -1,4 +1,4 @@
-"""The plan of a study: datasets x networks x methods x folds x seeds, the most telling first."""
+"""The plan of a study: datasets x networks x methods x folds x seeds, most informative first."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ from .planned import Plan, PlannedRun, settings_of
 class StudyPlan(Plan):
     """The runs of a study; the arm of each is (dataset, network, name of the study's method)."""
 
-    study: Study                # with what the command line leaves of it
+    study: Study                # narrowed down by the command line
     dry_run: bool
     report_only: bool
 
@@ -31,10 +31,10 @@ def run_name(dataset: str, network: str, method: str, fold: int, seed: int) -> s
 
 
 def study_plan(argv: list[str] | None = None) -> StudyPlan | FewLabelsCall:
-    """Read the command line, the study's file and all that the training scripts are told.
+    """Read the command line, the study's file and the flags of the training scripts.
 
     Raises:
-        ValueError: every setting that cannot be.
+        ValueError: all settings that cannot be used.
     """
     if argv is None:
         argv = sys.argv[1:]
@@ -70,7 +70,7 @@ def study_plan(argv: list[str] | None = None) -> StudyPlan | FewLabelsCall:
 
 
 def _narrowed(study: Study, args: argparse.Namespace, problems: list[str]) -> Study:
-    """The study with what the command line leaves of it, in the study's order."""
+    """The study narrowed down by the command line, in the study's order."""
     kept: dict[str, Any] = {}
     for field in ("datasets", "networks", "methods", "folds"):
         asked, there = getattr(args, field), getattr(study, field)
@@ -88,10 +88,10 @@ def _narrowed(study: Study, args: argparse.Namespace, problems: list[str]) -> St
 
 
 def in_order(study: Study) -> list[tuple[str, str, Method, int, int]]:
-    """Every (dataset, network, method, fold, seed), the most telling first.
+    """Every (dataset, network, method, fold, seed), the most informative first.
 
-    The first seed before the others; in it, the baseline and the method after it on every fold and
-    network, side by side, before any other method.
+    One seed after the other; within a seed first the baseline next to the second method on every
+    fold and network, then the other methods.
     """
     pair = study.methods[:2]
     return [(dataset, network, method, fold, seed)

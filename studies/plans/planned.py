@@ -1,4 +1,4 @@
-"""What the engine runs, and where the results go."""
+"""What the engine runs, and where its results go."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class PlannedRun:
     """One training run of a set, and the cases that it is scored on."""
 
     name: str                       # of its rows and logs
-    settings: TrainingConfig        # as the training script reads its command line
+    settings: TrainingConfig        # what the training script reads from `arguments`
     arguments: tuple[str, ...]      # of the training script
     group: str                      # of cases to score: eval.py --mode
     native_space: bool = False      # scored on the grid of the label files
@@ -27,13 +27,13 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Preparation:
-    """A command whose result runs need, such as the pre-training of their encoder."""
+    """A command whose result some runs need, such as the pre-training of their encoder."""
 
     name: str                               # of its log
     script: str                             # below the project's root
     arguments: tuple[str, ...]
     is_finished: Callable[[], bool]         # whether its result is complete
-    flags_to_go_on: Callable[[], list[str]] = list  # needed where part of it is there already
+    flags_to_go_on: Callable[[], list[str]] = list  # added if an earlier call was interrupted
     needs: tuple[str, ...] = ()             # other preparations
 
 
@@ -63,25 +63,25 @@ class Plan:
         return self.folder / "logs"
 
     def log_of(self, name: str, ending: str = "") -> Path:
-        """What a run or a preparation prints."""
+        """The file for the output of a run or a preparation."""
         return self.logs / f"{name.replace(' ', '')}{ending}.log"
 
     def lock_of(self, run: PlannedRun) -> Path:
-        """Held by the call that trains or scores this run."""
+        """The lock held by the call that trains or scores this run."""
         path = self.log_of(run.name)
         return path.with_name(f".{path.stem}.lock")
 
     def rows_of(self, run: PlannedRun) -> Path:
-        """The copy of the run's scored cases."""
+        """The copy of the run's scores."""
         return self.folder / "cases" / f"{run.name}.csv"
 
     def head(self, name: str) -> str:
-        """How a line about a run or a preparation begins."""
+        """The start of a log line about a run or a preparation."""
         names = [one.name for one in (*self.preparations, *self.runs)]
         return f"[{names.index(name) + 1}/{len(names)}] {name}"
 
     def read_record(self) -> dict[str, str]:
-        """By run: the group of its copied rows, and the course of the run that they are of.
+        """By run, the group of its copied rows and the training course they belong to.
 
         Raises:
             ValueError: the file is damaged.
@@ -92,15 +92,15 @@ class Plan:
         return checked_record(path, read_json(path))
 
     def write_record(self, record: dict[str, str]) -> None:
-        """Replace what `read_record` reads."""
+        """Replace the record."""
         write_json(self.folder / "gathered.json", record)
 
 
 def checked_record(path: Path, content: Any) -> dict[str, str]:
-    """The record of a set's gathered rows, as its file holds it.
+    """The record read from a file.
 
     Raises:
-        ValueError: it is no dictionary of texts.
+        ValueError: it is not a dictionary of strings.
     """
     if not (isinstance(content, dict) and all(isinstance(one, str) for one in content.values())):
         raise ValueError(f"{path}: is damaged; remove it, then all runs are gathered again.")
@@ -108,10 +108,10 @@ def checked_record(path: Path, content: Any) -> dict[str, str]:
 
 
 def settings_of(method: str, arguments: Sequence[str]) -> TrainingConfig:
-    """The settings of a training script's command line, none of them from the run's name.
+    """The settings of a training script's command line; the run's name must not set any.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all settings that cannot be used, in one message.
     """
     parser = LineParser(parents=[training_parser(method)], add_help=False, allow_abbrev=False)
     flags = vars(parser.parse_args(arguments))

@@ -41,9 +41,13 @@ def run(tmp_path, hostile):
         folder.mkdir(parents=True)
         write_json(folder / "config.json", {"network": "nnunet", "note": hostile})
         write_json(folder / "environment.json", {"packages": {"torch": "2"}})
-        write_text(folder / "metrics.jsonl", "".join(json.dumps(
-            {"epoch": e, "loss": 1 / e} | ({"val_dice": 0.5 + e / 20} if e % 2 == 0 else {})) + "\n"
-            for e in range(1, 7)))
+        history = ""
+        for epoch in range(1, 7):
+            line = {"epoch": epoch, "loss": 1 / epoch, "kl_dec": 0.1 * epoch}
+            if epoch % 2 == 0:
+                line["val_dice"] = 0.5 + epoch / 20
+            history += json.dumps(line) + "\n"
+        write_text(folder / "metrics.jsonl", history)
         per_case_csv(folder / "per_case.csv", rows)
         write_json(folder / "summary.json", {"group": "testing", "saved_model": "best",
                                              "space": "resampled"})

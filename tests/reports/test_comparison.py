@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from metrics import METRICS_MM, compare, paired_values
-from reports import comparison_csv, comparison_picture, comparison_table, differences_csv
+from reports import comparison_picture, comparison_table, differences_csv, per_case_csv
 
 
 def rows_of(dice, distance):
@@ -45,7 +45,7 @@ def test_missing_numbers_are_dashes():
 
 
 def test_the_csv_has_a_line_per_metric_and_class(tmp_path):
-    comparison_csv(tmp_path / "c.csv", RESULTS)
+    per_case_csv(tmp_path / "c.csv", RESULTS)
     with open(tmp_path / "c.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 5 * 3

@@ -1,15 +1,21 @@
 """report.html in a real browser: it loads without a complaint and does what it says."""
 
 import base64
+import csv
+import io
 import json
 import re
 import shutil
 import subprocess
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 
+from reports.html.experiments import read_experiment
 from reports.html.page_file import page
-from reports.html.run_data import page_data, read_experiment, shown_views
+from reports.html.run_data import page_data, shown_views
+from reports.volumes import write_volumes
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)
@@ -70,6 +76,15 @@ TRY = """<script>(async () => {
   found.farthestFirst = order();
   found.dots = all("#boxes circle[data-case]").length;
   found.lines = all("#curves polyline").map(one => one.getAttribute("points").split(" ").length);
+  found.terms = all("#terms polyline").length;
+  found.facts = all("#facts span").map(one => one.textContent);
+  found.results = all("#result span").map(one => one.textContent);
+  found.bias = all("#agreement line[stroke-dasharray=none]").length;
+  const saved = {}, buttons = all("button.save");
+  HTMLAnchorElement.prototype.click = function () { saved[this.download] = this.href; };
+  for (const button of buttons) button.click();
+  while (Object.keys(saved).length < buttons.length) await next();
+  found.saved = saved;
   const scheme = document.documentElement.dataset.scheme;
   document.getElementById("scheme").click();
   found.schemes = [scheme, document.documentElement.dataset.scheme].sort();
@@ -81,12 +96,35 @@ TRY = """<script>(async () => {
 })();</script>"""
 
 
+def check_saved(saved, hostile, names):
+    """Tables are CSV with the scores' digits, charts are pictures that load nothing."""
+    title = "_against_".join(reversed(names))
+    text = unquote(saved[f"{title}_scores.csv"].removeprefix("data:text/csv;charset=utf-8,"))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 6 * len(names) and rows[2]["case_id"] == hostile
+    assert [row["dice"] for row in rows[:2]] == ["0.55", "0.6"] and rows[0]["assd_mm"] == ""
+    table = unquote(saved[f"{title}_cases.csv"].partition(",")[2]).splitlines()
+    assert table[0].startswith("case,") and len(table) == 4 and "↑" not in table[0]
+    kind, _, svg = unquote(saved[f"{title}_loss_terms.svg"]).partition(",")
+    assert kind == "data:image/svg+xml;charset=utf-8"
+    assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
+    assert svg.count("<polyline") == 2 * len(names) and "href" not in svg
+    for name, url in saved.items():
+        if name.endswith(".png"):
+            image = base64.b64decode(url.removeprefix("data:image/png;base64,"))
+            assert image.startswith(b"\x89PNG") and len(image) > 1000, name
+    assert {name.rpartition(".")[2] for name in saved} == {"csv", "svg", "png"}
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
 @pytest.mark.parametrize("names", [("A",), ("A", "B")])
 def test_in_a_browser(run, tmp_path, hostile, names):
     """It loads without a complaint, sorts, scrolls, toggles, and keeps names as text."""
-    experiments = [read_experiment(str(run(name, 0.02 * index)))
-                   for index, name in enumerate(names)]
+    folders = [run(name, 0.02 * index) for index, name in enumerate(names)]
+    for folder in folders:
+        write_volumes(folder, [{"case_id": "case1", "class_name": name, "label_ml": 2.0,
+                                "predicted_ml": 2.5} for name in ("front", "<b>back")])
+    experiments = [read_experiment(str(folder)) for folder in folders]
     text = page(page_data(experiments), shown_views(experiments))
     # Asked to allow what this test adds; the rest is as it is written.
     text = text.replace("<style>", WATCH + "<style>", 1).replace("</body>", TRY + "</body>")
@@ -113,4 +151,8 @@ def test_in_a_browser(run, tmp_path, hostile, names):
     assert found["moved"][0] != found["moved"][1]
     assert found["farthestFirst"][0] == "case1" and found["dots"] == 6 * len(names)
     assert found["lines"] == [3] * len(names)  # val_dice, every other epoch
+    assert found["terms"] == 2 * len(names) and found["bias"] == 2 * len(names)
+    assert found["facts"] == ["nnunet"] if len(names) == 1 else ["A: nnunet", "B: nnunet"]
+    assert len(found["results"]) == 1
+    check_saved(found["saved"], hostile, names)
     assert found["schemes"] == ["dark", "light"]

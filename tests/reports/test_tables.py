@@ -22,7 +22,7 @@ def _summary(num_cases=3, num_empty=None):
             "posterior": {"dice": _stats(0.8, 0.03), "hd95_mm": _stats(5.0, 12.5)},
         },
         "mean_foreground_dice": 0.85,
-        "num_empty": num_empty or {},
+        "num_empty": num_empty or {"label": 0, "prediction": 0, "both": 0},
         "empty_cases": [],
     }
 
@@ -42,11 +42,9 @@ def test_summary_table_is_the_hand_written_one():
 @pytest.mark.parametrize(
     ("num_empty", "footer"),
     [
-        ({}, "1 case"),
-        ({"anterior": 0, "posterior": 0}, "1 case"),
-        ({"a": 2, "b": 1}, "1 case; 3 one-sided empty class masks"),
+        ({"label": 0, "prediction": 0, "both": 7}, "1 case"),
+        ({"label": 0, "prediction": 1, "both": 0}, "1 case; 1 one-sided empty class mask counted"),
         ({"label": 1, "prediction": 1, "both": 7}, "1 case; 2 one-sided empty class masks"),
-        ({"a": {"label": 1, "both": 4}, "b": {"prediction": 2}}, "1 case; 3 one-sided empty"),
     ],
 )
 def test_footer_counts_only_one_sided_masks(num_empty, footer):
@@ -99,7 +97,8 @@ def test_csv_refuses_ragged_rows_and_leaves_the_old_file(tmp_path):
 def test_in_voxels_empty_masks_are_said_to_be_left_out():
     stats = {"mean": 1.0, "std": 0.0, "n": 1}
     summary = {"num_cases": 1, "metrics": {"hd95_voxels": stats},
-               "per_class": {"a": {"hd95_voxels": stats}}, "num_empty": {"label": 2}}
+               "per_class": {"a": {"hd95_voxels": stats}},
+               "num_empty": {"label": 2, "prediction": 0}}
     footer = summary_table(summary).splitlines()[-1]
     assert footer == "1 case; 2 one-sided empty class masks left out of the distances"
 

@@ -1,10 +1,10 @@
-"""Distances in mm are never given as exact where the grid is sheared."""
+"""Distances in mm are never given as exact where the grid is sheared; volumes always are."""
 
 import math
 
 import numpy as np
 
-from managers.inference.case_scores import case_scores
+from managers.inference.case_scores import case_scores, case_volumes
 from metrics import METRICS_MM, case_metrics
 
 NAMES = ("background", "organ")
@@ -30,3 +30,11 @@ def test_on_a_straight_grid_nothing_changes():
     affine = np.diag([0.5, -2, 1, 1])
     assert case_scores(*maps(), affine, (0.5, 2, 1), NAMES) == case_metrics(
         *maps(), (0.5, 2, 1), NAMES)
+
+
+def test_volumes_count_voxels_in_ml_on_sheared_and_mirrored_grids_too():
+    """64 and 48 voxels of 0.5 x 2 x 1 mm; shear leaves a voxel's volume as it is."""
+    affine = np.diag([0.5, -2, 1, 1])
+    affine[1, 2] = 0.3
+    row, = case_volumes(*maps(), affine, NAMES)
+    assert row == {"class_name": "organ", "label_ml": 0.064, "predicted_ml": 0.048}

@@ -9,34 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from data import DATASETS, Case, DataError
+from data import Case, DataError
 from managers import load_predictor, read_run
 from managers.inference import output_folder as prediction_folder
-from managers.inference.ensemble import load_members, mean_predictor, warn_of_training_cases
-from managers.inference.output_folder import PredictionFolder
-from managers.inference.predict import cases_to_predict, predict_case, score_files
+from managers.inference.ensemble import load_members, warn_of_training_cases
+from managers.inference.predict import cases_to_predict, score_files
 from system.files import read_json, write_json
+from tests.managers.inference.predict_steps import CPU, HIPPOCAMPUS, predicted, prepared
 
-CPU = torch.device("cpu")
-HIPPOCAMPUS = DATASETS["hippocampus"]
 LPS = np.array([[-1.0, 0, 0, 9], [0, 0, -1.2, 8], [0, 0.9, 0, 7], [0, 0, 0, 1]])
-
-
-def prepared(config):
-    """Members, predictor and folder of a configuration."""
-    members = load_members(config.experiments, config.saved_model)
-    predictor = mean_predictor(members, config, CPU)
-    return members, predictor, PredictionFolder(config, members, predictor)
-
-
-def predicted(config):
-    """Predict all that is pending; the ids of those cases."""
-    _, predictor, output = prepared(config)
-    _, pending = cases_to_predict(config, HIPPOCAMPUS, output)
-    output.open()
-    for case in pending:
-        output.add(case, predict_case(case, HIPPOCAMPUS, predictor, output))
-    return [case.case_id for case in pending]
 
 
 def test_a_member_knows_its_checkpoint(experiment):

@@ -24,6 +24,7 @@ from managers.inference.scoring import (
 )
 from managers.inference.segment import segment_native
 from reports.scores import are_of_one_evaluation
+from reports.volumes import read_volumes
 
 NAMES = ("background", "anterior", "posterior")
 AFFINE = np.array([[1.5, 0, 0, -10], [0, 0, 2.5, 20], [0, -2, 0, 30], [0, 0, 0, 1.0]])
@@ -217,9 +218,13 @@ def test_written_scores(predictor, tmp_path):
                for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
     assert [line["num_cases"] for line in history] == [3, 1] and history[1] == summary
     assert len((tmp_path / "per_case.csv").read_text().splitlines()) == 1 + 2
+    volumes = read_volumes(tmp_path, tmp_path / "per_case.csv")
+    assert [(row["case_id"], row["class_name"]) for row in volumes] == [
+        (scores.rows[0]["case_id"], name) for name in NAMES[1:]]
 
 
-@pytest.mark.parametrize("broken", ["per_case_csv", "write_views", "sha256_of", "write_bytes"])
+@pytest.mark.parametrize("broken", ["per_case_csv", "write_volumes", "write_views", "sha256_of",
+                                    "write_bytes"])
 def test_an_evaluation_that_is_killed_leaves_no_word_of_being_complete(predictor, tmp_path,
                                                                        monkeypatch, broken):
     """Else per_case.csv of one checkpoint would lie under the summary of another."""

@@ -9,10 +9,14 @@ import shutil
 import numpy as np
 import pytest
 
+from metrics import METRICS_MM
 from reports import per_case_csv, read_per_case, write_report
 from reports.__main__ import main
-from reports.html.run_data import headline, read_experiment, shown_views
+from reports.html import run_data
+from reports.html.experiments import read_experiment
+from reports.html.run_data import headline, shown_views
 from reports.html.views import MAX_VOXELS, CaseView, case_view
+from reports.volumes import write_volumes
 from system.files import write_json
 
 
@@ -47,6 +51,54 @@ def test_the_numbers_of_the_page(run, hostile):
     assert label[3, 3, 2] == 1 and prediction[3, 3, 2] == 0 and prediction[7, 3, 2] == 1
 
 
+def test_the_head_of_the_page(run, hostile):
+    folder = run("A")
+    write_json(folder / "config.json", {"dataset": "hippocampus", "network": "nnunet",
+                                        "method": "dsd"})
+    write_json(folder / "splits.json", [{"train": ["x", "y"], "val": []}])
+    write_json(folder / "summary.json", {"group": "testing", "parameters": 1234})
+    (folder / "timing.jsonl").write_text('{"epoch": 1, "seconds": 40}\n'
+                                         '{"epoch": 2, "seconds": 45.5}\n')
+    data, _ = data_of(write_report([str(folder)]))
+    assert data["experiments"][0]["facts"] == [
+        "hippocampus", "nnunet", "DSD", "2 training cases", "1,234 parameters",
+        "trained for 1 min"]
+    result, = data["results"]
+    assert result.startswith("Mean Dice 0.675 (95 % interval 0.575 to 0.775) over 3 testing cases")
+    assert result.endswith("worst case case1 with 0.575.")
+
+
+def test_an_older_folder_has_fewer_facts_and_no_none(run):
+    data, text = data_of(write_report([str(run("A"))]))
+    assert data["experiments"][0]["facts"] == ["nnunet"]
+    assert data["experiments"][0]["volumes"] == [] == data["experiments"][0]["agreement"]
+    assert "None" not in text
+
+
+def test_the_volumes_of_the_scored_cases(run):
+    folder = run("A")
+    rows = [{"case_id": case_id, "class_name": "front", "label_ml": 2.0, "predicted_ml": 2.0 + at}
+            for at, case_id in enumerate(("case1", "case3"))]
+    write_volumes(folder, rows)
+    data, _ = data_of(write_report([str(folder)]))
+    one = data["experiments"][0]
+    assert one["volumes"] == rows
+    line, = one["agreement"]  # differences 0 and 1
+    assert (line["bias_ml"], line["sd_ml"]) == pytest.approx((0.5, 0.5**0.5))
+
+
+def test_a_metric_that_joins_the_registry_is_shown(run, monkeypatch):
+    one = read_experiment(str(run("A")))
+    for row in one["rows"]:
+        row["nsd"] = 0.25
+    monkeypatch.setattr(run_data, "METRICS_MM", (*METRICS_MM, "nsd"))
+    data = run_data.page_data([one])
+    assert data["metrics"] == [*METRICS_MM, "nsd"]
+    assert data["metric_info"]["nsd"]["title"] == "NSD"
+    assert data["metric_info"]["hd95_mm"] == {"title": "HD95 [mm]", "digits": 2, "rises": False}
+    assert data["experiments"][0]["headline"][-1]["mean"] == 0.25
+
+
 def test_a_comparison_pairs_the_cases(run):
     paths = [str(run("A")), str(run("B", 0.02))]
     path = write_report(paths)
@@ -57,6 +109,9 @@ def test_a_comparison_pairs_the_cases(run):
     assert result["mean_difference"] == pytest.approx(0.02) and result["wins"] == 3
     assert data["cases"][0]["of"] == ["A", "B"]
     verdict = data["comparisons"][0]["verdicts"][0]
+    assert data["results"] == [
+        "No verdict on B against A: 1 pair of runs, a verdict needs 3. On these cases Dice +0.020 "
+        "(95 % over cases +0.020 to +0.020)."]
     assert (verdict["runs"], verdict["verdict"]) == (1, "fewer than 3 paired runs")
     assert verdict["run_low"] is None
 
@@ -75,6 +130,8 @@ def test_the_folds_of_two_cross_validations_are_pairs_of_runs(tmp_path):
     data, _ = data_of(write_report([str(tmp_path / "A.cv"), str(tmp_path / "B.cv")]))
     verdict = data["comparisons"][0]["verdicts"][0]
     assert (verdict["metric"], verdict["runs"], verdict["verdict"]) == ("dice", 3, "better")
+    assert data["results"] == ["B is better than A in Dice: +0.102 (95 % over runs +0.100 to "
+                               "+0.104), 3 pairs of runs."]
     half = 4.302653 * 0.001 / 3**0.5  # gains 0.101, 0.102, 0.103
     assert (verdict["run_low"], verdict["run_high"]) == pytest.approx(
         (0.102 - half, 0.102 + half), abs=1e-6)

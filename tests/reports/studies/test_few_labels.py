@@ -83,7 +83,7 @@ def test_table_and_picture_hold_every_arm(tmp_path):
     found = tables(0.05)
     lines, differences = arm_lines(found), difference_lines(found)
     text = few_labels_table(lines, differences, ["A note."])
-    assert text.count("from scratch") == 2 and text.count("pre-trained   ") == 2
+    assert text.count("from scratch") == 2 and text.count("  pre-trained  ") == 2
     assert "+0.050" in text and text.endswith("A note.")
     json.dumps([lines, differences], allow_nan=False)
     few_labels_picture(tmp_path / "study.png", lines, differences, "a study")

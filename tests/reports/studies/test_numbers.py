@@ -149,8 +149,8 @@ def test_the_page():
     page = study_page("Title", RUNS, arm_lines(arms), gain_lines(arms, "basic"), PUBLISHED,
                       [PLACE], "testing")
     lines = page.splitlines()
-    assert "3 runs: 1 complete, 1 partial, 1 missing. What is not complete is in no table below." \
-        in lines
+    assert ("3 runs: 1 complete, 1 partial, 1 missing. Runs that are not complete are in no table "
+            "below.") in lines
     # basic: 0.5 + mean of 0 .. 0.11 = 0.555; dsd 0.0211 more; distances 5.55 and 1.055 less
     assert "| d | n | basic | 55.50 +- 0.00 | 5.55 +- 0.00 | 2.77 +- 0.00 |  |  |  | 3 | 12 |" \
         in lines
@@ -185,7 +185,7 @@ def test_validation_cases_are_said_to_flatter():
 def test_validation_cases_that_chose_nothing_are_not():
     page = study_page("Title", [], [], [], None, [], "validation", chosen=False)
     assert "chose its best.model" not in page
-    assert "the last one alone was validated. The training sets of the folds overlap" in page
+    assert "only the last one was validated. The training sets of the folds overlap" in page
 
 
 def test_the_picture(tmp_path):

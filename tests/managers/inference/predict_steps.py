@@ -1,0 +1,28 @@
+"""The steps of predict.py on one configuration."""
+
+import torch
+
+from data import DATASETS
+from managers.inference.ensemble import load_members, mean_predictor
+from managers.inference.output_folder import PredictionFolder
+from managers.inference.predict import cases_to_predict, predict_case
+
+CPU = torch.device("cpu")
+HIPPOCAMPUS = DATASETS["hippocampus"]
+
+
+def prepared(config):
+    """Members, predictor and folder of a configuration."""
+    members = load_members(config.experiments, config.saved_model)
+    predictor = mean_predictor(members, config, CPU)
+    return members, predictor, PredictionFolder(config, members, predictor)
+
+
+def predicted(config):
+    """Predict all that is pending; the ids of those cases."""
+    _, predictor, output = prepared(config)
+    _, pending = cases_to_predict(config, HIPPOCAMPUS, output)
+    output.open()
+    for case in pending:
+        output.add(case, predict_case(case, HIPPOCAMPUS, predictor, output))
+    return [case.case_id for case in pending]
