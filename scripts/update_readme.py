@@ -51,7 +51,7 @@ def _value(action: argparse.Action) -> str:
 
 
 def recipe_table() -> str:
-    """One Markdown row per recipe; neighbouring networks and data sets with the same one share it."""
+    """One Markdown row per recipe; neighbours with the same one share it."""
     rows = ["| dataset | network | options | crop | epochs | AdamW learning rate | schedule |",
             "|---|---|---|---|---|---|---|"]
     for datasets in _groups(RECIPES):
