@@ -9,7 +9,7 @@ import functools
 import importlib.util
 import os
 import warnings
-from typing import Any, Optional
+from typing import Any
 
 import torch
 
@@ -123,8 +123,8 @@ def _(label: torch.Tensor, tensors: list[torch.Tensor], parts: list[int], number
     return total, terms, found
 
 
-def gradients(label: torch.Tensor, found: torch.Tensor, by_total: Optional[torch.Tensor],
-              by_terms: Optional[torch.Tensor], tensors: list[torch.Tensor], parts: list[int],
+def gradients(label: torch.Tensor, found: torch.Tensor, by_total: torch.Tensor | None,
+              by_terms: torch.Tensor | None, tensors: list[torch.Tensor], parts: list[int],
               needed: list[bool], numbers: list[int], temperature: float,
               alpha: float) -> list[torch.Tensor]:
     """The gradients of the needed heads; see losses.fused.triton_passes and terms_and_sums."""
@@ -138,8 +138,8 @@ _gradients = torch.library.custom_op("dsd::gradients", gradients, mutates_args=(
 
 
 @_gradients.register_fake
-def _(label: torch.Tensor, found: torch.Tensor, by_total: Optional[torch.Tensor],
-      by_terms: Optional[torch.Tensor], tensors: list[torch.Tensor], parts: list[int],
+def _(label: torch.Tensor, found: torch.Tensor, by_total: torch.Tensor | None,
+      by_terms: torch.Tensor | None, tensors: list[torch.Tensor], parts: list[int],
       needed: list[bool], numbers: list[int], temperature: float,
       alpha: float) -> list[torch.Tensor]:
     grads = []

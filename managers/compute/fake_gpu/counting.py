@@ -1,7 +1,7 @@
 """Counts what operations do on a GPU: kernels, bytes, FLOPs, memory, and waits of the host.
 
-Every operation that writes is one kernel, those over lists of tensors too, and reads and writes each
-of its tensors once. What cuDNN, the allocator and the driver need besides is not counted.
+Every operation that writes is one kernel, those over lists of tensors too, and reads and writes
+each of its tensors once. What cuDNN, the allocator and the driver need besides is not counted.
 """
 
 import os
@@ -21,7 +21,8 @@ from losses.fused import triton_ops
 
 ROOT = Path(__file__).resolve().parents[3]
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach",
-             "detach_", "alias", "lift_fresh", "resize_", "set_", "record_stream"}
+             "detach_", "alias", "lift_fresh", "resize_", "set_", "record_stream", "_unsafe_view",
+             "squeeze_", "unsqueeze_", "t_", "transpose_"}
 OVERWRITING = {"copy_", "zero_", "fill_", "normal_", "uniform_", "bernoulli_"}  # of the first
 # They give the host a value, or a shape that depends on values.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2", "unique_dim",

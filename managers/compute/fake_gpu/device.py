@@ -81,7 +81,8 @@ def fake_gpu() -> Iterator[Count]:
             stack.enter_context(_replaced(torch.cuda, **_CUDA))
         stack.enter_context(_replaced(nn.Module, _apply=_apply_to_buffers))
         stack.enter_context(_replaced(triton_ops, is_usable=lambda: True))
-        for module in (sys.modules["torch.optim.optimizer"], _foreach_utils):
+        optimizer = sys.modules["torch.optim.optimizer"]  # torch.optim has taken its name away
+        for module in (optimizer, _foreach_utils):
             known = module._foreach_supported_types
             stack.enter_context(_replaced(module, _foreach_supported_types=[*known, FakeTensor]))
         stack.enter_context(FakeTensorMode())
@@ -149,7 +150,7 @@ def _like(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _apply_to_buffers(module: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
-    """nn.Module._apply, but for parameters, whose data torch cannot exchange where they are fake."""
+    """nn.Module._apply, but for parameters: torch cannot exchange the data of fake ones."""
     for part in module.modules():
         for name, buffer in part._buffers.items():
             if buffer is not None:

@@ -46,16 +46,18 @@ def check_against_plain(seed, dtype, options, channels_last=False, frozen=(), de
     by_wide = {id(leaf): leaf.detach().double().requires_grad_(leaf.requires_grad)
                for leaf in leaves.values()}
     wide = mapped(outputs, lambda leaf: by_wide[id(leaf)])
-    terms, expected = (function(entries, label, **options)[1]
-                       for function, entries in ((fused_dsd_loss, outputs), (dsd_loss, wide)))
+    (total, terms), (expected_total, expected) = (
+        function(entries, label, 0.6, **options)
+        for function, entries in ((fused_dsd_loss, outputs), (dsd_loss, wide)))
+    assert_close(total.double(), expected_total, rtol=2e-5, atol=1e-6)
     assert list(terms) == list(expected)
     for name, term in terms.items():
         assert term.dtype == torch.float32
         assert_close(term.double(), expected[name], rtol=2e-5, atol=1e-6,
                      msg=lambda text, name=name: f"{name}: {text}")
-    for values in (terms, expected):
+    for whole, values in ((total, terms), (expected_total, expected)):
         weighted = [(0.3 + place) * value for place, value in enumerate(values.values())]
-        sum(weighted).backward()
+        (0.5 * whole + sum(weighted)).backward()
     largest = {}  # of features, of weights, of biases, whose own may all but cancel
     for name, leaf in leaves.items():
         grad = by_wide[id(leaf)].grad
@@ -136,7 +138,8 @@ def check_registration():
     detached = [tensor.detach() for tensor in tensors]
     torch.library.opcheck(torch.ops.dsd.gradients.default,
                           (label, found, torch.ones(()), None, detached, about[0],
-                           [True, False, True], *about[1:]), test_utils=("test_schema", "test_faketensor"))
+                           [True, False, True], *about[1:]),
+                          test_utils=("test_schema", "test_faketensor"))
 
 
 def registers(arch: int, dtype: torch.dtype, classes: int,
