@@ -7,14 +7,18 @@ Dataset, network and fold come from flags or from the experiment's name, the res
 of the two (configs/recipes.py). Everything about the run is kept in experiments/NAME.exp.
 """
 
-from configs import training_config
+from configs import training_command
 from system.exit import exit_with
 
 
 def main() -> None:
-    config = training_config("basic")
+    config, gpu = training_command("basic")
     # Only now, so that --help and a mistyped flag answer at once.
     from losses import DiceCELoss
+    if gpu is not None:
+        from managers.segmentation.estimate import print_estimate
+        print_estimate(config, DiceCELoss(), gpu)
+        return
     from managers import train
     train(config, DiceCELoss())
 

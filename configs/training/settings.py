@@ -21,13 +21,22 @@ OPTIONS = options_of(TrainingConfig) | options_of(NetworkFlags)
 
 
 def training_config(method: str, argv: list[str] | None = None) -> TrainingConfig:
+    """The settings of `training_command`, whatever it says of --estimate."""
+    return training_command(method, argv)[0]
+
+
+def training_command(method: str,
+                     argv: list[str] | None = None) -> tuple[TrainingConfig, str | None]:
     """Read the command line; with --show_settings print the result and leave.
+
+    Returns:
+        The settings, and the GPU of --estimate, None without it.
 
     Raises:
         ValueError: every setting that cannot be, in one message.
     """
     flags = vars(training_parser(method).parse_args(argv))
-    show = flags.pop("show_settings", False)
+    show, gpu = flags.pop("show_settings", False), flags.pop("estimate", None)
     values, sources = resolve(method, flags)
     config = TrainingConfig(**values)
     if show:
@@ -36,7 +45,7 @@ def training_config(method: str, argv: list[str] | None = None) -> TrainingConfi
             shown["dataset_definition"] = config.dataset_definition.get("name")
         print(settings_table(shown, sources))
         sys.exit(0)
-    return config
+    return config, gpu
 
 
 def resolve(method: str, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -106,9 +106,10 @@ class Count(TorchDispatchMode):
             if name in REFUSED:
                 self.refused[name] += 1
             if name == "_local_scalar_dense":
-                return _zero(inputs[0].dtype)
+                return _made_up(inputs[0].dtype)
             if name == "bincount":
-                counts = inputs[0].new_empty(kwargs["minlength"])
+                length = kwargs["minlength"] if "minlength" in kwargs else args[2]
+                counts = inputs[0].new_empty(length)
                 self._add(name, inputs, [counts], 0)
                 return counts
         result = func(*args, **kwargs)
@@ -196,10 +197,10 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
                      if argument.alias_info is not None and argument.alias_info.is_write])
 
 
-def _zero(dtype: torch.dtype) -> float | int | bool:
-    """For a value that the host reads, where there is none."""
+def _made_up(dtype: torch.dtype) -> float | int | bool:
+    """For a value that the host reads, where there is none; that all is finite is true."""
     if dtype == torch.bool:
-        return False
+        return True
     return 0.0 if dtype.is_floating_point else 0
 
 

@@ -80,6 +80,7 @@ def fake_gpu() -> Iterator[Count]:
         if not torch.cuda.is_available():
             stack.enter_context(_replaced(torch.cuda, **_CUDA))
         stack.enter_context(_replaced(nn.Module, _apply=_apply_to_buffers))
+        stack.enter_context(_replaced(torch.Tensor, __deepcopy__=_deepcopy))
         stack.enter_context(_replaced(triton_ops, is_usable=lambda: True))
         optimizer = sys.modules["torch.optim.optimizer"]  # torch.optim has taken its name away
         for module in (optimizer, _foreach_utils):
@@ -147,6 +148,20 @@ def place(module: nn.Module) -> nn.Module:
 
 def _like(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=GPU)
+
+
+def _deepcopy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
+    """torch.Tensor.__deepcopy__, which would copy storage that is not there.
+
+    A real tensor, as a network may keep beside its parameters, stays the same one.
+    """
+    if not isinstance(tensor, FakeTensor):
+        return tensor
+    if id(tensor) not in memo:
+        copied = tensor.detach().clone()
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(copied, tensor.requires_grad) if is_parameter else copied
+    return memo[id(tensor)]
 
 
 def _apply_to_buffers(module: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
