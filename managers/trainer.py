@@ -10,6 +10,7 @@ from torch import nn
 from torchmanager import Manager
 from torchmanager.callbacks import Callback, MultiCallbacks
 from torchmanager_core import devices
+from torchmanager_core.errors import StopTraining
 
 from system.exit import StatedError, TrainingInterruptedError
 from system.faults import without_traceback
@@ -74,6 +75,8 @@ class Trainer(Manager):
         The arguments are torchmanager's, less those that nothing here uses. A signal (see
         system.signals) ends the run after the step or the validation case under way, a second one
         at once. Several processes all end after the same step, whichever of them got the signal.
+        A callback may end training after an epoch by torchmanager's StopTraining; it must be the
+        last one, and raise it in every process.
 
         Raises:
             TrainingError: an error while training.
@@ -114,10 +117,16 @@ class Trainer(Manager):
                     if val_dataset is not None and is_due:
                         val_summary = self.test(val_dataset, device=device)
 
-                    callbacks.on_epoch_end(self.current_epoch, summary, val_summary)
+                    stops = False
+                    try:
+                        callbacks.on_epoch_end(self.current_epoch, summary, val_summary)
+                    except StopTraining:
+                        stops = True
                     self._running = None
                     self.first_step = self.steps_done = 0
                     finished += 1
+                    if stops:
+                        break
                 if self._vote.settle(self._request.number) is not None:
                     raise KeyboardInterrupt
             except KeyboardInterrupt:
