@@ -15,4 +15,4 @@ def fake():
     if compiler() is None:
         pytest.skip("there is no C++ compiler, which a fake GPU needs")
     with ProcessPoolExecutor(1, get_context("spawn"), runs.start) as pool:
-        yield lambda function, *args, **options: pool.submit(function, *args, **options).result()
+        yield lambda *args, **options: pool.submit(runs.call, *args, **options).result()
