@@ -8,21 +8,30 @@ of the two (configs/recipes.py). Everything about the run is kept in experiments
 """
 
 import data
-from configs import training_config
+from configs import TrainingConfig, training_command
 from system.exit import exit_with
 
 
 def main() -> None:
-    config = training_config("dsd", data=data)
+    config, gpu = training_command("dsd", data=data)
+    loss = loss_of(config)
+    if gpu is not None:
+        from managers.segmentation.estimate import print_estimate
+        print_estimate(config, loss, gpu)
+        return
+    from managers import train
+    train(config, loss)
+
+
+def loss_of(config: TrainingConfig):
+    """The DSDLoss that a run's settings speak of."""
     # Only now, so that --help and a mistyped flag answer at once.
     from losses import DSDLoss
-    from managers import train
-    loss = DSDLoss(config.alpha, config.temperature, config.include_background,
+    return DSDLoss(config.alpha, config.temperature, config.include_background,
                    distil=config.distil, detach_teacher=config.detach_teacher,
                    supervise_encoder=config.supervise_encoder, hint_weight=config.hint_weight,
                    side_weights=config.side_weights, teacher=config.teacher, where=config.kl_where,
                    boundary_weight=config.beta_start if config.shape_priors else None)
-    train(config, loss)
 
 
 if __name__ == "__main__":

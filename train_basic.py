@@ -8,14 +8,18 @@ of the two (configs/recipes.py). Everything about the run is kept in experiments
 """
 
 import data
-from configs import training_config
+from configs import training_command
 from system.exit import exit_with
 
 
 def main() -> None:
-    config = training_config("basic", data=data)
+    config, gpu = training_command("basic", data=data)
     # Only now, so that --help and a mistyped flag answer at once.
     from losses import DiceCELoss
+    if gpu is not None:
+        from managers.segmentation.estimate import print_estimate
+        print_estimate(config, DiceCELoss(), gpu)
+        return
     from managers import train
     train(config, DiceCELoss())
 

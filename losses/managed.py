@@ -50,17 +50,24 @@ class RunningLoss(Loss):
         """Total loss of `input` (dict in training, logits in evaluation) against the target."""
         total, terms = self.terms(input, target)
         self.last_terms = {name: value.detach() for name, value in terms.items()}
-        for name, value in terms.items():
-            self._add(name, value)
+        self._add(self.last_terms)
         return total
 
     def record(self, m: torch.Tensor) -> None:
         """Add one step's total to the running mean, on its device."""
-        self._add("loss", m)
+        self._add({"loss": m.detach()})
         self._steps += self.step_weight
 
-    def _add(self, name: str, value: torch.Tensor) -> None:
-        self._sums[name] = self._sums.get(name, 0) + self.step_weight * value.detach()
+    def _add(self, values: dict[str, torch.Tensor]) -> None:
+        """Add to the sums, all in one kernel on a GPU."""
+        new = list(values.values())
+        if self.step_weight != 1:
+            new = torch._foreach_mul(new, self.step_weight)
+        for name, value in values.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros_like(value)
+        sums = torch._foreach_add([self._sums[name] for name in values], new)
+        self._sums |= dict(zip(values, sums, strict=True))
 
     def reset(self) -> None:
         """Start a new running mean."""

@@ -36,8 +36,9 @@ FOLDER = ROOT / "studies"
 GROUPS = ("validation", "testing")
 LARGEST_SEED = 2**32 - 1  # of numpy
 # What the study itself gives its runs, what asks for no run, and what has its place elsewhere.
-OWN_FLAGS = ("--experiment", "--show_settings", "--resume", "--overwrite", "--dataset", "--network",
-             "--fold", "--epochs", "--seed", "--device", "--show_verbose", "--help")
+OWN_FLAGS = ("--experiment", "--show_settings", "--estimate", "--resume", "--overwrite",
+             "--dataset", "--network", "--fold", "--epochs", "--seed", "--device", "--show_verbose",
+             "--help")
 
 
 @dataclass(frozen=True)

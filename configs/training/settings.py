@@ -29,6 +29,12 @@ OPTIONS = options_of(TrainingConfig) | options_of(NetworkFlags)
 
 def training_config(method: str, argv: list[str] | None = None,
                     data: DataRoom | None = None) -> TrainingConfig:
+    """The settings of `training_command`, whatever it says of --estimate."""
+    return training_command(method, argv, data)[0]
+
+
+def training_command(method: str, argv: list[str] | None = None, data: DataRoom | None = None
+                     ) -> tuple[TrainingConfig, str | None]:
     """Read the command line; with --show_settings print the result and leave.
 
     A script that reads its own command line prints the plan of its data, too.
@@ -37,12 +43,15 @@ def training_config(method: str, argv: list[str] | None = None,
         data: the package `data`, which can read headers; without it data of one's own are not
             planned, but have the recipe of MM-WHS.
 
+    Returns:
+        The settings, and the GPU of --estimate, None without it.
+
     Raises:
         ValueError: every setting that cannot be, in one message.
     """
     own_line = argv is None
     flags = vars(training_parser(method).parse_args(argv))
-    show = flags.pop("show_settings", False)
+    show, gpu = flags.pop("show_settings", False), flags.pop("estimate", None)
     values, sources, reasons = resolve(method, flags, data)
     config = TrainingConfig(**values)
     if reasons and (show or (own_line and is_first_process())):
@@ -50,7 +59,7 @@ def training_config(method: str, argv: list[str] | None = None,
     if show:
         print(settings_table(shown_settings(config, data), sources))
         sys.exit(0)
-    return config
+    return config, gpu
 
 
 def resolve(method: str, flags: dict[str, Any], data: DataRoom | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from ..options import LARGEST_SEED, option
 from ..plain import defaults, from_plain, to_plain
 from ..recipes import AUGMENTATIONS, INTENSITIES
+from .gpus import GPUS
 from .words import (
     DATASET_WORDS,
     NETWORK_WORDS,
@@ -267,6 +268,10 @@ class Switches:
 
     show_settings: bool = option(
         "what to train", "print every setting and where it comes from, and stop", default=False)
+    estimate: str | None = option(
+        "what to train", "print what a training step would take of this GPU (launches, bytes, "
+        "FLOPs, peak memory, least time) and stop; needs neither the GPU nor the data, but a C++ "
+        "compiler", default=None, choices=tuple(GPUS))
     fast: bool = option(
         "speed", "the options below that pay on the device: on a GPU --amp bf16 (fp16 where it "
         "has none) --compile --fused --tf32; on a CPU --fused, and --amp bf16 where it has "

@@ -45,18 +45,15 @@ def fused_dsd_loss(outputs: dict[str, Any], label: torch.Tensor, alpha: float = 
                                distil if published else "none", detach_teacher,
                                supervise_encoder, weights)
     if triton_ops.can_take(heads, label):
-        values = triton_ops.terms(heads, label, plan)
+        total, values = triton_ops.terms(heads, label, plan, alpha)
     else:
         _check_label(label, num_classes_of(heads[0]))
         values = _Terms.apply(label, plan, *(tensor for head in heads for tensor in _flat(head)))
+        supervised, distilled = values.split([plan.num_supervised, len(plan.branches)])
+        total = supervised.sum() + alpha * distilled.sum()
     terms = dict(zip(names, values.unbind(), strict=True))
-    supervised, distilled = values.split([plan.num_supervised, len(plan.branches)])
-    if side_weights == "equal":
-        supervised = supervised.sum()
-    else:
-        supervised = sum(weights[name.removeprefix("dice_ce_")] * terms[name]
-                         for name in names[:plan.num_supervised])
-    total = supervised + alpha * distilled.sum()
+    if side_weights != "equal":  # so that there is no KL among the terms
+        total = sum(weights[name.removeprefix("dice_ce_")] * term for name, term in terms.items())
     branches = [branch for branch in DISTIL[distil] if outputs.get(branch)]
     if not published and branches:
         kl = taught_terms(outputs, label, branches, temperature, include_background,

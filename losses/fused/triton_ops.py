@@ -15,7 +15,7 @@ import torch
 
 from ..heads import Head, num_classes_of, stride_of, tensors_of
 from . import triton_passes as passes
-from .plan import Plan, Slopes
+from .plan import Plan
 
 MOST_CLASSES = 32
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -60,8 +60,9 @@ def _works() -> bool:
     return torch.cuda.get_device_capability() >= (7, 5)
 
 
-def terms(heads: list[Head], label: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """All terms at once, (S + branches,) in float32; see losses.fused.plan.Sums.terms.
+def terms(heads: list[Head], label: torch.Tensor, plan: Plan,
+          alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dice-CE plus `alpha` times KL, and all terms, (S + branches,); see losses.fused.plan.Sums.
 
     Raises:
         ValueError: heads and label are of different shapes.
@@ -76,8 +77,9 @@ def terms(heads: list[Head], label: torch.Tensor, plan: Plan) -> torch.Tensor:
     numbers = [plan.num_supervised, plan.first_class, int(plan.detach_teacher)]
     for branch in plan.branches:
         numbers += [branch.start, branch.stop]
-    return _terms(label, tensors, [len(tensors_of(head)) for head in heads], numbers,
-                  float(plan.temperature))[0]
+    total, values, _ = _terms(label, tensors, [len(tensors_of(head)) for head in heads], numbers,
+                              float(plan.temperature), float(alpha))
+    return total, values
 
 
 def _shape_of(head: Head) -> tuple[int, ...]:
@@ -87,10 +89,10 @@ def _shape_of(head: Head) -> tuple[int, ...]:
     return (data.shape[0], num_classes_of(head), *size)
 
 
-@torch.library.custom_op("dsd::terms", mutates_args=())
-def _terms(label: torch.Tensor, tensors: list[torch.Tensor], parts: list[int], numbers: list[int],
-           temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The terms, and the sums that they are made of; see losses.fused.triton_passes.sums.
+def terms_and_sums(label: torch.Tensor, tensors: list[torch.Tensor], parts: list[int],
+                   numbers: list[int], temperature: float,
+                   alpha: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Total, terms, and the sums that they are made of; see losses.fused.triton_passes.
 
     Args:
         label: (B, 1, H, W, D).
@@ -99,66 +101,75 @@ def _terms(label: torch.Tensor, tensors: list[torch.Tensor], parts: list[int], n
         numbers: the plan: S, first class, whether teachers are detached, then start and stop of
             each branch.
         temperature: T.
+        alpha: weight of the KL in the total.
     """
     heads, plan = _heads(tensors, parts), _plan(numbers, temperature)
     found = passes.sums(heads, label, plan)
-    sums = passes.as_sums(found, plan, num_classes_of(heads[0]))
-    return sums.terms(plan, label.numel()).float(), found
+    total, values = passes.terms(found, plan, num_classes_of(heads[0]), label.numel(), alpha)
+    return total, values, found
+
+
+_terms = torch.library.custom_op("dsd::terms", terms_and_sums, mutates_args=())
 
 
 @_terms.register_fake
 def _(label: torch.Tensor, tensors: list[torch.Tensor], parts: list[int], numbers: list[int],
-      temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+      temperature: float, alpha: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     plan, num_classes = _plan(numbers, temperature), num_classes_of(_heads(tensors, parts)[0])
+    total = label.new_empty((), dtype=torch.float32)
     terms = label.new_empty(plan.num_supervised + len(plan.branches), dtype=torch.float32)
     found = label.new_empty(label.shape[0], passes.row_of_sums(plan, num_classes),
                             dtype=torch.float64)
-    return terms, found
+    return total, terms, found
 
 
-@torch.library.custom_op("dsd::gradients", mutates_args=())
-def _gradients(label: torch.Tensor, slopes: torch.Tensor, tensors: list[torch.Tensor],
-               parts: list[int], needed: list[bool], numbers: list[int],
-               temperature: float) -> list[torch.Tensor]:
-    """The gradients of the needed heads; see losses.fused.triton_passes.gradients and _terms."""
-    return passes.gradients(_heads(tensors, parts), label, _plan(numbers, temperature), slopes,
-                            needed)
+def gradients(label: torch.Tensor, found: torch.Tensor, by_total: torch.Tensor | None,
+              by_terms: torch.Tensor | None, tensors: list[torch.Tensor], parts: list[int],
+              needed: list[bool], numbers: list[int], temperature: float,
+              alpha: float) -> list[torch.Tensor]:
+    """The gradients of the needed heads; see losses.fused.triton_passes and terms_and_sums."""
+    heads, plan = _heads(tensors, parts), _plan(numbers, temperature)
+    slopes = passes.slopes(found, plan, num_classes_of(heads[0]), label.numel(), alpha, by_total,
+                           by_terms)
+    return passes.gradients(heads, label, plan, slopes, needed)
+
+
+_gradients = torch.library.custom_op("dsd::gradients", gradients, mutates_args=())
 
 
 @_gradients.register_fake
-def _(label: torch.Tensor, slopes: torch.Tensor, tensors: list[torch.Tensor], parts: list[int],
-      needed: list[bool], numbers: list[int], temperature: float) -> list[torch.Tensor]:
+def _(label: torch.Tensor, found: torch.Tensor, by_total: torch.Tensor | None,
+      by_terms: torch.Tensor | None, tensors: list[torch.Tensor], parts: list[int],
+      needed: list[bool], numbers: list[int], temperature: float,
+      alpha: float) -> list[torch.Tensor]:
     grads = []
     for head, wanted in zip(_heads(tensors, parts), needed, strict=True):
         if wanted:
             data, *others = tensors_of(head)
             grads.append(torch.empty_like(passes.dense(data)))
             if others:
-                grads.append(slopes.new_empty(sum(tensor.numel() for tensor in others)))
+                grads.append(found.new_empty(sum(tensor.numel() for tensor in others),
+                                             dtype=torch.float32))
     return grads
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     label, tensors, *ctx.about = inputs
-    ctx.save_for_backward(label, output[1], *tensors)
-    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(label, output[2], *tensors)
+    ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, upstream: torch.Tensor | None, _: None) -> tuple[Any, ...]:
+def _backward(ctx: Any, by_total: torch.Tensor | None, by_terms: torch.Tensor | None,
+              _: None) -> tuple[Any, ...]:
     label, found, *tensors = ctx.saved_tensors
-    parts, numbers, temperature = ctx.about
-    plan, heads = _plan(numbers, temperature), _heads(tensors, parts)
-    sums = passes.as_sums(found, plan, num_classes_of(heads[0]))
-    slopes = Slopes.of(sums, plan, label.numel(), upstream)
-    flat = torch.cat([slopes.overlap.flatten(), slopes.size.flatten(), slopes.cross_entropy,
-                      slopes.kl]).float()
+    parts, numbers, temperature, alpha = ctx.about
     wanted = iter(ctx.needs_input_grad[1])
     needs = [[next(wanted) for _ in range(number)] for number in parts]
-    found = iter(_gradients(label, flat, tensors, parts, [any(need) for need in needs], numbers,
-                            temperature))
+    found = iter(_gradients(label, found, by_total, by_terms, tensors, parts,
+                            [any(need) for need in needs], numbers, temperature, alpha))
     grads = []
-    for head, need in zip(heads, needs, strict=True):
+    for head, need in zip(_heads(tensors, parts), needs, strict=True):
         own = [None] * len(need)
         if any(need):
             own = [next(found)]
@@ -166,7 +177,7 @@ def _backward(ctx: Any, upstream: torch.Tensor | None, _: None) -> tuple[Any, ..
             own += next(found).split([tensor.numel() for tensor in head[1:]])
         grads += [grad.view_as(tensor).to(tensor.dtype) if wants else None
                   for grad, tensor, wants in zip(own, tensors_of(head), need, strict=True)]
-    return None, grads, None, None, None
+    return None, grads, None, None, None, None
 
 
 _terms.register_autograd(_backward, setup_context=_keep)

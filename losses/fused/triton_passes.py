@@ -1,12 +1,13 @@
-"""Launches the kernels of losses.fused.triton_kernels and adds up what their programs summed."""
+"""Launches the Triton kernels of the DSD loss and adds up what their programs summed."""
 
 from contextlib import AbstractContextManager, nullcontext
 from math import lcm, prod
 
 import torch
 
+from ..dice_ce import SMOOTH
 from ..heads import Head, num_classes_of, stride_of, tensors_of
-from .plan import Plan, Sums
+from .plan import Plan
 
 MOST_PROGRAMS = 1 << 11  # of a sample: enough for any GPU, and the same sums on all of them
 MOST_ROWS = 1 << 26      # bytes of all programs' rows: fewer programs where weights are large
@@ -17,7 +18,9 @@ NO_KL, STUDENT, TEACHER = range(3)
 
 
 def sums(heads: list[Head], label: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """First pass: the sums of each sample, (B, row_of_sums) in float64; see as_sums."""
+    """First pass: the sums of each sample, (B, row_of_sums) in float64.
+
+    In the order of losses.fused.plan.Sums, each for all heads."""
     from .triton_kernels import sums_kernel
     work = _Work(heads, label, plan)
     groups = _groups(len(heads), plan)
@@ -40,15 +43,47 @@ def row_of_sums(plan: Plan, num_classes: int) -> int:
     return (2 * plan.num_supervised + 1) * num_classes + plan.num_supervised + len(plan.branches)
 
 
-def as_sums(found: torch.Tensor, plan: Plan, num_classes: int) -> Sums:
-    """What `sums` returns, by name and without a copy where samples stay apart."""
-    heads, batch = plan.num_supervised, len(found)
-    by_class = heads * num_classes
-    overlap, size, count, cross_entropy, kl = found.split(
-        [by_class, by_class, num_classes, heads, len(plan.branches)], dim=1)
-    return Sums(overlap.view(batch, heads, num_classes).transpose(0, 1),
-                size.view(batch, heads, num_classes).transpose(0, 1), count,
-                cross_entropy.sum(0), kl.sum(0))
+def terms(found: torch.Tensor, plan: Plan, num_classes: int, num_voxels: int,
+          alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Total and terms, (S + branches,), of the sums; see losses.fused.plan.Sums.terms."""
+    from .triton_finish import terms_kernel
+    number = plan.num_supervised + len(plan.branches)
+    values = torch.empty(number, device=found.device)
+    total = torch.empty((), device=found.device)
+    with _current(found.device):
+        terms_kernel[(1,)](found, values, total, len(found), num_voxels, alpha, plan.temperature,
+                           NUM_BRANCHES=len(plan.branches), **_constants(plan, num_classes))
+    return total, values
+
+
+def slopes(found: torch.Tensor, plan: Plan, num_classes: int, num_voxels: int, alpha: float,
+           by_total: torch.Tensor | None, by_terms: torch.Tensor | None) -> torch.Tensor:
+    """losses.fused.plan.Slopes, one after the other, in float32.
+
+    Args:
+        by_total: gradient of whatever by the total, None for 0; by_terms: by the terms.
+    """
+    from .triton_finish import slopes_kernel
+    number = plan.num_supervised + len(plan.branches)
+    result = torch.empty(2 * plan.num_supervised * len(found) * num_classes + number,
+                         device=found.device)
+    with _current(found.device):
+        slopes_kernel[(number,)](
+            found, found if by_total is None else by_total,
+            found if by_terms is None else by_terms.contiguous(), result, len(found), num_voxels,
+            alpha, plan.temperature, HAS_TOTAL=by_total is not None,
+            HAS_TERMS=by_terms is not None, **_constants(plan, num_classes))
+    return result
+
+
+def _constants(plan: Plan, num_classes: int) -> dict[str, int | float]:
+    return {"SMOOTH": SMOOTH, "K": num_classes, "NUM_SUPERVISED": plan.num_supervised,
+            "ROW": row_of_sums(plan, num_classes), "PADDED": _padded(num_classes), **OPTIONS}
+
+
+def _padded(num_classes: int) -> int:
+    """The next power of two, as the blocks of Triton are."""
+    return 1 << (num_classes - 1).bit_length()
 
 
 def gradients(heads: list[Head], label: torch.Tensor, plan: Plan, slopes: torch.Tensor,
@@ -56,7 +91,7 @@ def gradients(heads: list[Head], label: torch.Tensor, plan: Plan, slopes: torch.
     """Second pass: by the first tensor of each needed head, and by its weight and bias.
 
     Args:
-        slopes: losses.fused.plan.Slopes, one after the other, in float32.
+        slopes: see `slopes`.
         needed: of the heads.
 
     Returns:
@@ -106,7 +141,7 @@ class _Work:
     def __init__(self, heads: list[Head], label: torch.Tensor, plan: Plan):
         self.batch, self.size = len(label), tuple(label.shape[2:])
         self.num_classes = num_classes_of(heads[0])
-        padded = 1 << (self.num_classes - 1).bit_length()
+        padded = _padded(self.num_classes)
         self.block = min(max(ELEMENTS // padded, LEAST_VOXELS), 32)
         label = label.contiguous()
         self.label = label.to(torch.uint8) if label.dtype == torch.bool else label

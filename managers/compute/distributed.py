@@ -141,7 +141,9 @@ class Processes:
 
     def synchronised(self, network: nn.Module) -> nn.Module:
         """The network with batch statistics over all processes; names and values stay."""
-        return synchronise(network) if self.world_size > 1 else network
+        if self.world_size == 1:
+            return network
+        return synchronise(network, on_gpus=dist.get_backend() == "nccl")
 
     def seed_step(self, seed: int, epoch: int, step: int) -> None:
         """Give each process random numbers of its own, from nothing that needs to be saved.
@@ -237,7 +239,10 @@ def join_processes(device: str) -> tuple[Processes, torch.device]:
         ValueError: no such device, or more processes than GPUs.
     """
     if not is_started_among_several():
-        return Processes(), choose_device(device)
+        chosen = choose_device(device)
+        if chosen.type == "cuda":
+            torch.cuda.set_device(chosen)  # whoever asks for no index gets this one
+        return Processes(), chosen
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if rank > 0:
         warnings.simplefilter("ignore")

@@ -6,10 +6,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def synchronise(network: nn.Module) -> nn.Module:
-    """Give the batch norms statistics over all processes, in place; names and values stay."""
+def synchronise(network: nn.Module, on_gpus: bool = False) -> nn.Module:
+    """Give the batch norms statistics over all processes, in place; names and values stay.
+
+    On GPUs they are torch's, whose kernels read the samples twice forward and twice backward.
+    Hooks stay, which torch's own conversion would lose.
+    """
     for module in [m for m in network.modules() if isinstance(m, _BatchNorm)]:
-        module.__class__ = SyncedBatchNorm
+        if on_gpus:
+            module.__class__ = nn.SyncBatchNorm
+            module.process_group = None  # all processes
+        else:
+            module.__class__ = SyncedBatchNorm
     return network
 
 
@@ -30,7 +38,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """Batch norm of (N, C, ...) over the samples of all processes, on GPUs and CPUs alike.
+    """Batch norm of (N, C, ...) over the samples of all processes on CPUs.
 
     torch.nn.SyncBatchNorm does the same but runs on GPUs only. Processes may have different
     numbers of samples. Statistics are made in float32 from two sums, the second of squared

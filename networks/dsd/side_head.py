@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.functional import conv3d, conv_transpose3d
 
 from ..deterministic import Trilinear
 
@@ -57,32 +58,80 @@ class SideHead(nn.Module):
         self.upsample = nn.ConvTranspose3d(num_classes, num_classes, kernel_size=kernel,
                                            stride=kernel)
 
-    def forward(self, feature: torch.Tensor, whole: bool = True) -> torch.Tensor | LastStep:
+    def forward(self, feature: torch.Tensor | list[torch.Tensor],
+                whole: bool = True) -> torch.Tensor | LastStep | list[torch.Tensor | LastStep]:
         """(B, C, h, w, d) -> logits (B, K, h*scale, w*scale, d*scale).
 
         Unless `whole`, what a last step makes them of, where a loss can take that step piece by
-        piece: a transposed convolution of stride 1 or 2 per axis.
+        piece: a transposed convolution of stride 1 or 2 per axis. Of a list of features of one
+        shape a list: they are upsampled together, so that a GPU has fewer kernels to launch.
         """
-        if whole or not isinstance(self.upsample, nn.ConvTranspose3d):
-            return self._upsampled(feature, self.repeats)
-        if max(self.upsample.stride) == 1:
-            return self._only_step(feature)
-        if max(self.upsample.stride) == 2:
-            return LastStep(self._upsampled(feature, self.repeats - 1), self.upsample.weight,
-                            self.upsample.bias)
-        return self._upsampled(feature, self.repeats)
+        if isinstance(feature, torch.Tensor):
+            return self._of_all([feature], whole)[0]
+        return self._of_all(feature, whole)
 
-    def _upsampled(self, feature: torch.Tensor, times: int) -> torch.Tensor:
-        logits = self.project(feature)
-        for _ in range(times):
-            logits = self.upsample(logits)
-        return logits
+    def _of_all(self, features: list[torch.Tensor],
+                whole: bool) -> list[torch.Tensor | LastStep]:
+        if not isinstance(self.upsample, nn.ConvTranspose3d):
+            return [self.upsample(self.project(feature)) for feature in features]
+        largest = max(self.upsample.stride)
+        weights = self._weights(features[0].device.type)
+        if largest == 1 and not whole:
+            return self._only_step(features, weights)
+        before = self._before_last_step(features, weights)
+        if largest == 2 and not whole:
+            return [LastStep(logits, self.upsample.weight, self.upsample.bias)
+                    for logits in before]
+        return [self._upsampled(logits, weights) for logits in before]
 
-    def _only_step(self, feature: torch.Tensor) -> LastStep:
+    def _weights(self, device_type: str) -> tuple[torch.Tensor, ...]:
+        """Weight and bias of both convolutions, in autocast's type where that is on."""
+        own = (self.project.weight, self.project.bias, self.upsample.weight, self.upsample.bias)
+        is_on = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(
+            device_type)
+        if torch.compiler.is_compiling() or not is_on:  # what is compiled casts them on its way
+            return own
+        return _Cast.apply(torch.get_autocast_dtype(device_type), *own)
+
+    def _before_last_step(self, features: list[torch.Tensor],
+                          weights: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        made = [conv3d(feature, *weights[:2]) for feature in features]
+        apart = self.repeats == 1 or len(made) == 1
+        logits = made if apart else [torch.cat(made)]
+        for _ in range(self.repeats - 1):
+            logits = [self._upsampled(each, weights) for each in logits]
+        return logits if apart else list(logits[0].chunk(len(made)))
+
+    def _upsampled(self, logits: torch.Tensor,
+                   weights: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return conv_transpose3d(logits, *weights[2:], stride=self.upsample.stride)
+
+    def _only_step(self, features: list[torch.Tensor],
+                   weights: tuple[torch.Tensor, ...]) -> list[LastStep]:
         """At full size both convolutions are 1x1x1: one matrix after the other, so one matrix."""
-        first, second = self.project.weight.flatten(1), self.upsample.weight.flatten(1)  # KC, KK
+        first, second = weights[0].flatten(1), weights[2].flatten(1)  # KC, KK
         weight = (first.T @ second)[..., None, None, None]
-        return LastStep(feature, weight, self.project.bias @ second + self.upsample.bias)
+        bias = weights[1] @ second + self.upsample.bias
+        return [LastStep(feature, weight, bias) for feature in features]
+
+
+class _Cast(torch.autograd.Function):
+    """Float32 tensors in another type by one kernel on a GPU, and their gradients back by one."""
+
+    @staticmethod
+    def forward(ctx, dtype, *tensors):
+        ctx.set_materialize_grads(False)
+        made = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+        torch._foreach_copy_(made, tensors)
+        return tuple(made)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        given = [gradient for gradient in gradients if gradient is not None]
+        wide = [torch.empty_like(gradient, dtype=torch.float32) for gradient in given]
+        torch._foreach_copy_(wide, given)
+        left = iter(wide)
+        return None, *(None if gradient is None else next(left) for gradient in gradients)
 
 
 def _shared(scale: tuple[int, int, int]) -> tuple[tuple[int, int, int], int]:

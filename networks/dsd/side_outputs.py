@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .hint_head import HintHead
-from .side_head import SideHead
+from .side_head import LastStep, SideHead
 
 _FEATURE = "_requested_side_feature"
 
@@ -115,15 +115,26 @@ class SideOutputs(nn.Module):
         with _requested(self.network, self.levels) as features:
             outputs = {"out": self.network(images)}
             _check_logits(outputs["out"], (len(images), self.num_classes, *images.shape[2:]))
+            logits = self._side_logits(features, whole)
             for branch, levels in self.levels.items():
                 if levels:
-                    outputs[branch] = [self.heads[level.head](features(level), whole)
-                                       for level in levels]
+                    outputs[branch] = [logits[branch, index] for index in range(len(levels))]
             if self.hint_levels:
                 outputs["hints"] = {
                     branch: [self.hint_heads[_hint_key(level)](features(level)) for level in levels]
                     for branch, levels in self.hint_levels.items()}
         return outputs
+
+    def _side_logits(self, features: Callable[[Level], torch.Tensor],
+                     whole: bool) -> dict[tuple[str, int], torch.Tensor | LastStep]:
+        """By branch and index; each head is called once, for all its levels."""
+        found = {}
+        for name, head in self.heads.items():
+            places = [(branch, index) for branch, levels in self.levels.items()
+                      for index, level in enumerate(levels) if level.head == name]
+            made = head([features(self.levels[branch][index]) for branch, index in places], whole)
+            found |= dict(zip(places, made, strict=True))
+        return found
 
 
 def _hand_over(module: nn.Module, _inputs: Any, output: Any) -> None:

@@ -116,6 +116,7 @@ def settings_of(method: str, arguments: Sequence[str]) -> TrainingConfig:
     parser = LineParser(parents=[training_parser(method)], add_help=False, allow_abbrev=False)
     flags = vars(parser.parse_args(arguments))
     flags.pop("show_settings", None)
+    flags.pop("estimate", None)
     values, sources, _ = resolve(method, flags, data)
     said = [f"{name} {values[name]}" for name, source in sources.items() if source == "name"]
     if said:

@@ -92,10 +92,15 @@ def test_output_shapes_at_full_size(reference, build):
 
 
 def recorded_calls(network, image, sources):
-    """Outputs, (head, input, output) of each head call, and what each source module returned."""
-    calls, features = [], {}
+    """Outputs, (head, input, output) of each side output, and what each source module returned."""
+    calls, features = {}, {}
+
+    def note(key, inputs, made):  # a head is called once for all its levels
+        calls.update({id(logits): (key, feature, logits)
+                      for feature, logits in zip(inputs[0], made, strict=True)})
+
     hooks = [head.register_forward_hook(
-        lambda _, inputs, output, key=key: calls.append((key, inputs[0], output)))
+        lambda _, inputs, output, key=key: note(key, inputs, output))
         for key, head in network.heads.items()]
     hooks += [network.network.get_submodule(source).register_forward_hook(
         lambda _, __, output, key=source: features.__setitem__(key, output))
@@ -103,7 +108,9 @@ def recorded_calls(network, image, sources):
     outputs = network(image)
     for hook in hooks:
         hook.remove()
-    return outputs, calls, features
+    side = [*outputs["dec"], *outputs["enc"]]
+    assert len(calls) == len(side)
+    return outputs, [calls[id(logits)] for logits in side], features
 
 
 def test_each_output_reads_the_golden_level(reference, build):

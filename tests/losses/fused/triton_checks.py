@@ -46,16 +46,18 @@ def check_against_plain(seed, dtype, options, channels_last=False, frozen=(), de
     by_wide = {id(leaf): leaf.detach().double().requires_grad_(leaf.requires_grad)
                for leaf in leaves.values()}
     wide = mapped(outputs, lambda leaf: by_wide[id(leaf)])
-    terms, expected = (function(entries, label, **options)[1]
-                       for function, entries in ((fused_dsd_loss, outputs), (dsd_loss, wide)))
+    (total, terms), (expected_total, expected) = (
+        function(entries, label, 0.6, **options)
+        for function, entries in ((fused_dsd_loss, outputs), (dsd_loss, wide)))
+    assert_close(total.double(), expected_total, rtol=2e-5, atol=1e-6)
     assert list(terms) == list(expected)
     for name, term in terms.items():
         assert term.dtype == torch.float32
         assert_close(term.double(), expected[name], rtol=2e-5, atol=1e-6,
                      msg=lambda text, name=name: f"{name}: {text}")
-    for values in (terms, expected):
+    for whole, values in ((total, terms), (expected_total, expected)):
         weighted = [(0.3 + place) * value for place, value in enumerate(values.values())]
-        sum(weighted).backward()
+        (0.5 * whole + sum(weighted)).backward()
     largest = {}  # of features, of weights, of biases, whose own may all but cancel
     for name, leaf in leaves.items():
         grad = by_wide[id(leaf)].grad
@@ -127,15 +129,16 @@ def check_registration():
                                        strides=[(2, 1, 1), None])
     heads = [outputs["out"], *outputs["dec"], *outputs["enc"]]
     tensors = [tensor for head in heads for tensor in tensors_of(head)]
-    about = ([len(tensors_of(head)) for head in heads], [2, 0, 0, 1, 2, 2, 3], 3.0)
+    about = ([len(tensors_of(head)) for head in heads], [2, 0, 0, 1, 2, 2, 3], 3.0, 0.7)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor",
              "test_aot_dispatch_static")
     torch.library.opcheck(torch.ops.dsd.terms.default, (label, tensors, *about),
                           test_utils=tests)
-    slopes = torch.rand(2 * 2 * len(label) * num_classes_of(heads[0]) + 4)
+    found = torch.rand(len(label), 5 * num_classes_of(heads[0]) + 4, dtype=torch.float64)
     detached = [tensor.detach() for tensor in tensors]
     torch.library.opcheck(torch.ops.dsd.gradients.default,
-                          (label, slopes, detached, about[0], [True, False, True], *about[1:]),
+                          (label, found, torch.ones(()), None, detached, about[0],
+                           [True, False, True], *about[1:]),
                           test_utils=("test_schema", "test_faketensor"))
 
 
@@ -150,6 +153,7 @@ def registers(arch: int, dtype: torch.dtype, classes: int,
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
 
+    from losses.fused import triton_finish as finish
     from losses.fused import triton_kernels as kernels
     built = []
 
@@ -158,7 +162,8 @@ def registers(arch: int, dtype: torch.dtype, classes: int,
             built.append(type(kernel).run(kernel, *args, grid=grid, warmup=True, **options))
         return run
 
-    for kernel in (kernels.sums_kernel, kernels.gradients_kernel):
+    for kernel in (kernels.sums_kernel, kernels.gradients_kernel, finish.terms_kernel,
+                   finish.slopes_kernel):
         kernel.run = compile_only(kernel)
     driver.set_active(_Gpu(GPUTarget("cuda", arch, 32)))
     strides = [(1, 1, 1)] + [(2, 2, 2)] * students
@@ -167,8 +172,10 @@ def registers(arch: int, dtype: torch.dtype, classes: int,
     heads = [outputs["out"], *outputs["dec"], *outputs["enc"]]
     number = len(heads)
     plan = Plan(slice(0, number), (slice(1, number),), 3.0, 0, False)
-    triton_passes.sums(heads, label.byte(), plan)
-    slopes = torch.zeros(2 * number * len(label) * classes + number + 1)
+    found = triton_passes.sums(heads, label.byte(), plan)
+    triton_passes.terms(found, plan, classes, label.numel(), 0.5)
+    slopes = triton_passes.slopes(found, plan, classes, label.numel(), 0.5, torch.ones(()),
+                                  torch.ones(number + 1))
     triton_passes.gradients(heads, label.byte(), plan, slopes, [True] * len(heads))
     return [(kernel.name, *_registers_and_stack(triton.knobs.nvidia.cuobjdump.path, kernel))
             for kernel in built]

@@ -258,6 +258,17 @@ def test_a_synchronised_norm_alone_is_the_plain_one():
     assert list(plain.state_dict()) == list(synced.state_dict())
 
 
+def test_on_gpus_the_norm_is_torchs_with_the_same_names_and_hooks(monkeypatch):
+    monkeypatch.setattr("torch.distributed.get_backend", lambda: "nccl")
+    model, calls = network().eval(), []
+    model[1].register_forward_hook(lambda *_: calls.append(1))
+    before, expected = model.state_dict(), model(data())
+    synced = Processes(0, 2).synchronised(model)
+    assert synced is model and type(model[1]) is nn.SyncBatchNorm
+    assert list(model.state_dict()) == list(before)
+    assert torch.equal(model(data()), expected) and calls == [1, 1]
+
+
 def test_workers_share_the_cores(monkeypatch):
     monkeypatch.setattr("managers.compute.distributed.num_cores", lambda: 8)
     assert loader_workers(10) == 8 and loader_workers(3) == 3

@@ -137,3 +137,48 @@ def test_the_last_step_is_handed_over(upsampling, scale, stepwise):
         assert logits.weight.shape[1:] == (3, *(min(step, 2) for step in scale))
         logits = functional.conv_transpose3d(*logits, stride=logits.weight.shape[2:])
     torch.testing.assert_close(logits, head(feature))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("scale", "upsampling"), [
+    ((1, 1, 1), "shared"), ((2, 2, 2), "shared"), ((8, 8, 8), "shared"), ((4, 4, 1), "shared"),
+    ((4, 4, 4), "single"), ((2, 2, 2), "trilinear")], ids=str)
+def test_features_together_give_what_each_gives(scale, upsampling, whole):
+    torch.manual_seed(0)
+    head = SideHead(5, 3, scale, upsampling).double()
+    features = [torch.randn(2, 5, 1, 2, 3, dtype=torch.float64) for _ in range(2)]
+    for found, feature in zip(head(features, whole), features, strict=True):
+        expected = head(feature, whole)
+        assert type(found) is type(expected)
+        torch.testing.assert_close(found, expected)
+
+
+def test_half_precision_is_autocasts_own():
+    """Values and gradients in bf16 are those of the plain modules."""
+    torch.manual_seed(0)
+    head = SideHead(5, 3, (4, 4, 4))
+    feature = torch.randn(2, 5, 2, 2, 3)
+    gradients = []
+    for is_ours in (True, False):
+        head.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            if is_ours:
+                logits = head(feature)
+            else:
+                logits = head.upsample(head.upsample(head.project(feature)))
+            assert logits.dtype == torch.bfloat16
+        logits.float().square().mean().backward()
+        gradients.append([parameter.grad for parameter in head.parameters()])
+    for ours, plain in zip(*gradients, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, plain, rtol=0, atol=0)
+
+
+def test_frozen_weights_have_no_gradient_in_half_precision():
+    head = SideHead(5, 3, (4, 4, 4))
+    head.upsample.weight.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        steps = head([torch.randn(1, 5, 1, 1, 1)] * 2, whole=False)
+    steps[0].feature.float().sum().backward()
+    assert head.upsample.weight.grad is None
+    assert head.project.weight.grad.any() and head.upsample.bias.grad.any()
