@@ -18,6 +18,7 @@ from system.signals import Request, deferred
 from .compute.devices import keep_freed_memory, move_state_to_parameters
 from .compute.distributed import LOST, Processes, StopVote, has_lost_another
 from .compute.precision import autocast, gradient_scaler, guard_short_axes
+from .inference.logit_checks import weights_are_finite
 from .loss_watch import Failure, LossWatch, not_finite
 
 CPU = torch.device("cpu")
@@ -41,7 +42,8 @@ class Trainer(Manager):
     Attributes:
         val_every: epochs between validations; the last epoch is always validated.
         first_step: of the present epoch, 0 unless a resumed run starts in the middle of it.
-        save_position: called with `position` when a signal ends a run; None for nothing.
+        save_position: called with `position` before a validation and when a signal ends a run;
+            None for nothing.
         save_failure: called with epoch, step and terms of a loss that is not finite. See
             loss_watch.FailureFile.write.
     """
@@ -112,10 +114,12 @@ class Trainer(Manager):
                     is_last = self.current_epoch + 1 == epochs
                     is_due = is_last or (self.current_epoch + 1) % self.val_every == 0
                     if val_dataset is not None and is_due:
+                        if weights_are_finite(self.raw_model):  # else last.model is better
+                            self._save_position()  # --resume repeats a validation that fails
                         val_summary = self.test(val_dataset, device=device)
 
                     callbacks.on_epoch_end(self.current_epoch, summary, val_summary)
-                    self._running = None
+                    self._running, self._position_saved = None, False
                     self.first_step = self.steps_done = 0
                     finished += 1
                 if self._vote.settle(self._request.number) is not None:
@@ -202,12 +206,17 @@ class Trainer(Manager):
         if self._vote.ask(self._request.number) is None:
             return
         if self.steps_done > 0:
-            position = self.position
-            if self.save_position is not None:
-                self.save_position(position)
+            if not self._position_saved:
+                self._save_position()
             self.processes.wait()  # a process that leaves earlier would be taken for a failure
-            self._position_saved = True
         raise KeyboardInterrupt
+
+    def _save_position(self) -> None:
+        """Save the epoch's steps; all processes must."""
+        position = self.position
+        if self.save_position is not None:
+            self.save_position(position)
+        self._position_saved = True
 
     def _interrupted(self, finished: int, epochs: int) -> TrainingInterruptedError:
         """What to raise for a signal."""
@@ -228,8 +237,10 @@ class Trainer(Manager):
         text = without_traceback(str(error))  # a loader process says the kind of its error
         if text == str(error):
             text = f"{type(error).__name__}: {text}"
-        step = self.first_step + self.current_batch + 1
-        return TrainingError(f"epoch {self.current_epoch + 1}, step {step}: {text}")
+        where = f"step {self.first_step + self.current_batch + 1}"
+        if self._position_saved:
+            where = "validation, before which its steps were saved"
+        return TrainingError(f"epoch {self.current_epoch + 1}, {where}: {text}")
 
     def watch(self, loss: torch.Tensor) -> None:
         """Note a step's loss before it changes the weights.

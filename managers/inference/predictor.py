@@ -13,6 +13,7 @@ from configs import TrainingConfig
 from data.nifti.geometry import grid_map, native_planes
 from data.nifti.native_files import NativeGrid, ProbabilityFile
 
+from ..compute.precision import autocast
 from ..runs.resume import load_network
 from .sliding_window import rolling_logits
 
@@ -21,7 +22,8 @@ from .sliding_window import rolling_logits
 class Predictor:
     """A network and the sliding window that it sees volumes through.
 
-    Validation, eval.py and predict.py all predict with it.
+    Validation, eval.py and predict.py all predict with it. Windows are added up on its device, or
+    on the CPU from where the device's memory does not last (see `rolling_logits`).
 
     Attributes:
         network: in evaluation mode; windows (B, C, h, w, d) to logits (B, K, h, w, d).
@@ -29,6 +31,7 @@ class Predictor:
         overlap: of neighbouring windows, fraction.
         window_batch: windows per forward pass.
         device: of the network; None: that of the images.
+        amp: mixed precision of the network, see `precision.AMP_TYPES`; sums are in float32.
     """
 
     network: nn.Module
@@ -36,18 +39,22 @@ class Predictor:
     overlap: float = 0.25
     window_batch: int = 4
     device: torch.device | None = None
+    amp: str = "off"
 
     def slabs(self, image: torch.Tensor, axis: int = 0,
               progress: bool = False) -> Iterator[tuple[int, torch.Tensor]]:
-        """Logits of an image (C, H, W, D) in slabs, on its device; see `rolling_logits`."""
+        """Logits of an image (C, H, W, D) in slabs; see `rolling_logits`."""
+        device = image.device if self.device is None else self.device
+
         def of_windows(windows: torch.Tensor) -> torch.Tensor:
-            return self.network(windows.to(device=self.device))
+            with autocast(device, self.amp):
+                return self.network(windows.to(device))
 
         return rolling_logits(image, of_windows, self.roi_size, self.overlap, self.window_batch,
-                              axis, progress)
+                              axis, progress, device)
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (K, H, W, D) of an image (C, H, W, D), on its device.
+        """Logits (K, H, W, D) of an image (C, H, W, D), on the device.
 
         Raises:
             LogitsError: they are not finite, as for the other methods.
@@ -64,8 +71,7 @@ class Predictor:
 
         Of the logits there is never more than a window's depth.
         """
-        slabs = self.slabs(image.to(device=self.device))
-        return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in slabs])
+        return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in self.slabs(image)])
 
     def native(self, volume: Mapping[str, Any], grid: NativeGrid,
                probabilities: ProbabilityFile | None = None,
@@ -73,7 +79,7 @@ class Predictor:
         """Label map (X, Y, Z) uint8 of class indices on a file's own grid.
 
         It is the argmax of the logits interpolated at the file's voxels. Memory is bounded: besides
-        image and label map there are never more than a window's depth of logits, on the CPU.
+        image and label map there are never more than a window's depth of logits.
 
         Args:
             volume: as data.preprocessing gives it.
@@ -89,23 +95,29 @@ class Predictor:
         slabs = self.slabs(volume["image"], to_model.axes[2].model_axis, progress)
         label_map = np.empty(grid.shape, np.uint8, order="F")
         for planes, logits in native_planes(slabs, to_model):
-            label_map[:, :, planes] = logits.argmax(0).to(torch.uint8).numpy()
+            label_map[:, :, planes] = logits.argmax(0).to(torch.uint8).cpu().numpy()
             if probabilities is not None:
-                probabilities.put(planes.tolist(), logits.softmax(0).numpy())
+                probabilities.put(planes.tolist(), logits.softmax(0).cpu().numpy())
         return label_map
 
 
-def predictor_of(network: nn.Module, run: TrainingConfig, device: torch.device) -> Predictor:
-    """A run's network, moved to `device`, with the windows of its validation; in float32."""
+def predictor_of(network: nn.Module, run: TrainingConfig, device: torch.device,
+                 amp: str = "off") -> Predictor:
+    """A run's network, moved to `device`, with the windows of its validation.
+
+    Args:
+        amp: mixed precision, whatever the run was trained with.
+    """
     return Predictor(network.eval().to(device), tuple(run.img_size), run.overlap,
-                     run.window_batch, device)
+                     run.window_batch, device, amp)
 
 
 def load_predictor(folder: Path, run: TrainingConfig, saved_model: str, device: torch.device,
-                   trust_network_code: bool = False) -> tuple[Predictor, dict[str, Any]]:
+                   trust_network_code: bool = False,
+                   amp: str = "off") -> tuple[Predictor, dict[str, Any]]:
     """The predictor of a run folder, and what its weights are.
 
-    Args, returned weights and errors: see `load_network`.
+    Args, returned weights and errors: see `load_network` and `predictor_of`.
     """
     network, weights = load_network(folder, run, saved_model, trust_network_code)
-    return predictor_of(network, run, device), weights
+    return predictor_of(network, run, device, amp), weights
