@@ -11,6 +11,7 @@ from ..options import LARGEST_SEED, option
 from ..plain import defaults, from_plain, to_plain
 from ..recipes import AUGMENTATIONS, INTENSITIES
 from .words import (
+    AMP,
     DATASET_WORDS,
     NETWORK_WORDS,
     dataset_word,
@@ -179,8 +180,9 @@ class TrainingConfig:
                                at_least=1)
 
     amp: str | None = option(
-        "speed", "mixed precision of the network in training and validation; loss, weights, "
-        "eval.py and predict.py stay in float32", default="off", choices=("off", "bf16", "fp16"))
+        "speed", "mixed precision of the network in training and validation; loss, weights "
+        "and the scores after training stay in float32; eval.py and predict.py have an --amp of "
+        "their own", default="off", choices=AMP)
     compile: bool | None = option(
         "speed", "torch.compile the network for training; the first step takes a minute or more",
         default=False)

@@ -122,7 +122,7 @@ def mean_predictor(members: Sequence[Member], config: PredictionConfig,
                       [PATIENT_AXES.index(axis) for axis in config.tta_axes])
     return Predictor(mean.to(device), tuple(runs[0].img_size),
                      runs[0].overlap if config.overlap is None else config.overlap,
-                     config.window_batch or runs[0].window_batch, device)
+                     config.window_batch or runs[0].window_batch, device, config.amp)
 
 
 def warn_of_training_cases(cases: Sequence[Case], members: Sequence[Member]) -> None:

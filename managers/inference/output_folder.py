@@ -48,7 +48,7 @@ class PredictionFolder:
         dataset = dataset_of(members[0].config)
         self.record = {
             "experiments": [member.about for member in members],
-            "tta_axes": list(config.tta_axes), "overlap": predictor.overlap,
+            "tta_axes": list(config.tta_axes), "overlap": predictor.overlap, "amp": config.amp,
             "label_values": dict(zip(dataset.class_names,
                                      values_of_classes(dataset.label_values).tolist(),
                                      strict=True)),
@@ -191,8 +191,9 @@ def _source(case: Case) -> str:
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """What decides the label maps."""
+    names = ("tta_axes", "overlap", "amp", "label_values", "code")
     return {"checkpoints (sha256)": [each["sha256"][:12] for each in record.get("experiments", ())]
-            } | {name: record.get(name) for name in ("tta_axes", "overlap", "label_values", "code")}
+            } | {name: record.get(name) for name in names}
 
 
 def code_digest() -> str:

@@ -10,6 +10,7 @@ from torch import nn
 from configs import TrainingConfig
 
 from ..compute.distributed import Processes
+from ..compute.precision import check_amp, cpu_has_bf16
 
 
 def settled(config: TrainingConfig, device: torch.device,
@@ -27,14 +28,9 @@ def settled(config: TrainingConfig, device: torch.device,
     chosen = fast_options(device)
     given = {name: getattr(config, name) for name in chosen}
     used = {name: chosen[name] if value is None else value for name, value in given.items()}
+    check_amp(used["amp"], device)
     if used["amp"] == "fp16":
-        if device.type == "cpu":
-            raise ValueError("--amp fp16: is for GPUs, and the device is the CPU; give --amp bf16, "
-                             "or off.")
         used["fused"] = True
-    if used["amp"] == "bf16" and device.type == "cpu" and not cpu_has_bf16():
-        warnings.warn("--amp bf16: this CPU has no instructions for it, so that it is slower than "
-                      "float32.", stacklevel=2)
     if used["tf32"] and device.type != "cuda":
         warnings.warn(f"--tf32: has no effect on {device}.", stacklevel=2)
         used["tf32"] = False
@@ -57,11 +53,6 @@ def fast_options(device: torch.device) -> dict[str, Any]:
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return plain | {"amp": "bf16" if has_bf16 else "fp16", "fused": True, "tf32": True,
                     "compile": True}
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies in bf16 (AVX512-BF16 or AMX); others do it slower than float32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def can_compile(device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from data import DATASETS
 from managers.inference import output_folder as prediction_folder
 from managers.inference.ensemble import load_members, mean_predictor
 from managers.inference.output_folder import PredictionFolder
-from managers.inference.predict import cases_to_predict, predict_case
+from managers.inference.predict import cases_to_predict, predict_cases
 from managers.runs.run_locks import output_held
 
 CPU = torch.device("cpu")
@@ -32,8 +32,8 @@ def predicted(config):
     _, predictor, output = prepared(config)
     _, pending = cases_to_predict(config, HIPPOCAMPUS, output)
     output.open()
-    for case in pending:
-        output.add(case, predict_case(case, HIPPOCAMPUS, predictor, output))
+    for case, seconds in predict_cases(pending, HIPPOCAMPUS, predictor, output):
+        output.add(case, seconds)
     return [case.case_id for case in pending]
 
 

@@ -109,6 +109,12 @@ def test_a_line_is_compiled_for_good():
     assert fast.can_compile(CPU)
 
 
+def cpu_has_bf16(monkeypatch, has):
+    """Make this CPU one that has, or has not, instructions for bf16."""
+    for kind in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported", lambda: has)
+
+
 def test_without_a_compiler_the_network_is_used_as_it_is(config, monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("no C++ compiler\nand a long trace")
@@ -119,7 +125,7 @@ def test_without_a_compiler_the_network_is_used_as_it_is(config, monkeypatch):
 
 @pytest.mark.parametrize(("has_bf16", "amp"), [(True, "bf16"), (False, "off")])
 def test_fast_on_a_cpu(config, monkeypatch, has_bf16, amp):
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: has_bf16)
+    cpu_has_bf16(monkeypatch, has_bf16)
     run = settled(config("--fast"), CPU)
     assert (run.amp, run.fused, run.compile, run.tf32, run.channels_last) == (
         amp, True, False, False, False)
@@ -136,7 +142,7 @@ def test_fast_on_a_gpu(config, monkeypatch, has_bf16, amp):
 
 
 def test_a_flag_wins_over_fast(config, monkeypatch):
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: True)
+    cpu_has_bf16(monkeypatch, True)
     run = settled(config("--fast", "--amp", "off", "--channels_last"), CPU)
     assert (run.amp, run.channels_last, run.fused) == ("off", True, True)
 
@@ -150,7 +156,7 @@ def test_what_a_device_cannot_do(config, monkeypatch):
         settled(config("--amp", "fp16"), CPU)
     with pytest.warns(UserWarning, match="--tf32: has no effect on cpu"):
         assert settled(config("--tf32"), CPU).tf32 is False
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: False)
+    cpu_has_bf16(monkeypatch, False)
     with pytest.warns(UserWarning, match="no instructions for it"):
         assert settled(config("--amp", "bf16"), CPU).amp == "bf16"
     assert settled(config("--amp", "fp16"), CUDA).fused
@@ -158,7 +164,7 @@ def test_what_a_device_cannot_do(config, monkeypatch):
 
 @pytest.mark.usefixtures("close_logs")
 def test_config_json_says_what_was_used_and_resuming_compares_it(config, monkeypatch):
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: False)
+    cpu_has_bf16(monkeypatch, False)
     run = settled(config("--fast"), CPU)
     folder, network = open_run(run, FOLDS, CPU, resume_point(run)), network_of(run)
     written = json.loads((folder / "config.json").read_text())
@@ -169,7 +175,7 @@ def test_config_json_says_what_was_used_and_resuming_compares_it(config, monkeyp
                     run.to_dict())
     assert changed_settings(run, config("--fast")) == {}  # as cross_validate.py compares them
     resume_point(settled(config("--resume", "--channels_last"), CPU))  # rounding alone: no warning
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: True)
+    cpu_has_bf16(monkeypatch, True)
     with pytest.warns(UserWarning, match="--resume: amp off -> bf16"):
         resume_point(settled(config("--resume", "--amp", "bf16"), CPU))
 
