@@ -18,6 +18,7 @@ from system.signals import Request, deferred
 from .compute.devices import keep_freed_memory, move_state_to_parameters
 from .compute.distributed import LOST, Processes, StopVote, has_lost_another
 from .compute.precision import autocast, gradient_scaler, guard_short_axes
+from .compute.quick_norm import quicken_norms
 from .inference.logit_checks import weights_are_finite
 from .loss_watch import Failure, LossWatch, not_finite
 
@@ -281,6 +282,7 @@ class Trainer(Manager):
         super().to(device)
         if device.type == "cpu":
             guard_short_axes(self.model)
+            quicken_norms(self.model)
         if self.optimizer is not None:
             move_state_to_parameters(self.optimizer)
         scale, self.scaler = self.scaler.state_dict(), gradient_scaler(device, self.amp)

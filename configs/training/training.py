@@ -176,8 +176,8 @@ class TrainingConfig:
                             default=1, at_least=1, metavar="EPOCHS")
     overlap: float = option("validation", "of neighbouring sliding windows, as a fraction",
                             default=0.25, at_least=0, below=1)
-    window_batch: int = option("validation", "sliding windows per forward pass", default=4,
-                               at_least=1)
+    window_batch: int = option("validation", "sliding windows per forward pass; a CPU takes one",
+                               default=4, at_least=1)
 
     amp: str | None = option(
         "speed", "mixed precision of the network in training and validation; loss, weights "

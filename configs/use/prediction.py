@@ -40,8 +40,9 @@ class PredictionConfig:
     overlap: float | None = option(
         None, "of neighbouring sliding windows, as a fraction", default=None, at_least=0, below=1,
         unless_given="that of the run")
-    window_batch: int | None = option(None, "sliding windows per forward pass", default=None,
-                                      at_least=1, unless_given="that of the run")
+    window_batch: int | None = option(
+        None, "sliding windows per forward pass; a CPU takes one", default=None, at_least=1,
+        unless_given="that of the run")
     save_probabilities: bool = option(
         None, "also write CASE_ID_probabilities.nii.gz: softmax, float32, (X, Y, Z, classes)",
         default=False)

@@ -24,8 +24,8 @@ from .predictor import Predictor
 PACKAGES = ("monai", "nibabel", "numpy", "torch")
 CODE = ("data/nifti/geometry.py", "data/nifti/images.py", "data/nifti/native_files.py",
         "data/sets/intensities.py", "data/volumes/transforms.py",
-        "managers/inference/predict.py", "managers/inference/predictor.py",
-        "managers/inference/sliding_window.py",
+        "managers/compute/quick_norm.py", "managers/inference/predict.py",
+        "managers/inference/predictor.py", "managers/inference/sliding_window.py",
         "networks/**/*.py")
 SCORES = ("per_case.csv", "summary.json")
 

@@ -273,3 +273,11 @@ def test_mixed_precision_is_another_prediction(experiment, settings, tmp_path):
     assert read_json(tmp_path / "out" / "prediction.json")["amp"] == "bf16"
     with pytest.raises(ValueError, match="made otherwise .*amp bf16, now off"):
         predicted(settings([run]))
+
+
+def test_a_cpu_takes_one_window_at_a_time(experiment, settings):
+    config, sizes = settings([experiment()], "--window_batch", 3), []
+    _, predictor, _ = prepared(config)
+    predictor.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    predictor.logits(torch.rand(1, 8, 16, 8))
+    assert predictor.window_batch == 3 and sizes == [1, 1, 1]

@@ -106,14 +106,14 @@ class FullAt(nn.Module):
         return self.network(windows)
 
 
-@pytest.mark.parametrize("call", [1, 2, 7, 16])
+@pytest.mark.parametrize("call", [1, 2, 7, 32])
 def test_a_full_device_leaves_the_sums_to_the_cpu(network, call):
     image = image_of(20, 17, 9)
     expected = whole(image, Predictor(network, (8, 8, 8), 0.5, 2))
     predictor = Predictor(FullAt(network, call), (8, 8, 8), 0.5, 2, GPU)
     with pytest.warns(UserWarning, match="memory of cpu:0 is full.*added up on the CPU") as said:
         found = whole(image, predictor)
-    assert len(said) == 1 and predictor.network.number == 16 + 1
+    assert len(said) == 1 and predictor.network.number == 32 + 1
     assert torch.equal(found, expected)
 
 
