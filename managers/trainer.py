@@ -26,7 +26,9 @@ CPU = torch.device("cpu")
 
 
 class TrainingError(RuntimeError):
-    """Training stopped on an error; its cause is that error."""
+    """Training stopped on an error; its cause is that error. `needs_less`: see system.faults."""
+
+    needs_less: str | None = None
 
 
 class Trainer(Manager):

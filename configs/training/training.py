@@ -209,8 +209,10 @@ class TrainingConfig:
     cache_dir: str | None = option(
         "machine", "folder of --cache disk; prepared_volumes in it may be deleted at any time",
         default=None, metavar="FOLDER", unless_given="cache beside the run folder")
-    num_workers: int = option("machine", "loader processes; the crops do not depend on it",
-                              default=0, at_least=0)
+    num_workers: int | None = option(  # None: chosen when the volumes are there
+        "machine", "loader processes; the crops and all random numbers are the same for any number",
+        default=None, at_least=0, unless_given="on a GPU a core each but one, at most 8 and as "
+        "many as /dev/shm has room for; on a CPU 0")
     seed: int = option("machine", "of all random numbers", default=100, at_least=0,
                        at_most=LARGEST_SEED)
     deterministic: bool = option(

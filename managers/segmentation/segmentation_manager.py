@@ -79,8 +79,8 @@ class SegmentationManager(Trainer):
     @property
     def network_to_train(self) -> torch.nn.Module:
         """The training pass, images and target to loss; the network compiled if asked for."""
-        return TrainingPass(torch.compile(self.model, dynamic=False) if self._compile
-                            else self.model, self._loss_of)
+        network = CompiledNetwork(self.model) if self._compile else self.model
+        return TrainingPass(network, self._loss_of)
 
     def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, Target]:
         """A batch to (images, target), on their way to the device without waiting for it.
@@ -170,6 +170,25 @@ class SegmentationManager(Trainer):
         if self.mean_teacher is not None:
             state["mean_teacher"] = self.mean_teacher.state_dict()
         return state
+
+
+class CompiledNetwork(torch.nn.Module):
+    """A network compiled for full batches; an epoch's last, smaller one takes it as it is.
+
+    Compiling for that one too would take as long again, a minute or more.
+    """
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.plain = network
+        self.compiled = torch.compile(network, dynamic=False)
+        self._largest = 0  # batch so far
+
+    def forward(self, images: torch.Tensor, **options: Any) -> Any:
+        """As the network."""
+        self._largest = max(self._largest, len(images))
+        network = self.compiled if len(images) == self._largest else self.plain
+        return network(images, **options)
 
 
 class TrainingPass(torch.nn.Module):

@@ -8,9 +8,14 @@ import torch
 from torch import nn
 
 from configs import TrainingConfig
+from data import dataset_of
+from system.shared_memory import workers_with_room
+from system.workers import num_cores
 
-from ..compute.distributed import Processes
+from ..compute.distributed import Processes, loader_workers
 from ..compute.precision import check_amp, cpu_has_bf16
+
+MOST_WORKERS = 8  # unless more are asked for
 
 
 def settled(config: TrainingConfig, device: torch.device,
@@ -53,6 +58,55 @@ def fast_options(device: torch.device) -> dict[str, Any]:
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return plain | {"amp": "bf16" if has_bf16 else "fp16", "fused": True, "tf32": True,
                     "compile": True}
+
+
+def fast_line(asked: TrainingConfig, used: TrainingConfig, device: torch.device) -> str | None:
+    """What --fast has chosen, in one line; None where nothing was left open.
+
+    Args:
+        asked, used: before and after `settled`.
+    """
+    chosen = [name for name in fast_options(device) if getattr(asked, name) is None]
+    if not chosen:
+        return None
+    words = []
+    for name in chosen:
+        value = getattr(used, name)
+        if name == "amp":
+            words.append(f"--amp {value}")
+        elif value:
+            words.append(f"--{name}")
+    return f"--fast on {device}: {' '.join(words)}"
+
+
+def workers_of(config: TrainingConfig, device: torch.device, bytes_of_batch: int) -> int:
+    """Loader processes of this process: those asked for, as far as there are cores.
+
+    Where none are: on a GPU a core each but this process's own, as many as /dev/shm has room for;
+    on a CPU none, since the step needs the cores.
+    """
+    if config.num_workers is not None:
+        return loader_workers(config.num_workers)
+    if device.type == "cpu":
+        return 0
+    most = min(MOST_WORKERS, loader_workers(num_cores()) - 1)
+    return workers_with_room(bytes_of_batch, max(most, 0))
+
+
+def needs_less(config: TrainingConfig) -> str:
+    """What to do about a GPU's memory that was full in training, with the present values."""
+    lower = [f"--img_size (now {' '.join(map(str, config.img_size))})"]
+    num_crops = dataset_of(config).augmentation.num_crops
+    for name, value in (("batch_size", config.batch_size), ("num_crops", num_crops)):
+        if value > 1:
+            lower.append(f"--{name} (now {value})")
+    lower.append(f"in validation --window_batch (now {config.window_batch})")
+    advice = [f"lower {', '.join(lower)}"]
+    if config.amp == "off":
+        advice.append("give --amp bf16 (now off)")
+    if config.network == "swinunetr" and not config.use_checkpoint:
+        advice.append("give --use_checkpoint")
+    return f"{'; '.join(advice)}; or end what else runs there."
 
 
 def can_compile(device: torch.device) -> bool:

@@ -1,5 +1,6 @@
 """A segmentation run from its settings to its scores: the recipe of both training scripts."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,13 +14,14 @@ from torchmanager.callbacks import Callback
 
 from configs import TrainingConfig
 from data import evaluation_loader, run_volumes, select_cases, training_loader
+from data.volumes.loaders import batch_bytes
 from losses import RunningLoss
 from reports import write_report
 from system.exit import LOGGER_NAME, log_to_console
 
 from ..callbacks import BoundaryWeight, EpochOrder, KLRamp, LearningRate, Progress, Record
 from ..compute.devices import seed_everything
-from ..compute.distributed import Processes, join_processes, loader_workers
+from ..compute.distributed import Processes, join_processes
 from ..compute.launch import spread_over_gpus
 from ..inference.predictor import predictor_of
 from ..inference.scoring import publish_scores, score
@@ -35,8 +37,9 @@ from ..runs.resume import initialise, network_of, open_run, resume_point
 from ..runs.run_locks import scores_held
 from ..runs.trained_with import preprocessing_of
 from ..schedules import LR_SCHEDULES
+from ..trainer import TrainingError
 from .segmentation_manager import SegmentationManager
-from .speed_options import settled
+from .speed_options import fast_line, needs_less, settled, workers_of
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -53,7 +56,10 @@ def train(config: TrainingConfig, loss: RunningLoss) -> None:
     log_to_console()
     spread_over_gpus(config)
     processes, device = join_processes(config.device)
-    config = settled(config, device, processes)
+    asked, config = config, settled(config, device, processes)
+    fast = fast_line(asked, config, device)
+    if fast is not None:
+        log.info(fast)
     seed_everything(config.seed, config.deterministic)
 
     with processes.main_first():
@@ -63,9 +69,14 @@ def train(config: TrainingConfig, loss: RunningLoss) -> None:
         selection = select_cases(config, progress=config.show_verbose)
         dataset = selection.dataset
         train_volumes, val_volumes = run_volumes(config, selection)
+        size = batch_bytes(train_volumes, dataset, config.img_size, config.batch_size,
+                           processes.world_size)
+        workers = workers_of(config, device, size)
+        if config.num_workers is None:
+            config = dataclasses.replace(config, num_workers=workers)
         loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
-                                 config.seed, loader_workers(config.num_workers),
-                                 device.type == "cuda", processes.rank, processes.world_size)
+                                 config.seed, workers, device.type == "cuda", processes.rank,
+                                 processes.world_size)
     val_loader = evaluation_loader(val_volumes, processes.rank, processes.world_size)
     optimizer = optimizer_of(network, config)
 
@@ -106,8 +117,12 @@ def fit_run(manager: SegmentationManager, config: TrainingConfig, folder: Path,
         callbacks += [record, checkpoints]  # a checkpoint holds the record of its epoch
         if config.show_verbose:
             callbacks.append(Progress(manager, len(loader)))
-    manager.fit(loader, config.epochs, val_loader, callbacks, initial_epoch=len(history),
-                device=device)
+    try:
+        manager.fit(loader, config.epochs, val_loader, callbacks, initial_epoch=len(history),
+                    device=device)
+    except TrainingError as error:
+        error.needs_less = needs_less(config)
+        raise
 
 
 def schedules_of(config: TrainingConfig, manager: SegmentationManager) -> list[Callback]:

@@ -27,6 +27,7 @@ from managers.runs.trained_with import preprocessing_of
 from managers.segmentation import training_recipe
 from managers.segmentation.training_recipe import fit_run
 from system.exit import TrainingInterruptedError
+from system.faults import remedy
 
 CPU = torch.device("cpu")
 FOLDS = [Split(("a", "b"), ("c",), ("d",))]
@@ -190,8 +191,10 @@ def test_a_validation_that_fails_costs_no_step(config, train, tmp_path, stop, ra
     whole = dataclasses.replace(config(), experiment=str(tmp_path / "whole.exp"))
     broken = dataclasses.replace(whole, experiment=str(tmp_path / "broken.exp"))
     expected, _ = train(whole)
-    with pytest.raises(raised, match=said):
+    with pytest.raises(raised, match=said) as failure:
         train(broken, in_validation(2, stop))
+    if stop is out_of_memory:
+        assert "--img_size (now 8 8 8)" in remedy(failure.value, "train_basic.py")
     assert load_checkpoint(tmp_path / "broken.exp" / "interrupted.model")["position"]["steps"] == 3
     steps = []
     folder, loader = train(dataclasses.replace(broken, resume=True),
