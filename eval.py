@@ -19,6 +19,7 @@ SETTINGS = {
     "cases": None,                    # only these case ids, from any group
     "saved_model": "best",            # best or last
     "device": "auto",                 # cuda:0, cpu, ...
+    "amp": "off",                     # bf16 or fp16: mixed precision
     "native_space": False,            # on the label files' own grid, not the resampled one
     "paper_metrics": False,           # distances in voxels, as in the papers
     "include_training_cases": False,  # score cases that the run was trained on
@@ -33,6 +34,7 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import cases_to_score, stream_volumes
     from managers import join_processes, read_run
+    from managers.compute.precision import check_amp
     from managers.inference.predictor import load_predictor
     from managers.inference.scoring import (
         note_predictions,
@@ -40,17 +42,18 @@ def main() -> None:
         retract_predictions,
         score,
     )
-    from managers.inference.segment import segment_native, segment_resampled
+    from managers.inference.segment import native_volumes, segment_native, segment_resampled
     from managers.runs.run_locks import scores_held
     from reports import write_report
 
     log = log_to_console()
     processes, device = join_processes(config.device)
+    check_amp(config.amp, device)
     held = ExitStack()  # of the lock of the scores
     with processes.main_first():
         folder, run, split = read_run(config.experiment)
         predictor, weights = load_predictor(folder, run, config.saved_model, device,
-                                            config.trust_network_code)
+                                            config.trust_network_code, config.amp)
         dataset, cases = cases_to_score(config, run, split)
         predictions_dir = folder / "predictions" if config.save_predictions else None
         if processes.is_main:
@@ -59,18 +62,18 @@ def main() -> None:
                 retract_predictions(folder, cases)
 
     mine = processes.share(list(cases.values()))
-    segment = segment_resampled
+    volumes, segment = stream_volumes(mine, dataset), segment_resampled
     if config.native_space:
-        segment = partial(segment_native, cases=cases, dataset=dataset)
-    scores = score(predictor, stream_volumes(mine, dataset), len(mine), dataset.class_names,
-                   processes, segment, config.paper_metrics, predictions_dir,
+        volumes, segment = native_volumes(mine, dataset), partial(segment_native, dataset=dataset)
+    scores = score(predictor, volumes, len(mine), dataset.class_names, processes, segment,
+                   config.paper_metrics, predictions_dir,
                    progress=config.show_verbose and processes.is_main)
     processes.leave()
     if not processes.is_main:
         return
     group = "chosen" if config.cases else config.mode
     about = {"group": group, "saved_model": config.saved_model, "epoch": weights["epoch"],
-             "weights_sha256": weights["weights_sha256"],
+             "weights_sha256": weights["weights_sha256"], "amp": config.amp,
              "space": "native" if config.native_space else "resampled"}
     if predictions_dir is not None:
         note_predictions(folder, cases, about)

@@ -16,12 +16,14 @@ def main() -> None:
     # Only now, so that --help and a mistyped flag answer at once.
     from data import dataset_of
     from managers import join_processes, write_scores
+    from managers.compute.precision import check_amp
     from managers.inference.ensemble import load_members, mean_predictor, warn_of_training_cases
     from managers.inference.output_folder import PredictionFolder
-    from managers.inference.predict import cases_to_predict, predict_case, score_files
+    from managers.inference.predict import cases_to_predict, predict_cases, score_files
 
     log = log_to_console()
     processes, device = join_processes(config.device)
+    check_amp(config.amp, device)
     with processes.main_first():
         members = load_members(config.experiments, config.saved_model,
                                config.trust_network_code)
@@ -35,8 +37,9 @@ def main() -> None:
             output.open()
 
     number = 0
+    predicted = predict_cases(processes.share(pending), dataset, predictor, output)
     for turn in processes.turns(pending):  # one case, or none where the last turn has too few
-        done = [(case, predict_case(case, dataset, predictor, output)) for case in turn]
+        done = [next(predicted) for _ in turn]
         for case, seconds in processes.in_order(done):
             number += 1
             if processes.is_main:

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "fast_options": "benchmarks.table.fast_options",
     "crop_loading": "benchmarks.table.crop_loading",
     "whole_volume": "benchmarks.table.whole_volume",
+    "native_prediction": "benchmarks.table.native_prediction",
     "scaling": "benchmarks.table.scaling",
     "fuzz_readers": "benchmarks.fuzz_readers",
     "surface_metrics": "benchmarks.table.surface_metrics",

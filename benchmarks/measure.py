@@ -4,8 +4,9 @@ import ctypes
 import gc
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -43,9 +44,7 @@ def paired(first: Callable[[], object], second: Callable[[], object], pairs: int
         else:
             a, b = seconds(first), seconds(second)
         times.append((a, b))
-    ratios = sorted(a / b for a, b in times)
-    return {"ratio": median(ratios), "smallest": ratios[0], "largest": ratios[-1],
-            "first_s": median(a for a, _ in times), "second_s": median(b for _, b in times)}
+    return _compared(times)
 
 
 def resident_mib(peak: bool = False) -> float:
@@ -100,3 +99,53 @@ def in_own_process(build: Callable[..., Callable[[], object]], *arguments) -> tu
     result = queue.get()
     process.join()
     return result
+
+
+def _serve(build: Callable, arguments: tuple, threads: int, pipe: Connection) -> None:
+    torch.set_num_threads(threads)
+    step = build(*arguments)
+    forget_peak()
+    start = resident_mib()
+    while pipe.recv():
+        before = time.process_time()
+        step()
+        pipe.send((time.process_time() - before, resident_mib(peak=True) - start))
+
+
+def paired_processes(first: Callable[..., Callable[[], object]],
+                     second: Callable[..., Callable[[], object]], arguments: tuple,
+                     pairs: int) -> dict:
+    """Times in turns the steps that two functions build, each in a process of its own.
+
+    So neither has the other's settings of the memory, and each its peak. Both build first and run
+    once without being counted; see `paired` for times and result, which here has `first_mib` and
+    `second_mib` too, how far the processes' memory grows.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for build in (first, second):
+        mine, theirs = context.Pipe()
+        processes.append(context.Process(target=_serve, args=(
+            build, arguments, torch.get_num_threads(), theirs), daemon=True))
+        pipes.append(mine)
+        processes[-1].start()
+        theirs.close()  # so that a process that ends is noticed
+    times, peaks = [], []
+    for turn in range(pairs + 1):
+        found = [None, None]
+        for side in ((1, 0) if turn % 2 else (0, 1)):
+            pipes[side].send(True)
+            found[side] = pipes[side].recv()
+        times.append([seconds for seconds, _ in found])
+        peaks = [mib for _, mib in found]
+    for pipe, process in zip(pipes, processes, strict=True):
+        pipe.send(False)
+        process.join()
+    return _compared(times[1:]) | {"first_mib": peaks[0], "second_mib": peaks[1]}
+
+
+def _compared(times: Sequence[Sequence[float]]) -> dict:
+    """What `paired` returns of the seconds of both sides."""
+    ratios = sorted(a / b for a, b in times)
+    return {"ratio": median(ratios), "smallest": ratios[0], "largest": ratios[-1],
+            "first_s": median(a for a, _ in times), "second_s": median(b for _, b in times)}

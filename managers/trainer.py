@@ -19,13 +19,17 @@ from system.signals import Request, deferred
 from .compute.devices import keep_freed_memory, move_state_to_parameters
 from .compute.distributed import LOST, Processes, StopVote, has_lost_another
 from .compute.precision import autocast, gradient_scaler, guard_short_axes
+from .compute.quick_norm import quicken_norms
+from .inference.logit_checks import weights_are_finite
 from .loss_watch import Failure, LossWatch, not_finite
 
 CPU = torch.device("cpu")
 
 
 class TrainingError(RuntimeError):
-    """Training stopped on an error; its cause is that error."""
+    """Training stopped on an error; its cause is that error. `needs_less`: see system.faults."""
+
+    needs_less: str | None = None
 
 
 class Trainer(Manager):
@@ -42,7 +46,8 @@ class Trainer(Manager):
     Attributes:
         val_every: epochs between validations; the last epoch is always validated.
         first_step: of the present epoch, 0 unless a resumed run starts in the middle of it.
-        save_position: called with `position` when a signal ends a run; None for nothing.
+        save_position: called with `position` before a validation and when a signal ends a run;
+            None for nothing.
         save_failure: called with epoch, step and terms of a loss that is not finite. See
             loss_watch.FailureFile.write.
     """
@@ -115,6 +120,8 @@ class Trainer(Manager):
                     is_last = self.current_epoch + 1 == epochs
                     is_due = is_last or (self.current_epoch + 1) % self.val_every == 0
                     if val_dataset is not None and is_due:
+                        if weights_are_finite(self.raw_model):  # else last.model is better
+                            self._save_position()  # --resume repeats a validation that fails
                         val_summary = self.test(val_dataset, device=device)
 
                     stops = False
@@ -122,7 +129,7 @@ class Trainer(Manager):
                         callbacks.on_epoch_end(self.current_epoch, summary, val_summary)
                     except StopTraining:
                         stops = True
-                    self._running = None
+                    self._running, self._position_saved = None, False
                     self.first_step = self.steps_done = 0
                     finished += 1
                     if stops:
@@ -211,12 +218,17 @@ class Trainer(Manager):
         if self._vote.ask(self._request.number) is None:
             return
         if self.steps_done > 0:
-            position = self.position
-            if self.save_position is not None:
-                self.save_position(position)
+            if not self._position_saved:
+                self._save_position()
             self.processes.wait()  # a process that leaves earlier would be taken for a failure
-            self._position_saved = True
         raise KeyboardInterrupt
+
+    def _save_position(self) -> None:
+        """Save the epoch's steps; all processes must."""
+        position = self.position
+        if self.save_position is not None:
+            self.save_position(position)
+        self._position_saved = True
 
     def _interrupted(self, finished: int, epochs: int) -> TrainingInterruptedError:
         """What to raise for a signal."""
@@ -237,8 +249,10 @@ class Trainer(Manager):
         text = without_traceback(str(error))  # a loader process says the kind of its error
         if text == str(error):
             text = f"{type(error).__name__}: {text}"
-        step = self.first_step + self.current_batch + 1
-        return TrainingError(f"epoch {self.current_epoch + 1}, step {step}: {text}")
+        where = f"step {self.first_step + self.current_batch + 1}"
+        if self._position_saved:
+            where = "validation, before which its steps were saved"
+        return TrainingError(f"epoch {self.current_epoch + 1}, {where}: {text}")
 
     def watch(self, loss: torch.Tensor) -> None:
         """Note a step's loss before it changes the weights.
@@ -279,6 +293,7 @@ class Trainer(Manager):
         super().to(device)
         if device.type == "cpu":
             guard_short_axes(self.model)
+            quicken_norms(self.model)
         if self.optimizer is not None:
             move_state_to_parameters(self.optimizer)
         scale, self.scaler = self.scaler.state_dict(), gradient_scaler(device, self.amp)

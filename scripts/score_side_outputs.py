@@ -31,7 +31,7 @@ def parse(argv: list[str] | None = None) -> EvaluationConfig:
     parser.add_argument("--device", default="auto", help="cuda:0, cpu, ... (default auto)")
     parser.add_argument("--trust_network_code", action="store_true", help=TRUST_HELP)
     args = vars(parser.parse_args(argv))
-    return EvaluationConfig(**args, cases=(), native_space=False, paper_metrics=False,
+    return EvaluationConfig(**args, cases=(), amp="off", native_space=False, paper_metrics=False,
                             include_training_cases=args["mode"] == "training",
                             save_predictions=False, show_verbose=True)
 

@@ -45,8 +45,8 @@ class Advice:
 
 
 TRAINING = Advice(
-    "lower --batch_size, --img_size or --window_batch, give --amp or --use_checkpoint, or end what "
-    "else runs there.",
+    "lower --img_size, --batch_size, --num_crops or --window_batch, give --amp bf16 or "
+    "--use_checkpoint, or end what else runs there.",
     "lower --num_workers or --batch_size, or give --cache disk; a cluster job may ask for more.",
     "a folder on another disk (--experiment PATH/NAME.exp, --cache_dir)",
     "Checkpoints are whole as they are: the same command with --resume goes on from them.")
@@ -62,9 +62,9 @@ ADVICE = {
     "cross_validate.py": replace(TRAINING, elsewhere="a folder on another disk (--experiment "
                                  "PATH/NAME)", again=_GOES_ON),
     "run_study.py": Advice(_OR_CPU, elsewhere="another --output", again=_GOES_ON),
-    "predict.py": Advice("lower --window_batch, give --device cpu, or end what else runs there.",
+    "predict.py": Advice("lower --window_batch, give --amp bf16, or end what else runs there.",
                          elsewhere="another --output", again=_GOES_ON),
-    "eval.py": Advice(_OR_CPU),
+    "eval.py": Advice(f"give --amp bf16, {_OR_CPU}"),
     "score_side_outputs.py": Advice(_OR_CPU),
     "export_model.py": Advice(elsewhere="another --output"),
     "make_phantoms.py": Advice(memory="give a smaller --size, or end what else runs here.",
@@ -78,13 +78,16 @@ ADVICE = {
 def remedy(error: BaseException, script: str | None = None) -> str | None:
     """What to do about an error that disk, memory or device caused; None for any other.
 
-    Found by the errors behind it, since libraries hide a cause in errors of their own.
+    Found by the errors behind it, since libraries hide a cause in errors of their own. An error
+    that has an attribute `needs_less` says itself what to do about a GPU that is full.
 
     Args:
         script: name of the file that runs; None for that of this process.
     """
     advice = ADVICE.get(Path(sys.argv[0]).name if script is None else script, TRAINING)
     chain = list(_chain(error))
+    for one in chain:
+        advice = replace(advice, gpu=getattr(one, "needs_less", None) or advice.gpu)
     if any(map(_is_of_shared_memory, chain)):  # first: it looks like a full disk or a dead worker
         return f"{SHARED_MEMORY} {advice.again}".strip()
     for one in chain:

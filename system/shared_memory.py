@@ -37,5 +37,17 @@ def check_shared_memory(batch_bytes: int, num_workers: int) -> None:
     warnings.warn(message, stacklevel=3)
 
 
+def workers_with_room(batch_bytes: int, most: int) -> int:
+    """How many loader processes of this one, at most `most`, can have all their batches there.
+
+    Args:
+        batch_bytes: as for `check_shared_memory`.
+    """
+    if not os.path.isdir(FOLDER):
+        return most
+    free = shutil.disk_usage(FOLDER).free // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(most, free // (AHEAD * batch_bytes))
+
+
 def _mb(size: int) -> str:
     return f"{size / 2**20:.3g}"

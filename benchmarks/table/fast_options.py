@@ -11,7 +11,7 @@ from configs import training_config
 from data import DATASETS
 from losses import DSDLoss
 from managers import manager_of, network_of, optimizer_of, settled
-from managers.segmentation.speed_options import cpu_has_bf16
+from managers.compute.precision import cpu_has_bf16
 
 CROPS = 2
 TARGET = {"cpu": 1.0, "cuda": 3.0}

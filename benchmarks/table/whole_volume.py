@@ -14,6 +14,7 @@ from benchmarks.measure import paired
 from benchmarks.table.rows import Row
 from configs.recipes import recipe_of
 from managers import Predictor
+from managers.inference.predictor import made_ready
 from networks import build_network
 
 CLASSES = 8
@@ -32,7 +33,7 @@ def predictor_of(method: str, edge: int, quick: bool, device: torch.device) -> P
     torch.manual_seed(0)
     options = {"filters": (4, 8, 8)} if quick else recipe_of("mmwhs-ct", "nnunet").network_options
     network = build_network("nnunet", 1, CLASSES, (edge,) * 3, method == "dsd", **options)
-    return Predictor(network.eval().to(device), (edge,) * 3, OVERLAP, WINDOW_BATCH, device)
+    return Predictor(made_ready(network, device), (edge,) * 3, OVERLAP, WINDOW_BATCH, device)
 
 
 def monai_logits(predictor: Predictor, image: torch.Tensor) -> torch.Tensor:

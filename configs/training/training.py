@@ -12,6 +12,7 @@ from ..plain import defaults, from_plain, to_plain
 from ..recipes import AUGMENTATIONS, INTENSITIES
 from .gpus import GPUS
 from .words import (
+    AMP,
     DATASET_WORDS,
     NETWORK_WORDS,
     dataset_word,
@@ -182,12 +183,13 @@ class TrainingConfig:
         unless_given="never")
     overlap: float = option("validation", "of neighbouring sliding windows, as a fraction",
                             default=0.25, at_least=0, below=1)
-    window_batch: int = option("validation", "sliding windows per forward pass", default=4,
-                               at_least=1)
+    window_batch: int = option("validation", "sliding windows per forward pass; a CPU takes one",
+                               default=4, at_least=1)
 
     amp: str | None = option(
-        "speed", "mixed precision of the network in training and validation; loss, weights, "
-        "eval.py and predict.py stay in float32", default="off", choices=("off", "bf16", "fp16"))
+        "speed", "mixed precision of the network in training and validation; loss, weights "
+        "and the scores after training stay in float32; eval.py and predict.py have an --amp of "
+        "their own", default="off", choices=AMP)
     compile: bool | None = option(
         "speed", "torch.compile the network for training; the first step takes a minute or more",
         default=False)
@@ -214,8 +216,10 @@ class TrainingConfig:
     cache_dir: str | None = option(
         "machine", "folder of --cache disk; prepared_volumes in it may be deleted at any time",
         default=None, metavar="FOLDER", unless_given="cache beside the run folder")
-    num_workers: int = option("machine", "loader processes; the crops do not depend on it",
-                              default=0, at_least=0)
+    num_workers: int | None = option(  # None: chosen when the volumes are there
+        "machine", "loader processes; the crops and all random numbers are the same for any number",
+        default=None, at_least=0, unless_given="on a GPU a core each but one, at most 8 and as "
+        "many as /dev/shm has room for; on a CPU 0")
     seed: int = option("machine", "of all random numbers", default=100, at_least=0,
                        at_most=LARGEST_SEED)
     deterministic: bool = option(

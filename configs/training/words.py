@@ -7,6 +7,7 @@ from typing import Any
 
 from ..recipes import DATASETS, NETWORKS, RESNET_UNETS
 
+AMP = ("off", "bf16", "fp16")
 _DEPTHS = ",".join(map(str, RESNET_UNETS.values()))
 _STOCK = ",".join(name for name in NETWORKS if name not in RESNET_UNETS)
 DATASET_WORDS = "{" + ",".join(DATASETS) + ",FILE.json}"

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..options import option, option_parser, options_of
+from ..training.words import AMP
 
 MODES = ("validation", "testing", "training")
 SAVED_MODELS = ("best", "last")
+AMP_HELP = ("mixed precision of the network, which is faster on GPUs and gives slightly other "
+            "logits; their sums stay in float32")
 TRUST_HELP = ("import the network's code where the run folder names a network of your own, "
               "MODULE:FACTORY")
 
@@ -28,6 +31,7 @@ class EvaluationConfig:
                                     nargs="*", metavar="CASE_ID")
     saved_model: str = option(None, "which weights", choices=SAVED_MODELS)
     device: str = option(None, "cuda:0, cpu, auto, ...")
+    amp: str = option(None, AMP_HELP, choices=AMP)
     native_space: bool = option(
         None, "score on the label files' own grid instead of the resampled one")
     paper_metrics: bool = option(

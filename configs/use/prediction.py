@@ -8,7 +8,8 @@ from system.files import read_json
 
 from ..options import option, option_parser, out_of_range, refuse
 from ..study.cross_validation import cross_validation_dir
-from .evaluation import SAVED_MODELS, TRUST_HELP
+from ..training.words import AMP
+from .evaluation import AMP_HELP, SAVED_MODELS, TRUST_HELP
 from .run_folder import experiment_dir, kind_of_folder
 
 PATIENT_AXES = ("R", "A", "S")  # left-right, back-front, foot-head: the array axes 0, 1, 2
@@ -32,14 +33,16 @@ class PredictionConfig:
     saved_model: str = option(None, "which weights", default="best", choices=SAVED_MODELS)
     device: str = option(None, "cuda:0, cpu, ...", default="auto",
                          unless_given="cuda:0 when there is one")
+    amp: str = option(None, AMP_HELP, default="off", choices=AMP)
     tta_axes: tuple[str, ...] = option(
         None, "average over flips of these axes of the patient: left-right, back-front, "
         "foot-head", default=(), choices=PATIENT_AXES, unless_given="none")
     overlap: float | None = option(
         None, "of neighbouring sliding windows, as a fraction", default=None, at_least=0, below=1,
         unless_given="that of the run")
-    window_batch: int | None = option(None, "sliding windows per forward pass", default=None,
-                                      at_least=1, unless_given="that of the run")
+    window_batch: int | None = option(
+        None, "sliding windows per forward pass; a CPU takes one", default=None, at_least=1,
+        unless_given="that of the run")
     save_probabilities: bool = option(
         None, "also write CASE_ID_probabilities.nii.gz: softmax, float32, (X, Y, Z, classes)",
         default=False)

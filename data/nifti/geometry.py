@@ -122,7 +122,7 @@ def native_planes(slabs: Iterable[tuple[int, torch.Tensor]],
             low, high = int(lower[chunk].min()), int(upper[chunk].max())
             rows = slab.narrow(dim, max(low - start, 0), high + 1 - max(low, start))
             if low < start:
-                rows = torch.cat([before, rows], dim)
+                rows = torch.cat([before.to(rows.device), rows], dim)
             rows = rows.permute(order)  # (K, x, y, n) on the model grid
             rows = _along_axis(rows, 3, (lower[chunk] - low, upper[chunk] - low, weight[chunk]))
             for axis in (1, 0):
@@ -138,9 +138,10 @@ def _along_axis(values: torch.Tensor, dim: int,
     """Linear interpolation along one axis."""
     import torch
 
+    is_between = neighbours[2].any()  # asked of the array: on a GPU it would be waited for
     lower, upper, weight = (torch.from_numpy(each).to(values.device) for each in neighbours)
     below = values.index_select(dim, lower)
-    if not weight.any():
+    if not is_between:
         return below
     shape = [-1 if axis == dim else 1 for axis in range(values.ndim)]
     return below.lerp_(values.index_select(dim, upper), weight.view(shape))

@@ -161,7 +161,7 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
         ValueError: a step has fewer crops than there are processes, or /dev/shm is too small for
             the loader processes.
     """
-    check_shared_memory(_batch_bytes(volumes, dataset, img_size, batch_size, world_size),
+    check_shared_memory(batch_bytes(volumes, dataset, img_size, batch_size, world_size),
                         num_workers)
     crops = CropDataset(volumes, augmentation(dataset, img_size), seed)
     sampler = EpochSampler(len(volumes), seed)
@@ -173,7 +173,7 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
                       worker_init_fn=leave_to_parent, generator=torch.Generator())
 
 
-def _batch_bytes(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
+def batch_bytes(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
                  batch_size: int, world_size: int) -> int:
     """The size of one process's batch: images, labels and, where there are any, distance maps."""
     num_crops = -(-batch_size * dataset.augmentation.num_crops // world_size)

@@ -1,12 +1,10 @@
 """From cases to prepared volumes: all in memory, mapped from disk, or made when asked for."""
 
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from configs import TrainingConfig, cache_dir
+from system.ahead import each_ahead
 
 from ..checks.network_values import refuse_unseen
 from ..checks.selection import Selection
@@ -141,6 +140,11 @@ def _preprocessed(fixed: Callable, case: Case) -> Volume:
                            f"({type(root).__name__}: {root})") from error
 
 
+def stream_images(cases: Iterable[Case], dataset: Dataset) -> Iterator[Volume]:
+    """`image_volume` of each case, the next one prepared meanwhile."""
+    return each_ahead(partial(image_volume, dataset=dataset), cases)
+
+
 def image_volume(case: Case, dataset: Dataset) -> Volume:
     """The volume of a case's image alone, for prediction.
 
@@ -159,10 +163,4 @@ def _in_threads(function: Callable, items: Iterable, total: int, what: str,
 
 def stream_volumes(cases: Iterable[Case], dataset: Dataset) -> Iterator[Volume]:
     """Volumes for evaluation one at a time, the next one prepared meanwhile."""
-    fixed, cases = preprocessing(dataset), iter(cases)
-    with ThreadPoolExecutor(1) as pool:
-        ahead = deque(pool.submit(_preprocessed, fixed, case) for case in islice(cases, 1))
-        while ahead:
-            volume = ahead.popleft().result()
-            ahead.extend(pool.submit(_preprocessed, fixed, case) for case in islice(cases, 1))
-            yield volume
+    return each_ahead(partial(prepare_volume, dataset=dataset), cases)

@@ -1,5 +1,6 @@
 """Mixed precision for every manager: autocast, the gradient scaler, and what stays in float32."""
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -18,6 +19,27 @@ def autocast(device: torch.device, amp: str) -> AbstractContextManager:
 def gradient_scaler(device: torch.device, amp: str) -> torch.amp.GradScaler:
     """A scaler, which does nothing but under fp16: bf16 has float32's range."""
     return torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+
+def check_amp(amp: str, device: torch.device) -> None:
+    """Refuse a precision that the device cannot do; warn of one that it is slow in.
+
+    Raises:
+        ValueError: fp16 on a CPU.
+    """
+    if device.type != "cpu":
+        return
+    if amp == "fp16":
+        raise ValueError("--amp fp16: is for GPUs, and the device is the CPU; give --amp bf16, "
+                         "or off.")
+    if amp == "bf16" and not cpu_has_bf16():
+        warnings.warn("--amp bf16: this CPU has no instructions for it, so that it is slower than "
+                      "float32.", stacklevel=3)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies in bf16 (AVX512-BF16 or AMX); others do it slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 class ShortAxisConv3d(nn.Conv3d):

@@ -14,7 +14,7 @@ from configs.use.prediction import PATIENT_AXES, PredictionConfig
 from data import Case, Split, dataset_of
 
 from ..runs.resume import check_network_code, load_network, read_run
-from .predictor import Predictor
+from .predictor import Predictor, made_ready
 
 
 class MeanLogits(nn.Module):
@@ -120,9 +120,9 @@ def mean_predictor(members: Sequence[Member], config: PredictionConfig,
                       stacklevel=2)
     mean = MeanLogits([member.network for member in members],
                       [PATIENT_AXES.index(axis) for axis in config.tta_axes])
-    return Predictor(mean.to(device), tuple(runs[0].img_size),
+    return Predictor(made_ready(mean, device), tuple(runs[0].img_size),
                      runs[0].overlap if config.overlap is None else config.overlap,
-                     config.window_batch or runs[0].window_batch, device)
+                     config.window_batch or runs[0].window_batch, device, config.amp)
 
 
 def warn_of_training_cases(cases: Sequence[Case], members: Sequence[Member]) -> None:

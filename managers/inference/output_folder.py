@@ -24,8 +24,8 @@ from .predictor import Predictor
 PACKAGES = ("monai", "nibabel", "numpy", "torch")
 CODE = ("data/nifti/geometry.py", "data/nifti/images.py", "data/nifti/native_files.py",
         "data/sets/intensities.py", "data/volumes/transforms.py",
-        "managers/inference/predict.py", "managers/inference/predictor.py",
-        "managers/inference/sliding_window.py",
+        "managers/compute/quick_norm.py", "managers/inference/predict.py",
+        "managers/inference/predictor.py", "managers/inference/sliding_window.py",
         "networks/**/*.py")
 SCORES = ("per_case.csv", "summary.json")
 
@@ -48,7 +48,7 @@ class PredictionFolder:
         dataset = dataset_of(members[0].config)
         self.record = {
             "experiments": [member.about for member in members],
-            "tta_axes": list(config.tta_axes), "overlap": predictor.overlap,
+            "tta_axes": list(config.tta_axes), "overlap": predictor.overlap, "amp": config.amp,
             "label_values": dict(zip(dataset.class_names,
                                      values_of_classes(dataset.label_values).tolist(),
                                      strict=True)),
@@ -197,8 +197,9 @@ def _source(case: Case) -> str:
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """What decides the label maps."""
+    names = ("tta_axes", "overlap", "amp", "label_values", "code")
     return {"checkpoints (sha256)": [each["sha256"][:12] for each in record.get("experiments", ())]
-            } | {name: record.get(name) for name in ("tta_axes", "overlap", "label_values", "code")}
+            } | {name: record.get(name) for name in names}
 
 
 def code_digest() -> str:

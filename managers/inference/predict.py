@@ -1,7 +1,8 @@
 """Segmenting new volumes: what is written for each, and how it scores."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from data.nifti.native_files import (
     values_of_classes,
     write_label_map,
 )
-from data.volumes.prepared import image_volume
+from data.volumes.prepared import Volume, stream_images
 from metrics import summarise
 from reports import case_picture, case_planes, grey_window
 
@@ -48,20 +49,29 @@ def cases_to_predict(config: PredictionConfig, dataset: Dataset,
     return cases, pending
 
 
-def predict_case(case: Case, dataset: Dataset, predictor: Predictor,
-                 output: PredictionFolder) -> float:
-    """Write the case's label map, with the dataset's own label values, and what else is asked for.
+def predict_cases(cases: Sequence[Case], dataset: Dataset, predictor: Predictor,
+                  output: PredictionFolder) -> Iterator[tuple[Case, float]]:
+    """Predict cases one after another, the next one's image read meanwhile.
 
-    Returns:
-        Seconds it took.
+    Yields:
+        A case that is done, and the seconds that it was waited for.
 
     Raises:
-        LogitsError: the network's logits are not finite; nothing is written.
+        LogitsError: the network's logits are not finite; nothing is written of that case.
+        RuntimeError, DataError: an image cannot be read; the cases before it are done.
     """
-    start = time.perf_counter()
+    with closing(stream_images(cases, dataset)) as volumes:
+        for case in cases:
+            start = time.perf_counter()
+            _predict_case(case, next(volumes), dataset, predictor, output)
+            yield case, time.perf_counter() - start
+
+
+def _predict_case(case: Case, volume: Volume, dataset: Dataset, predictor: Predictor,
+                  output: PredictionFolder) -> None:
+    """Write a label map, with the dataset's own label values, and what else is asked for."""
     config = output.config
     grid = image_grid(case, len(dataset.channels))
-    volume = image_volume(case, dataset)
     probabilities = (ProbabilityFile(output.probabilities(case), grid, dataset.num_classes)
                      if config.save_probabilities else None)
     with naming(case.case_id, predictor.network):
@@ -73,7 +83,6 @@ def predict_case(case: Case, dataset: Dataset, predictor: Predictor,
         _draw(output.preview(case), case, dataset, classes, grid)
     # Last, since it is what says that the case is done.
     write_label_map(output.label_map(case), values_of_classes(dataset.label_values)[classes], grid)
-    return time.perf_counter() - start
 
 
 def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: NativeGrid) -> None:

@@ -13,6 +13,9 @@ from configs import TrainingConfig
 from data.nifti.geometry import grid_map, native_planes
 from data.nifti.native_files import NativeGrid, ProbabilityFile
 
+from ..compute.devices import keep_freed_memory
+from ..compute.precision import autocast
+from ..compute.quick_norm import quicken_norms
 from ..runs.resume import load_network
 from .sliding_window import rolling_logits
 
@@ -21,14 +24,16 @@ from .sliding_window import rolling_logits
 class Predictor:
     """A network and the sliding window that it sees volumes through.
 
-    Validation, eval.py and predict.py all predict with it.
+    Validation, eval.py and predict.py all predict with it. Windows are added up on its device, or
+    on the CPU from where the device's memory does not last (see `rolling_logits`).
 
     Attributes:
         network: in evaluation mode; windows (B, C, h, w, d) to logits (B, K, h, w, d).
         roi_size: (h, w, d) of a window, voxels.
         overlap: of neighbouring windows, fraction.
-        window_batch: windows per forward pass.
+        window_batch: windows per forward pass; on a CPU one, since more only take memory.
         device: of the network; None: that of the images.
+        amp: mixed precision of the network, see `precision.AMP_TYPES`; sums are in float32.
     """
 
     network: nn.Module
@@ -36,18 +41,23 @@ class Predictor:
     overlap: float = 0.25
     window_batch: int = 4
     device: torch.device | None = None
+    amp: str = "off"
 
     def slabs(self, image: torch.Tensor, axis: int = 0,
               progress: bool = False) -> Iterator[tuple[int, torch.Tensor]]:
-        """Logits of an image (C, H, W, D) in slabs, on its device; see `rolling_logits`."""
-        def of_windows(windows: torch.Tensor) -> torch.Tensor:
-            return self.network(windows.to(device=self.device))
+        """Logits of an image (C, H, W, D) in slabs; see `rolling_logits`."""
+        device = image.device if self.device is None else self.device
+        window_batch = 1 if device.type == "cpu" else self.window_batch
 
-        return rolling_logits(image, of_windows, self.roi_size, self.overlap, self.window_batch,
-                              axis, progress)
+        def of_windows(windows: torch.Tensor) -> torch.Tensor:
+            with autocast(device, self.amp):
+                return self.network(windows.to(device))
+
+        return rolling_logits(image, of_windows, self.roi_size, self.overlap, window_batch,
+                              axis, progress, device)
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (K, H, W, D) of an image (C, H, W, D), on its device.
+        """Logits (K, H, W, D) of an image (C, H, W, D), on the device.
 
         Raises:
             LogitsError: they are not finite, as for the other methods.
@@ -64,8 +74,7 @@ class Predictor:
 
         Of the logits there is never more than a window's depth.
         """
-        slabs = self.slabs(image.to(device=self.device))
-        return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in slabs])
+        return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in self.slabs(image)])
 
     def native(self, volume: Mapping[str, Any], grid: NativeGrid,
                probabilities: ProbabilityFile | None = None,
@@ -73,7 +82,7 @@ class Predictor:
         """Label map (X, Y, Z) uint8 of class indices on a file's own grid.
 
         It is the argmax of the logits interpolated at the file's voxels. Memory is bounded: besides
-        image and label map there are never more than a window's depth of logits, on the CPU.
+        image and label map there are never more than a window's depth of logits.
 
         Args:
             volume: as data.preprocessing gives it.
@@ -89,23 +98,37 @@ class Predictor:
         slabs = self.slabs(volume["image"], to_model.axes[2].model_axis, progress)
         label_map = np.empty(grid.shape, np.uint8, order="F")
         for planes, logits in native_planes(slabs, to_model):
-            label_map[:, :, planes] = logits.argmax(0).to(torch.uint8).numpy()
+            label_map[:, :, planes] = logits.argmax(0).to(torch.uint8).cpu().numpy()
             if probabilities is not None:
-                probabilities.put(planes.tolist(), logits.softmax(0).numpy())
+                probabilities.put(planes.tolist(), logits.softmax(0).cpu().numpy())
         return label_map
 
 
-def predictor_of(network: nn.Module, run: TrainingConfig, device: torch.device) -> Predictor:
-    """A run's network, moved to `device`, with the windows of its validation; in float32."""
-    return Predictor(network.eval().to(device), tuple(run.img_size), run.overlap,
-                     run.window_batch, device)
+def predictor_of(network: nn.Module, run: TrainingConfig, device: torch.device,
+                 amp: str = "off") -> Predictor:
+    """A run's network, moved to `device`, with the windows of its validation.
+
+    Args:
+        amp: mixed precision, whatever the run was trained with.
+    """
+    return Predictor(made_ready(network, device), tuple(run.img_size), run.overlap,
+                     run.window_batch, device, amp)
+
+
+def made_ready(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network in evaluation mode on the device; on a CPU this process keeps freed memory."""
+    if device.type == "cpu":
+        keep_freed_memory()  # a third of the time of a window
+        quicken_norms(network)
+    return network.eval().to(device)
 
 
 def load_predictor(folder: Path, run: TrainingConfig, saved_model: str, device: torch.device,
-                   trust_network_code: bool = False) -> tuple[Predictor, dict[str, Any]]:
+                   trust_network_code: bool = False,
+                   amp: str = "off") -> tuple[Predictor, dict[str, Any]]:
     """The predictor of a run folder, and what its weights are.
 
-    Args, returned weights and errors: see `load_network`.
+    Args, returned weights and errors: see `load_network` and `predictor_of`.
     """
     network, weights = load_network(folder, run, saved_model, trust_network_code)
-    return predictor_of(network, run, device), weights
+    return predictor_of(network, run, device, amp), weights

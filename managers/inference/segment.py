@@ -1,7 +1,8 @@
 """One case segmented, on the grid that it is scored on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from data.nifti.native_files import (
     plain_grid,
     values_of_classes,
 )
+from data.volumes.prepared import prepare_volume
+from system.ahead import each_ahead
 
 from .logit_checks import naming
 from .predictor import Predictor
@@ -55,24 +58,38 @@ def segment_resampled(predictor: Predictor, volume: Mapping[str, Any]) -> Segmen
                          tuple(volume["spacing_mm"].tolist()))
 
 
-def segment_native(predictor: Predictor, volume: Mapping[str, Any], cases: Mapping[str, Case],
-                   dataset: Dataset) -> SegmentedCase:
-    """Segment a volume on the grid of its files, where the label has its own voxels.
+def native_volumes(cases: Iterable[Case], dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """Volumes for `segment_native` one at a time, the next one read meanwhile.
 
-    Args:
-        cases: by case id.
+    Each is that of data.stream_volumes and, on the grid of its files, "native": label (X, Y, Z)
+    of classes, the grid, and the intensities (X, Y, Z) of the first channel.
+
+    Raises:
+        ValueError: see data.nifti.native_files.label_on_image_grid.
+    """
+    return each_ahead(partial(_with_files, dataset=dataset), cases)
+
+
+def _with_files(case: Case, dataset: Dataset) -> dict[str, Any]:
+    num_channels = len(dataset.channels)
+    label, grid = label_on_image_grid(case, dataset.label_values, num_channels)
+    image, *_ = read_volume(case.images, num_channels, case.channel_first)
+    return prepare_volume(case, dataset) | {"native": (label, grid, image[0])}
+
+
+def segment_native(predictor: Predictor, volume: Mapping[str, Any],
+                   dataset: Dataset) -> SegmentedCase:
+    """Segment a volume of `native_volumes` on the grid of its files, which the label is on.
 
     Raises:
         ValueError: the files have no way back from the resampled grid (a sheared affine).
         LogitsError: see `segment_resampled`.
     """
-    case = cases[volume["case_id"]]
-    label, grid = label_on_image_grid(case, dataset.label_values, len(dataset.channels))
+    case_id, (label, grid, image) = volume["case_id"], volume["native"]
     try:
-        with naming(case.case_id, predictor.network):
+        with naming(case_id, predictor.network):
             prediction = predictor.native(volume, grid)
     except ValueError as error:
-        raise ValueError(f"{case.case_id}: {error}; score it on the resampled grid.") from error
-    image, *_ = read_volume(case.images, len(dataset.channels), case.channel_first)
-    return SegmentedCase(case.case_id, image[0], label, prediction, grid, grid.spacing_mm,
+        raise ValueError(f"{case_id}: {error}; score it on the resampled grid.") from error
+    return SegmentedCase(case_id, image, label, prediction, grid, grid.spacing_mm,
                          values_of_classes(dataset.label_values))

@@ -25,7 +25,7 @@ class OutputSums:
     """What one output's scores on one volume are computed from, added up slab by slab.
 
     Attributes:
-        voxels: (K, K) counts, by predicted class and the label's.
+        voxels: (K, K) counts on the CPU, by predicted class and the label's.
         confidence: sum over the label's foreground of the likeliest class's probability.
         kl: sum over all voxels of T^2 KL(teacher || output); of students only.
     """
@@ -38,13 +38,14 @@ class OutputSums:
         """Count a slab: logits (K, H, W, D) and label_map (H, W, D) of 0..K-1."""
         num_classes = len(logits)
         pairs = logits.argmax(0) * num_classes + label_map
-        self.voxels += pairs.flatten().bincount(minlength=num_classes**2).view_as(self.voxels)
+        counts = pairs.flatten().bincount(minlength=num_classes**2)
+        self.voxels += counts.view_as(self.voxels).cpu()
         probabilities = tempered_log_probs(logits[None], 1.0)[0].exp()
         self.confidence += probabilities.amax(0)[label_map > 0].double().sum().item()
 
     def scores(self) -> dict[str, float]:
         """"dice", "accuracy", "confidence" and "kl", see `score_side_outputs`."""
-        voxels = self.voxels.cpu().numpy()
+        voxels = self.voxels.numpy()
         dice = [dice_from_counts(counts) for counts in class_overlaps(voxels)]
         foreground = int(voxels[:, 1:].sum())
         return {"dice": sum(dice) / len(dice),
@@ -94,8 +95,7 @@ def score_side_outputs(predictor: Predictor, volumes: Iterable[dict[str, Any]],
     rows = []
     for volume in tqdm(volumes, total=num_volumes, desc="scoring", unit="case",
                        disable=not progress):
-        image = volume["image"].to(device=predictor.device)
-        label_map = volume["label"][0].to(image.device, torch.long)
+        image, label_map = volume["image"], volume["label"][0].long()
         with naming(volume["case_id"], predictor.network):
             sums = _sums_of(image, label_map, of_all_outputs, teachers, temperature,
                             include_background)
@@ -120,7 +120,7 @@ def _sums_of(image: torch.Tensor, label_map: torch.Tensor, predictor: Predictor,
             sums = {name: OutputSums(label_map.new_zeros((num_classes,) * 2)) for name in teachers}
         logits = dict(zip(teachers, slab.split(num_classes), strict=True))
         for name, teacher in teachers.items():
-            sums[name].add(logits[name], label_map[row:row + slab.shape[1]])
+            sums[name].add(logits[name], label_map[row:row + slab.shape[1]].to(slab.device))
             if teacher != name:
                 pair = [logits[name][None], logits[teacher][None]]
                 kl = branch_kl(pair, temperature, include_background)

@@ -1,7 +1,9 @@
 """Sliding-window inference that hands out finished slabs instead of a whole volume of logits."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from monai.data.utils import dense_patch_slices
@@ -12,26 +14,32 @@ from losses.dice_ce import in_float32
 
 from .logit_checks import check_logits
 
+CPU = torch.device("cpu")
+
 
 @torch.no_grad()  # not inference_mode: weights moved inside it could never train again
 def rolling_logits(image: torch.Tensor, predict: Callable[[torch.Tensor], torch.Tensor],
                    roi_size: Sequence[int], overlap: float = 0.25, window_batch: int = 4,
-                   axis: int = 0, progress: bool = False) -> Iterator[tuple[int, torch.Tensor]]:
+                   axis: int = 0, progress: bool = False,
+                   device: torch.device | None = None) -> Iterator[tuple[int, torch.Tensor]]:
     """Sliding-window logits of one image, in slabs along `axis`.
 
     The windows, their averaging (constant weights) and the padding of small images (zeros, both
     sides) are those of MONAI's sliding_window_inference, and so are the logits. But only
     roi_size[axis] rows of them are ever held. Half precisions are added up in float32.
 
+    Where the memory of `device` does not last, a warning says so and the windows are added up on
+    the CPU from there on; what has been added up by then is kept.
+
     Args:
-        image: (C, H, W, D); windows are added up on its device, so that an image on the CPU spares
-            a GPU's memory.
+        image: (C, H, W, D), on any device.
         predict: windows (B, C, h, w, d) to logits (B, K, h, w, d), on any device.
         roi_size: (h, w, d) of a window, voxels.
         overlap: of neighbouring windows, fraction.
         window_batch: windows per call of `predict`.
         axis: 0, 1 or 2, the one that the slabs follow each other along.
         progress: shows a bar over the windows.
+        device: where windows are added up; None: that of the image.
 
     Yields:
         (first row, logits (K, H, W, D)) with some of the rows of `axis`, in order. The tensor is
@@ -39,7 +47,9 @@ def rolling_logits(image: torch.Tensor, predict: Callable[[torch.Tensor], torch.
 
     Raises:
         LogitsError: they are not finite.
+        torch.OutOfMemoryError: the network alone does not fit.
     """
+    sums = WindowSums(image.device if device is None else device)
     shape, roi = tuple(image.shape[1:]), tuple(roi_size)
     lacking = [max(want - have, 0) for want, have in zip(roi, shape, strict=True)]
     margins = [(n // 2, n - n // 2) for n in lacking]
@@ -47,10 +57,10 @@ def rolling_logits(image: torch.Tensor, predict: Callable[[torch.Tensor], torch.
         image = pad(image, [n for margin in reversed(margins) for n in margin])
     size = image.shape[1:]
     starts = [_starts(size[d], roi[d], overlap) for d in range(3)]
-    counts = [_counts(starts[d], size[d], roi[d]).to(image.device) for d in range(3)]
+    counts = [_counts(starts[d], size[d], roi[d]) for d in range(3)]
     b, c = (d for d in range(3) if d != axis)
     places = list(product(starts[b], starts[c]))
-    sums = None  # (roi rows, K, size of b, size of c)
+    in_plane = torch.outer(counts[b], counts[c])
     bar = tqdm(total=len(starts[axis]) * len(places), desc="windows", unit="window", leave=False,
                disable=not progress)
     for row, next_row in zip(starts[axis], [*starts[axis][1:], size[axis]], strict=True):
@@ -58,19 +68,83 @@ def rolling_logits(image: torch.Tensor, predict: Callable[[torch.Tensor], torch.
             batch = places[first:first + window_batch]
             windows = torch.stack([_cut(image, {axis: row, b: at_b, c: at_c}, roi)
                                    for at_b, at_c in batch])
-            logits = in_float32(predict(windows)).to(image.device)
-            logits = logits.movedim(2 + axis, 1)
-            if sums is None:
-                sums = logits.new_zeros(roi[axis], logits.shape[2], size[b], size[c])
-            for (at_b, at_c), part in zip(batch, logits, strict=True):
-                sums[:, :, at_b:at_b + roi[b], at_c:at_c + roi[c]] += part
+            logits = sums.take(predict, windows).movedim(2 + axis, 1)
+            sums.reserve((roi[axis], logits.shape[2], size[b], size[c]), logits.dtype)
+            sums.add(logits, batch, (roi[b], roi[c]))
             bar.update(len(batch))
-        final = sums[:next_row - row]  # no later window reaches these rows
-        final /= counts[axis][row:next_row].view(-1, 1, 1, 1) * torch.outer(counts[b], counts[c])
+        final = sums.means(counts[axis][row:next_row], in_plane)  # no later window comes here
         check_logits(final)
         yield row, _without_margins(final.movedim(0, 1 + axis), margins)
-        _drop_rows(sums, len(final))
+        sums.drop(len(final))
     bar.close()
+
+
+class WindowSums:
+    """Added-up windows: as many rows as a window has, on one device until its memory is full.
+
+    Args:
+        device: to begin with.
+
+    Attributes:
+        rows: (rows, K, size of b, size of c), where a and b and c are the other axes.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.rows: torch.Tensor | None = None
+
+    def take(self, work: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
+        """What `work` computes, at least float32, on the device of the sums.
+
+        Raises:
+            torch.OutOfMemoryError: although the sums are on the CPU.
+        """
+        try:
+            return in_float32(work(*arguments)).to(self.device)
+        except torch.OutOfMemoryError:
+            if self.device == CPU:
+                raise
+        self._leave_device()  # out of the handler, which keeps alive what failed
+        return in_float32(work(*arguments)).to(self.device)
+
+    def reserve(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+        """Make the rows, once."""
+        if self.rows is None:
+            self.rows = self.take(lambda: torch.zeros(shape, dtype=dtype, device=self.device))
+
+    def add(self, logits: torch.Tensor, places: Sequence[tuple[int, int]],
+            roi: tuple[int, int]) -> None:
+        """Add windows (B, rows, K, h, w) at their places along the last two axes."""
+        for (at_b, at_c), part in zip(places, logits.to(self.device), strict=True):
+            self.rows[:, :, at_b:at_b + roi[0], at_c:at_c + roi[1]] += part
+
+    def means(self, along: torch.Tensor, in_plane: torch.Tensor) -> torch.Tensor:
+        """The first rows divided by the number of their windows, in place.
+
+        Args:
+            along, in_plane: windows over each of these rows, and over each place in a row.
+        """
+        final = self.rows[:len(along)]
+        in_plane = in_plane.to(self.device)
+        for row, number in zip(final, along.tolist(), strict=True):
+            row /= in_plane * number
+        return final
+
+    def drop(self, number: int) -> None:
+        """Move the rows that are not final to the front and clear the rest, in place."""
+        kept = len(self.rows) - number
+        for row in range(kept):
+            self.rows[row] = self.rows[row + number]
+        self.rows[kept:] = 0
+
+    def _leave_device(self) -> None:
+        warnings.warn(f"the memory of {self.device} is full: windows are added up on the CPU "
+                      f"from here on, which takes longer.", stacklevel=2)
+        self.device = CPU
+        if self.rows is not None:
+            self.rows = self.rows.to(CPU)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
 
 def _cut(image: torch.Tensor, corner: dict[int, int], roi: Sequence[int]) -> torch.Tensor:
@@ -99,11 +173,3 @@ def _counts(starts: Sequence[int], size: int, roi: int) -> torch.Tensor:
     for start in starts:
         counts[start:start + roi] += 1
     return counts
-
-
-def _drop_rows(sums: torch.Tensor, number: int) -> None:
-    """Move the rows that are not final to the front and clear the rest, in place."""
-    kept = len(sums) - number
-    for row in range(kept):
-        sums[row] = sums[row + number]
-    sums[kept:] = 0

@@ -135,7 +135,8 @@ def export_weights(path: Path, network: nn.Module) -> None:
 class SaveCheckpoints(Callback):
     """last.model after every epoch, best.model when the validation Dice is the highest so far.
 
-    And interrupted.model where a signal ends the run in an epoch, until that epoch is finished.
+    And interrupted.model before a validation and where a signal ends the run in an epoch, until
+    that epoch is finished.
     """
 
     def __init__(self, folder: Path, manager: Any, history: list[dict[str, Any]],

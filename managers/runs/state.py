@@ -104,7 +104,7 @@ def flags_to_go_on(folder: Path) -> list[str]:
 
 def is_scored(folder: Path, group: str, native_space: bool = False,
               models_are_gone: bool = False) -> bool:
-    """Whether a run's per_case.csv is of its best.model on all cases of a group, in mm.
+    """Whether a run's per_case.csv is of its best.model on all cases of a group, in mm and float32.
 
     Args:
         group: of GROUPS.
@@ -116,8 +116,9 @@ def is_scored(folder: Path, group: str, native_space: bool = False,
         return False
     summary = read_object(files[1])
     space = "native" if native_space else "resampled"
-    if (summary.get("group"), summary.get("saved_model"),
-            summary.get("space", "resampled")) != (group, "best", space):
+    found = (summary.get("group"), summary.get("saved_model"), summary.get("space", "resampled"),
+             summary.get("amp", "off"))
+    if found != (group, "best", space, "off"):
         return False
     if models_are_gone:
         is_of_run = are_of_one_evaluation(folder, summary)
@@ -158,6 +159,6 @@ def evaluation_command(run: TrainingConfig, group: str, native_space: bool = Fal
     trust = "--trust_network_code" if ":" in run.network else "--no-trust_network_code"
     return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
             "--data", run.data_dir, "--mode", group, "--saved_model", "best",
-            "--device", run.device, "--no-paper_metrics", space,
+            "--device", run.device, "--amp", "off", "--no-paper_metrics", space,
             "--no-save_predictions", "--no-include_training_cases", trust, "--no-show_verbose",
             "--cases"]  # no ids: all of the group, whatever SETTINGS of eval.py say

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from losses import RunningLoss
+from losses.managed import split_target
 from networks import SideOutputs
 
 from ..compute.distributed import Processes
@@ -15,7 +16,7 @@ from ..inference.predictor import Predictor
 from ..trainer import Trainer
 from .mean_teacher import MeanTeacher
 from .speed_options import in_channels_last
-from .validation_dice import ValidationDice, mean_dice
+from .volume_counts import VolumeCounts, mean_dice
 
 Target = torch.Tensor | dict[str, torch.Tensor]
 TARGETS = ("label", "dist_map")
@@ -54,9 +55,9 @@ class SegmentationManager(Trainer):
                  amp: str = "off", compile: bool = False, channels_last: bool = False,
                  processes: Processes | None = None, seed: int = 0, mean_teacher: bool = False):
         processes = processes or Processes()
-        self.dice = ValidationDice(class_names)
-        super().__init__(processes.synchronised(network), optimizer, loss,
-                         {"val_dice": self.dice}, amp, processes)
+        self.class_names = class_names
+        super().__init__(processes.synchronised(network), optimizer, loss, amp=amp,
+                         processes=processes)
         self.channels_last = channels_last
         if channels_last:
             in_channels_last(network)
@@ -65,8 +66,8 @@ class SegmentationManager(Trainer):
         self.seed = seed
         self._share: float | None = None
         self._case_id = ""  # of the batch
-        self._case_losses: list[torch.Tensor] = []
-        self.predictor = Predictor(self.model, tuple(roi_size), overlap, window_batch)
+        self._validated: list[VolumeCounts] = []
+        self.predictor = Predictor(self.model, tuple(roi_size), overlap, window_batch, amp=amp)
         self.val_every = val_every
 
     def to(self, device: torch.device) -> None:
@@ -78,8 +79,8 @@ class SegmentationManager(Trainer):
     @property
     def network_to_train(self) -> torch.nn.Module:
         """The training pass, images and target to loss; the network compiled if asked for."""
-        return TrainingPass(torch.compile(self.model, dynamic=False) if self._compile
-                            else self.model, self._loss_of)
+        network = CompiledNetwork(self.model) if self._compile else self.model
+        return TrainingPass(network, self._loss_of)
 
     def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, Target]:
         """A batch to (images, target), on their way to the device without waiting for it.
@@ -123,16 +124,20 @@ class SegmentationManager(Trainer):
                 outputs["teacher"] = self.mean_teacher.logits(images)
         return self.compiled_losses(outputs, target)
 
-    def test_step(self, x_test: torch.Tensor, y_test: torch.Tensor) -> dict[str, float]:
-        """Dice-CE and Dice of one whole volume.
+    def test_step(self, x_test: torch.Tensor, y_test: Target) -> dict[str, float]:
+        """Dice-CE and Dice of whole volumes, counted slab by slab.
 
         Raises:
             LogitsError: logits are not finite.
         """
-        with self.autocast(), naming(self._case_id, self.raw_model, DIVERGED):
-            logits = torch.stack([self.predictor.logits(image) for image in x_test])
-        self._case_losses.append(self.loss_fn(logits, y_test).detach())
-        self.dice(logits.argmax(1, keepdim=True), y_test)
+        labels, _ = split_target(y_test)
+        for image, label in zip(x_test, labels, strict=True):
+            counts = VolumeCounts(len(self.class_names))
+            with naming(self._case_id, self.raw_model, DIVERGED):
+                for row, slab in self.predictor.slabs(image):
+                    rows = label[0, row:row + slab.shape[1]]
+                    counts.add(slab, rows.to(slab.device))
+            self._validated.append(counts)
         return {}
 
     @property
@@ -145,15 +150,18 @@ class SegmentationManager(Trainer):
         """
         if self.model.training:
             return self.compiled_losses.means(self.processes.mean)
-        cases = self.processes.in_order(self.dice.cases)
-        losses = self.processes.in_order([float(loss) for loss in self._case_losses])
-        values = {"loss": sum(losses) / len(losses)} if losses else {}
-        return values | (mean_dice(cases, self.dice.class_names) if cases else {})
+        mine = [(counts.dice_ce, counts.dice.tolist()) for counts in self._validated]
+        cases = self.processes.in_order(mine)
+        if not cases:
+            return {}
+        losses = [loss for loss, _ in cases]
+        return ({"loss": sum(losses) / len(losses)}
+                | mean_dice([dice for _, dice in cases], self.class_names))
 
     def reset_metrics(self) -> None:
         """Start new means."""
         super().reset_metrics()
-        self._case_losses: list[torch.Tensor] = []
+        self._validated: list[VolumeCounts] = []
 
     def to_state(self) -> dict[str, Any]:
         """Weights, optimiser and random generators as they are, for a file."""
@@ -162,6 +170,25 @@ class SegmentationManager(Trainer):
         if self.mean_teacher is not None:
             state["mean_teacher"] = self.mean_teacher.state_dict()
         return state
+
+
+class CompiledNetwork(torch.nn.Module):
+    """A network compiled for full batches; an epoch's last, smaller one takes it as it is.
+
+    Compiling for that one too would take as long again, a minute or more.
+    """
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.plain = network
+        self.compiled = torch.compile(network, dynamic=False)
+        self._largest = 0  # batch so far
+
+    def forward(self, images: torch.Tensor, **options: Any) -> Any:
+        """As the network."""
+        self._largest = max(self._largest, len(images))
+        network = self.compiled if len(images) == self._largest else self.plain
+        return network(images, **options)
 
 
 class TrainingPass(torch.nn.Module):

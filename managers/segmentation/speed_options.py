@@ -8,8 +8,14 @@ import torch
 from torch import nn
 
 from configs import TrainingConfig
+from data import dataset_of
+from system.shared_memory import workers_with_room
+from system.workers import num_cores
 
-from ..compute.distributed import Processes
+from ..compute.distributed import Processes, loader_workers
+from ..compute.precision import check_amp, cpu_has_bf16
+
+MOST_WORKERS = 8  # unless more are asked for
 
 
 def settled(config: TrainingConfig, device: torch.device,
@@ -27,14 +33,9 @@ def settled(config: TrainingConfig, device: torch.device,
     chosen = fast_options(device)
     given = {name: getattr(config, name) for name in chosen}
     used = {name: chosen[name] if value is None else value for name, value in given.items()}
+    check_amp(used["amp"], device)
     if used["amp"] == "fp16":
-        if device.type == "cpu":
-            raise ValueError("--amp fp16: is for GPUs, and the device is the CPU; give --amp bf16, "
-                             "or off.")
         used["fused"] = True
-    if used["amp"] == "bf16" and device.type == "cpu" and not cpu_has_bf16():
-        warnings.warn("--amp bf16: this CPU has no instructions for it, so that it is slower than "
-                      "float32.", stacklevel=2)
     if used["tf32"] and device.type != "cuda":
         warnings.warn(f"--tf32: has no effect on {device}.", stacklevel=2)
         used["tf32"] = False
@@ -59,9 +60,53 @@ def fast_options(device: torch.device) -> dict[str, Any]:
                     "compile": True}
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies in bf16 (AVX512-BF16 or AMX); others do it slower than float32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+def fast_line(asked: TrainingConfig, used: TrainingConfig, device: torch.device) -> str | None:
+    """What --fast has chosen, in one line; None where nothing was left open.
+
+    Args:
+        asked, used: before and after `settled`.
+    """
+    chosen = [name for name in fast_options(device) if getattr(asked, name) is None]
+    if not chosen:
+        return None
+    words = []
+    for name in chosen:
+        value = getattr(used, name)
+        if name == "amp":
+            words.append(f"--amp {value}")
+        elif value:
+            words.append(f"--{name}")
+    return f"--fast on {device}: {' '.join(words)}"
+
+
+def workers_of(config: TrainingConfig, device: torch.device, bytes_of_batch: int) -> int:
+    """Loader processes of this process: those asked for, as far as there are cores.
+
+    Where none are: on a GPU a core each but this process's own, as many as /dev/shm has room for;
+    on a CPU none, since the step needs the cores.
+    """
+    if config.num_workers is not None:
+        return loader_workers(config.num_workers)
+    if device.type == "cpu":
+        return 0
+    most = min(MOST_WORKERS, loader_workers(num_cores()) - 1)
+    return workers_with_room(bytes_of_batch, max(most, 0))
+
+
+def needs_less(config: TrainingConfig) -> str:
+    """What to do about a GPU's memory that was full in training, with the present values."""
+    lower = [f"--img_size (now {' '.join(map(str, config.img_size))})"]
+    num_crops = dataset_of(config).augmentation.num_crops
+    for name, value in (("batch_size", config.batch_size), ("num_crops", num_crops)):
+        if value > 1:
+            lower.append(f"--{name} (now {value})")
+    lower.append(f"in validation --window_batch (now {config.window_batch})")
+    advice = [f"lower {', '.join(lower)}"]
+    if config.amp == "off":
+        advice.append("give --amp bf16 (now off)")
+    if config.network == "swinunetr" and not config.use_checkpoint:
+        advice.append("give --use_checkpoint")
+    return f"{'; '.join(advice)}; or end what else runs there."
 
 
 def can_compile(device: torch.device) -> bool:

@@ -1,5 +1,6 @@
 """A segmentation run from its settings to its scores: the recipe of both training scripts."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from torchmanager.callbacks import Callback
 
 from configs import TrainingConfig
 from data import evaluation_loader, run_volumes, select_cases, training_loader
+from data.volumes.loaders import batch_bytes
 from losses import RunningLoss
 from reports import write_report
 from system.exit import LOGGER_NAME, log_to_console
@@ -27,7 +29,7 @@ from ..callbacks import (
     Record,
 )
 from ..compute.devices import seed_everything
-from ..compute.distributed import Processes, join_processes, loader_workers
+from ..compute.distributed import Processes, join_processes
 from ..compute.launch import spread_over_gpus
 from ..inference.predictor import predictor_of
 from ..inference.scoring import publish_scores, score
@@ -45,8 +47,9 @@ from ..runs.run_locks import scores_held
 from ..runs.trained_with import preprocessing_of
 from ..schedules import LR_SCHEDULES
 from ..tracking import Track, refuse_absent_tracker
+from ..trainer import TrainingError
 from .segmentation_manager import SegmentationManager
-from .speed_options import settled
+from .speed_options import fast_line, needs_less, settled, workers_of
 
 log = logging.getLogger(LOGGER_NAME)
 
@@ -64,7 +67,10 @@ def train(config: TrainingConfig, loss: RunningLoss) -> None:
     refuse_absent_tracker(config.track)
     spread_over_gpus(config)
     processes, device = join_processes(config.device)
-    config = settled(config, device, processes)
+    asked, config = config, settled(config, device, processes)
+    fast = fast_line(asked, config, device)
+    if fast is not None:
+        log.info(fast)
     seed_everything(config.seed, config.deterministic)
 
     with processes.main_first():
@@ -74,9 +80,14 @@ def train(config: TrainingConfig, loss: RunningLoss) -> None:
         selection = select_cases(config, progress=config.show_verbose)
         dataset = selection.dataset
         train_volumes, val_volumes = run_volumes(config, selection)
+        size = batch_bytes(train_volumes, dataset, config.img_size, config.batch_size,
+                           processes.world_size)
+        workers = workers_of(config, device, size)
+        if config.num_workers is None:
+            config = dataclasses.replace(config, num_workers=workers)
         loader = training_loader(train_volumes, dataset, config.img_size, config.batch_size,
-                                 config.seed, loader_workers(config.num_workers),
-                                 device.type == "cuda", processes.rank, processes.world_size)
+                                 config.seed, workers, device.type == "cuda", processes.rank,
+                                 processes.world_size)
     val_loader = evaluation_loader(val_volumes, processes.rank, processes.world_size)
     optimizer = optimizer_of(network, config)
 
@@ -122,7 +133,12 @@ def fit_run(manager: SegmentationManager, config: TrainingConfig, folder: Path,
     if config.early_stop is not None:
         callbacks.append(EarlyStop(history, config.early_stop))
     epochs = epochs_to_train(history, config.epochs, config.early_stop)
-    manager.fit(loader, epochs, val_loader, callbacks, initial_epoch=len(history), device=device)
+    try:
+        manager.fit(loader, epochs, val_loader, callbacks, initial_epoch=len(history),
+                    device=device)
+    except TrainingError as error:
+        error.needs_less = needs_less(config)
+        raise
 
 
 def schedules_of(config: TrainingConfig, manager: SegmentationManager) -> list[Callback]:

@@ -111,7 +111,7 @@ def test_eval_scores_the_test_cases_of_the_runs_own_split(trained, run_script):
     about = json.loads((run / "predictions.json").read_text())
     assert about == dict.fromkeys(split["test"], {
         name: summary[name] for name in ("group", "saved_model", "epoch", "weights_sha256",
-                                         "space")})
+                                         "space", "amp")})
     assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
 
 

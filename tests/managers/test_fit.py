@@ -136,7 +136,7 @@ def test_an_error_in_a_validation_names_its_cause(tiny_network, manager_of, batc
     manager = manager_of(tiny_network())
     volumes = batches(1, crops=1)
     volumes[0]["label"][0, 0, 0, 0, 0] = 7  # a class that is none
-    with pytest.raises(TrainingError, match=r"epoch 1, step 2: \w*Error: ") as raised:
+    with pytest.raises(TrainingError, match=r"epoch 1, validation.*: \w*Error: ") as raised:
         manager.fit(batches(2), 4, volumes, device=CPU)
     assert "TestingError" not in str(raised.value)
 

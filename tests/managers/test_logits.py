@@ -13,7 +13,7 @@ from torchmanager.callbacks import Callback
 
 from configs import training_config
 from data import Case, dataset_of
-from data.nifti.native_files import plain_grid
+from data.nifti.native_files import label_on_image_grid, plain_grid
 from managers import Predictor, TrainingError, score
 from managers.compute.distributed import Processes
 from managers.inference.export.bundle import inference
@@ -79,9 +79,9 @@ def test_native_scores_name_the_case(tmp_path):
     dataset = dataset_of(training_config("dsd", ["DATA", "_", "--dataset", "hippocampus",
                                                  "--network", "nnunet"]))
     with pytest.raises(LogitsError, match="case_7: .*although its weights are"):
-        segment = partial(segment_native, cases={"case_7": Case("case_7", path, path)},
-                          dataset=dataset)
-        score(predictor, [volume()], 1, NAMES, Processes(), segment)
+        label, grid = label_on_image_grid(Case("case_7", path, path), dataset.label_values, 1)
+        score(predictor, [volume() | {"native": (label, grid, label)}], 1, NAMES, Processes(),
+              partial(segment_native, dataset=dataset))
 
 
 class LastStep(Callback):

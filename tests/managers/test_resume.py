@@ -14,6 +14,7 @@ from data import Split
 from losses import DSDLoss
 from managers import (
     SegmentationManager,
+    TrainingError,
     load_checkpoint,
     network_of,
     open_run,
@@ -23,8 +24,10 @@ from managers import (
     seed_everything,
 )
 from managers.runs.trained_with import preprocessing_of
+from managers.segmentation import training_recipe
 from managers.segmentation.training_recipe import fit_run
 from system.exit import TrainingInterruptedError
+from system.faults import remedy
 
 CPU = torch.device("cpu")
 FOLDS = [Split(("a", "b"), ("c",), ("d",))]
@@ -153,19 +156,75 @@ def test_broken_off_twice_in_an_epoch(config, train, tmp_path):
     torch.testing.assert_close(contents(folder), contents(expected), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("interrupt", [lambda stop: in_step(2, stop),
-                                       lambda stop: in_validation(1, stop)],
-                         ids=["step", "validation"])
-def test_a_second_signal_ends_at_once(config, train, interrupt):
-    def twice():
-        send(signal.SIGTERM)()
-        send(signal.SIGINT)()
+def signalled_twice():
+    send(signal.SIGTERM)()
+    send(signal.SIGINT)()
+
+
+def test_a_second_signal_ends_at_once(config, train):
     with pytest.raises(TrainingInterruptedError, match="after 0 of 3 epochs; nothing is kept"):
-        train(config(), interrupt(twice))
+        train(config(), in_step(2, signalled_twice))
     with pytest.warns(UserWarning, match="no checkpoint to go on from.*begins anew"):
         folder, loader = train(config("--resume"))
     assert loader.epochs == [0, 1, 2]
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def out_of_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Killed(BaseException):
+    """Nothing in the loop handles it, as nothing handles SIGKILL."""
+
+
+def killed():
+    raise Killed
+
+
+@pytest.mark.parametrize(("stop", "raised", "said"), [
+    (out_of_memory, TrainingError, "epoch 2, validation, before which its steps were saved: OutOf"),
+    (signalled_twice, TrainingInterruptedError, "after 1 of 3 epochs and 3 steps of the next"),
+    (killed, Killed, "^$"),
+], ids=["error", "second signal", "kill"])
+def test_a_validation_that_fails_costs_no_step(config, train, tmp_path, stop, raised, said):
+    whole = dataclasses.replace(config(), experiment=str(tmp_path / "whole.exp"))
+    broken = dataclasses.replace(whole, experiment=str(tmp_path / "broken.exp"))
+    expected, _ = train(whole)
+    with pytest.raises(raised, match=said) as failure:
+        train(broken, in_validation(2, stop))
+    if stop is out_of_memory:
+        assert "--img_size (now 8 8 8)" in remedy(failure.value, "train_basic.py")
+    assert load_checkpoint(tmp_path / "broken.exp" / "interrupted.model")["position"]["steps"] == 3
+    steps = []
+    folder, loader = train(dataclasses.replace(broken, resume=True),
+                           lambda done, training: steps.append(training), seed=99)
+    assert loader.epochs == [1, 2]
+    assert steps[0] is False and steps.count(True) == 3  # the second epoch is validated alone
+    torch.testing.assert_close(contents(folder), contents(expected), rtol=0, atol=0)
+
+
+def test_weights_that_are_not_finite_are_no_place_to_go_on_from(config, train):
+    def poison(steps, training):
+        if not training and steps == 6:
+            raise AssertionError("validated")
+
+    class Poisoned(torch.optim.AdamW):
+        def step(self, *args, **kwargs):
+            super().step(*args, **kwargs)
+            self.done = getattr(self, "done", 0) + 1
+            if self.done == 6:
+                self.param_groups[0]["params"][0].data.fill_(torch.nan)
+
+    before = training_recipe.OPTIMIZERS["adamw"]
+    training_recipe.OPTIMIZERS["adamw"] = Poisoned
+    try:
+        with pytest.raises(TrainingError, match="epoch 2, step 3: AssertionError: validated"):
+            train(config(), poison)
+    finally:
+        training_recipe.OPTIMIZERS["adamw"] = before
+    assert resume_point(config("--resume"))["history"][-1]["epoch"] == 1
+    assert resume_point(config("--resume"))["position"] is None
 
 
 def test_other_steps_begin_the_epoch_anew(config, train):

@@ -36,7 +36,7 @@ def hidden(error, by):
     (PermissionError(errno.EACCES, "no"), "may not read or write"),
     (OSError(errno.EROFS, "no"), "cannot be written to"),
     (hidden(OSError(errno.EDQUOT, "no"), RuntimeError("enforce fail")), "quota"),
-    (OutOfMemoryError("CUDA out of memory"), "lower --batch_size"),
+    (OutOfMemoryError("CUDA out of memory"), "lower --img_size, --batch_size, --num_crops"),
     (RuntimeError("x_backward does not have a deterministic implementation, but you set ..."),
      "Leave out --deterministic"),
     (MemoryError(), "--num_workers"),

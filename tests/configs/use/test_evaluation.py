@@ -5,7 +5,7 @@ import pytest
 from configs import evaluation_config, evaluation_parser
 
 SETTINGS = {"experiment": "A.exp", "data": None, "mode": "validation", "cases": None,
-            "saved_model": "best", "device": "auto", "native_space": False,
+            "saved_model": "best", "device": "auto", "amp": "off", "native_space": False,
             "paper_metrics": False,
             "include_training_cases": False, "save_predictions": False, "trust_network_code": False,
             "show_verbose": True}
@@ -54,7 +54,7 @@ def test_one_case_given_as_a_string_is_not_spelled_out():
         evaluation_config(SETTINGS | {"cases": "ct_train_1001"}, [])
 
 
-@pytest.mark.parametrize(("name", "value"), [("mode", "test"), ("mode", None),
+@pytest.mark.parametrize(("name", "value"), [("mode", "test"), ("mode", None), ("amp", "bf8"),
                                              ("saved_model", "final")])
 def test_a_bad_value_in_the_block_is_an_error(name, value):
     with pytest.raises(ValueError, match=rf"SETTINGS.*{name} is {value!r}.*one of"):

@@ -15,6 +15,7 @@ from managers import (
     save_checkpoint,
 )
 from managers.compute.precision import ShortAxisConv3d, autocast, gradient_scaler, guard_short_axes
+from managers.segmentation.volume_counts import VolumeCounts
 from networks import build_network
 
 CPU = torch.device("cpu")
@@ -73,13 +74,21 @@ def test_every_kind_of_loss_takes_half_precision(tiny_network, batches, options,
     assert found[amp] == pytest.approx(found["off"], rel=0.02)
 
 
-def test_validation_is_in_half_precision_and_its_sums_are_not(tiny_network, batches):
-    manager, kinds = fused_manager(tiny_network(False), "bf16", Watched()), []
+def test_validation_is_in_half_precision_and_its_sums_are_not(tiny_network, batches,
+                                                              monkeypatch):
+    counted, add = set(), VolumeCounts.add
+
+    def watched(self, logits, label_map):
+        counted.add((logits.dtype, torch.is_autocast_enabled("cpu")))
+        add(self, logits, label_map)
+
+    monkeypatch.setattr(VolumeCounts, "add", watched)
+    manager, kinds = fused_manager(tiny_network(False), "bf16"), []
     manager.model.register_forward_hook(lambda _, __, logits: kinds.append(logits.dtype))
     manager.model.eval()
     manager.test(batches(1, (12, 8, 9), crops=1), device=CPU)
     assert set(kinds) == {torch.bfloat16}
-    assert manager.loss_fn.seen == [(torch.float32, torch.float32, False)]
+    assert counted == {(torch.float32, False)}
 
 
 def test_the_final_prediction_is_in_full_precision(tiny_network, batches, config):

@@ -5,7 +5,7 @@ import torch
 from data import DATASETS
 from managers.inference.ensemble import load_members, mean_predictor
 from managers.inference.output_folder import PredictionFolder
-from managers.inference.predict import cases_to_predict, predict_case
+from managers.inference.predict import cases_to_predict, predict_cases
 
 CPU = torch.device("cpu")
 HIPPOCAMPUS = DATASETS["hippocampus"]
@@ -23,6 +23,6 @@ def predicted(config):
     _, predictor, output = prepared(config)
     _, pending = cases_to_predict(config, HIPPOCAMPUS, output)
     output.open()
-    for case in pending:
-        output.add(case, predict_case(case, HIPPOCAMPUS, predictor, output))
+    for case, seconds in predict_cases(pending, HIPPOCAMPUS, predictor, output):
+        output.add(case, seconds)
     return [case.case_id for case in pending]

@@ -227,3 +227,38 @@ def test_scores_of_training_cases_are_warned_of(experiment, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_training_cases([Case("case_2", tmp_path, None)], members)
+
+
+def test_a_case_that_cannot_be_read_costs_none_of_those_before_it(experiment, settings, images):
+    config = settings([experiment()])
+    _, predictor, output = prepared(config)
+    _, pending = cases_to_predict(config, HIPPOCAMPUS, output)
+    (images / "case_3.nii.gz").write_bytes(b"no image any more")
+    done = []
+    with pytest.raises(RuntimeError, match="case_3: cannot be prepared"):
+        for case, _ in predict_cases(pending, HIPPOCAMPUS, predictor, output):
+            done.append(case.case_id)
+            assert output.label_map(case).is_file()
+    assert done == ["case_1", "case_2"]
+
+
+def test_mixed_precision_is_another_prediction(experiment, settings, tmp_path):
+    run, kinds = experiment(), []
+    config = settings([run], "--amp", "bf16")
+    _, predictor, _ = prepared(config)
+    predictor.network.networks[0].register_forward_hook(
+        lambda _, __, logits: kinds.append(logits.dtype))
+    assert predictor.logits(torch.rand(1, 8, 8, 8)).dtype == torch.float32
+    assert kinds == [torch.bfloat16]
+    predicted(config)
+    assert read_json(tmp_path / "out" / "prediction.json")["amp"] == "bf16"
+    with pytest.raises(ValueError, match="made otherwise .*amp bf16, now off"):
+        predicted(settings([run]))
+
+
+def test_a_cpu_takes_one_window_at_a_time(experiment, settings):
+    config, sizes = settings([experiment()], "--window_batch", 3), []
+    _, predictor, _ = prepared(config)
+    predictor.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    predictor.logits(torch.rand(1, 8, 16, 8))
+    assert predictor.window_batch == 3 and sizes == [1, 1, 1]

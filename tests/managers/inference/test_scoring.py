@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from data import DATASETS, Case, stream_volumes
+from data import DATASETS, Case
 from managers import Predictor, write_scores
 from managers.compute.distributed import Processes
 from managers.inference import scoring as evaluation
@@ -22,7 +22,7 @@ from managers.inference.scoring import (
     retract_predictions,
     retract_scores,
 )
-from managers.inference.segment import segment_native
+from managers.inference.segment import native_volumes, segment_native
 from reports.scores import are_of_one_evaluation
 from reports.volumes import read_volumes
 
@@ -53,8 +53,8 @@ def score(predictor, volumes, num_volumes, **options):
 
 def score_native(predictor, cases, dataset, **options):
     """Scores on the grid of the cases' files."""
-    return score(predictor, stream_volumes(cases.values(), dataset), len(cases),
-                 segment=partial(segment_native, cases=cases, dataset=dataset), **options)
+    return score(predictor, native_volumes(cases.values(), dataset), len(cases),
+                 segment=partial(segment_native, dataset=dataset), **options)
 
 
 def volume(case_id, prediction, label):

@@ -1,6 +1,7 @@
 """Rolling sliding-window inference against MONAI's, and means over networks and flips."""
 
 import itertools
+import warnings
 
 import nibabel
 import numpy as np
@@ -85,6 +86,70 @@ def test_no_more_rows_are_held_than_a_window_has(network):
     storage = {len(slab.untyped_storage())
                for _, slab in predictor.slabs(image_of(40, 9, 9))}
     assert storage == {4 * 3 * 8 * 9 * 9}
+
+
+GPU = torch.device("cpu", 0)  # computes as the CPU does, and is another device than it
+FULL = torch.OutOfMemoryError("CUDA out of memory")
+
+
+class FullAt(nn.Module):
+    """Runs out of memory in some of its calls, counted from 1."""
+
+    def __init__(self, network, *calls):
+        super().__init__()
+        self.network, self.calls, self.number = network, calls, 0
+
+    def forward(self, windows):
+        self.number += 1
+        if self.number in self.calls:
+            raise FULL
+        return self.network(windows)
+
+
+@pytest.mark.parametrize("call", [1, 2, 7, 32])
+def test_a_full_device_leaves_the_sums_to_the_cpu(network, call):
+    image = image_of(20, 17, 9)
+    expected = whole(image, Predictor(network, (8, 8, 8), 0.5, 2))
+    predictor = Predictor(FullAt(network, call), (8, 8, 8), 0.5, 2, GPU)
+    with pytest.warns(UserWarning, match="memory of cpu:0 is full.*added up on the CPU") as said:
+        found = whole(image, predictor)
+    assert len(said) == 1 and predictor.network.number == 32 + 1
+    assert torch.equal(found, expected)
+
+
+def test_a_device_without_room_for_the_sums(network, monkeypatch):
+    image, zeros = image_of(20, 17, 9), torch.zeros
+
+    def full(*shape, device=None, **options):
+        if device == GPU:
+            raise FULL
+        return zeros(*shape, device=device, **options)
+
+    expected = Predictor(network, (8, 8, 8)).label_map(image)
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.warns(UserWarning, match="is full"):
+        found = Predictor(network, (8, 8, 8), device=GPU).label_map(image)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("device", [GPU, torch.device("cpu")])
+def test_a_network_that_does_not_fit_is_an_error(network, device):
+    predictor = Predictor(FullAt(network, 2, 3), (8, 8, 8), device=device)
+    with warnings.catch_warnings(), pytest.raises(torch.OutOfMemoryError):
+        warnings.simplefilter("ignore")
+        predictor.label_map(image_of(20, 17, 9))
+    assert predictor.network.number == (3 if device == GPU else 2)
+
+
+def test_a_device_that_is_full_in_the_midst_of_a_native_label_map(network):
+    volume = {"image": image_of(20, 17, 9), "affine": torch.eye(4)}
+    affine = np.diag([0.7, 1.0, 1.0, 1.0])
+    grid = NativeGrid((28, 17, 9), affine, _header((28, 17, 9), affine))
+    turned = NativeGrid((9, 17, 28), affine[:, [2, 1, 0, 3]], grid.header)  # slabs along 28
+    expected = Predictor(network, (8, 8, 8)).native(volume, turned)
+    with pytest.warns(UserWarning, match="is full"):
+        found = Predictor(FullAt(network, 4), (8, 8, 8), device=GPU).native(volume, turned)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_windows_come_in_batches_and_without_gradient():

@@ -33,7 +33,7 @@ def change(folder, **about):
 
 
 @pytest.mark.parametrize("about", [{"group": "testing"}, {"saved_model": "last"},
-                                   {"space": "native"}])
+                                   {"space": "native"}, {"amp": "bf16"}])
 def test_only_an_evaluation_like_trainings_own_counts(scored, about):
     assert is_scored(scored, "validation")
     change(scored, **about)

@@ -1,8 +1,10 @@
 """The options that make training faster: what they change, and that they change no result."""
 
 import copy
+import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from data import Split
 from losses import DSDLoss
 from managers import (
     SegmentationManager,
+    TrainingError,
     load_checkpoint,
     manager_of,
     network_of,
@@ -22,8 +25,11 @@ from managers import (
     save_checkpoint,
     settled,
 )
+from managers.compute import distributed
 from managers.runs.resume import changed_settings
 from networks import build_network
+from system import shared_memory
+from system.faults import remedy
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 NAMES = ("background", "anterior", "posterior")
@@ -109,6 +115,12 @@ def test_a_line_is_compiled_for_good():
     assert fast.can_compile(CPU)
 
 
+def cpu_has_bf16(monkeypatch, has):
+    """Make this CPU one that has, or has not, instructions for bf16."""
+    for kind in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported", lambda: has)
+
+
 def test_without_a_compiler_the_network_is_used_as_it_is(config, monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("no C++ compiler\nand a long trace")
@@ -119,7 +131,7 @@ def test_without_a_compiler_the_network_is_used_as_it_is(config, monkeypatch):
 
 @pytest.mark.parametrize(("has_bf16", "amp"), [(True, "bf16"), (False, "off")])
 def test_fast_on_a_cpu(config, monkeypatch, has_bf16, amp):
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: has_bf16)
+    cpu_has_bf16(monkeypatch, has_bf16)
     run = settled(config("--fast"), CPU)
     assert (run.amp, run.fused, run.compile, run.tf32, run.channels_last) == (
         amp, True, False, False, False)
@@ -136,9 +148,67 @@ def test_fast_on_a_gpu(config, monkeypatch, has_bf16, amp):
 
 
 def test_a_flag_wins_over_fast(config, monkeypatch):
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: True)
+    cpu_has_bf16(monkeypatch, True)
     run = settled(config("--fast", "--amp", "off", "--channels_last"), CPU)
     assert (run.amp, run.channels_last, run.fused) == ("off", True, True)
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (("--fast",), "--fast on cuda:0: --amp bf16 --compile --fused --tf32"),
+    (("--fast", "--amp", "off"), "--fast on cuda:0: --compile --fused --tf32"),
+    (("--amp", "bf16"), None)])
+def test_what_fast_takes_is_said_in_a_line(config, monkeypatch, flags, said):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(fast, "can_compile", lambda device: True)
+    asked = config(*flags)
+    assert fast.fast_line(asked, settled(asked, CUDA), CUDA) == said
+
+
+@pytest.mark.parametrize(("cores", "processes", "free", "flags", "expected"), [
+    (16, 1, 2**40, (), 8), (6, 1, 2**40, (), 5), (16, 4, 2**40, (), 3), (1, 1, 2**40, (), 0),
+    (16, 1, 7 * 1000, (), 3), (16, 1, 0, (), 0),  # a batch has 1000 bytes, and two may wait
+    (16, 1, 2**40, ("--num_workers", 0), 0), (16, 1, 2**40, ("--num_workers", 12), 12),
+    (16, 1, 0, ("--num_workers", 2), 2)])
+def test_loader_processes_of_a_gpu(config, monkeypatch, cores, processes, free, flags, expected):
+    monkeypatch.setattr(fast, "num_cores", lambda: cores)
+    monkeypatch.setattr(distributed, "num_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    monkeypatch.setattr(shared_memory.os.path, "isdir", lambda path: True)
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage",
+                        lambda path: SimpleNamespace(free=free * processes))
+    assert fast.workers_of(config(*flags), CUDA, 1000) == expected
+    assert fast.workers_of(config(*flags), CPU, 1000) == (expected if flags else 0)
+
+
+def test_a_full_gpu_is_told_what_of_this_run_would_take_less(config):
+    error = TrainingError("epoch 1, step 1: OutOfMemoryError: CUDA out of memory")
+    error.__cause__ = torch.OutOfMemoryError("CUDA out of memory")
+    general = remedy(error, "train_basic.py")
+    assert "--num_crops" in general and "(now" not in general
+    error.needs_less = fast.needs_less(config("--batch_size", 3))
+    assert remedy(error, "train_basic.py").startswith(
+        "The GPU's memory is full: lower --img_size (now 8 8 8), --batch_size (now 3), --num_crops "
+        "(now 8), in validation --window_batch (now 4); give --amp bf16 (now off); or end what "
+        "else runs there.")
+    least = dataclasses.replace(config("--num_crops", 1), amp="bf16", network="swinunetr")
+    assert fast.needs_less(least) == (
+        "lower --img_size (now 8 8 8), in validation --window_batch (now 4); give "
+        "--use_checkpoint; or end what else runs there.")
+
+
+def test_an_epochs_last_batch_is_not_compiled_for(tiny_network, batches, monkeypatch):
+    compiler = Compiles(monkeypatch)
+    network = tiny_network()
+    manager = SegmentationManager(network, torch.optim.SGD(network.parameters(), 0.01), DSDLoss(),
+                                  NAMES, (8, 8, 8), compile=True)
+    network.train()
+    full, odd = batches(2), batches(1, crops=1)
+    for batch in (odd[0], full[0]):  # a resumed run may begin with the last
+        manager.train_step(batch["image"], batch["label"])
+    graphs = compiler.graphs
+    for batch in (*full, *odd, *full, *odd):
+        manager.train_step(batch["image"], batch["label"])
+    assert compiler.graphs == graphs
 
 
 def test_a_plain_run_has_none_of_it(config):
@@ -150,7 +220,7 @@ def test_what_a_device_cannot_do(config, monkeypatch):
         settled(config("--amp", "fp16"), CPU)
     with pytest.warns(UserWarning, match="--tf32: has no effect on cpu"):
         assert settled(config("--tf32"), CPU).tf32 is False
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: False)
+    cpu_has_bf16(monkeypatch, False)
     with pytest.warns(UserWarning, match="no instructions for it"):
         assert settled(config("--amp", "bf16"), CPU).amp == "bf16"
     assert settled(config("--amp", "fp16"), CUDA).fused
@@ -158,7 +228,7 @@ def test_what_a_device_cannot_do(config, monkeypatch):
 
 @pytest.mark.usefixtures("close_logs")
 def test_config_json_says_what_was_used_and_resuming_compares_it(config, monkeypatch):
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: False)
+    cpu_has_bf16(monkeypatch, False)
     run = settled(config("--fast"), CPU)
     folder, network = open_run(run, FOLDS, CPU, resume_point(run)), network_of(run)
     written = json.loads((folder / "config.json").read_text())
@@ -169,7 +239,7 @@ def test_config_json_says_what_was_used_and_resuming_compares_it(config, monkeyp
                     run.to_dict())
     assert changed_settings(run, config("--fast")) == {}  # as cross_validate.py compares them
     resume_point(settled(config("--resume", "--channels_last"), CPU))  # rounding alone: no warning
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: True)
+    cpu_has_bf16(monkeypatch, True)
     with pytest.warns(UserWarning, match="--resume: amp off -> bf16"):
         resume_point(settled(config("--resume", "--amp", "bf16"), CPU))
 
