@@ -17,7 +17,7 @@ from system.faults import without_traceback
 from system.signals import Request, deferred
 
 from .compute.devices import keep_freed_memory, move_state_to_parameters
-from .compute.distributed import LOST, Processes, StopVote, has_lost_another
+from .compute.distributed import LOST, Processes, StopVote, averaged, has_lost_another
 from .compute.precision import autocast, gradient_scaler, guard_short_axes
 from .compute.quick_norm import quicken_norms
 from .inference.logit_checks import weights_are_finite
@@ -200,7 +200,7 @@ class Trainer(Manager):
         """
         running = self.running if self._running is None else self._running
         if self.processes.world_size > 1:
-            running = _averaged(running, self.processes)
+            running = averaged(running, self.processes)
         return {"steps": self.steps_done, "running": running}
 
     def go_on_from(self, checkpoint: dict[str, Any] | None) -> None:
@@ -298,12 +298,3 @@ class Trainer(Manager):
             move_state_to_parameters(self.optimizer)
         scale, self.scaler = self.scaler.state_dict(), gradient_scaler(device, self.amp)
         self.scaler.load_state_dict(scale)
-
-
-def _averaged(running: Any, processes: Processes) -> Any:
-    """Numbers and tensors in dicts, each the mean of every process's."""
-    if isinstance(running, dict):
-        return {name: _averaged(value, processes) for name, value in running.items()}
-    if isinstance(running, torch.Tensor):
-        return processes.mean(running)
-    return float(processes.mean(torch.tensor(running, dtype=torch.float64)))

@@ -13,7 +13,7 @@ from data import Case, DataError
 from managers import load_predictor, read_run
 from managers.inference import output_folder as prediction_folder
 from managers.inference.ensemble import load_members, warn_of_training_cases
-from managers.inference.predict import cases_to_predict, score_files
+from managers.inference.predict import cases_to_predict, predict_cases, score_files
 from system.files import read_json, write_json
 from tests.managers.inference.predict_steps import CPU, HIPPOCAMPUS, predicted, prepared
 
