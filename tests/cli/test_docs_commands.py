@@ -22,7 +22,6 @@ PAGES = {path.name: path.read_text(encoding="utf-8")
 # Commands that other tests run: what they begin with, or hold, and where.
 ELSEWHERE = {
     r"make (demo|test)": ".ci/run",
-    r"make nnunet": "tests/nnunet/test_trainers.py",
     r"train_\w+\.py .*(--training_split (4|24)|MMWHS/MR).*": "tests/cli/test_published_commands.py",
     r"train_\w+\.py phantoms|eval\.py .*Hippocampus_phantoms": "tests/cli/test_train_and_eval.py",
     r"eval\.py .*CT_MMWHS_UNETR_SelfDist_Original_Fold1": "tests/cli/test_train_and_eval.py",
