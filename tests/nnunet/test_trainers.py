@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,15 @@ def test_a_compiled_network_gives_the_same(work):
         for one, other in zip(expected[branch], found[branch], strict=True):
             assert torch.allclose(getattr(one, "feature", one), getattr(other, "feature", other),
                                   atol=1e-4)
+
+
+def test_options_of_ones_own_as_the_docs_have_them():
+    page = Path(__file__).resolve().parent.parent.parent / "docs" / "nnunet.md"
+    found = {}
+    exec(re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1], found)
+    trainer = found["nnUNetTrainerDSDWarm"]
+    loss = trainer._build_side_loss()
+    assert (loss.temperature, loss.detach_teacher, trainer.kl_ramp) == (2.0, True, 0.2)
 
 
 def test_what_dsd_is_not_for_is_refused_at_once_and_leaves_nothing(work):
