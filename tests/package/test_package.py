@@ -92,7 +92,9 @@ def test_the_wheel_holds_the_rooms_with_their_c_source_and_nothing_else(wheel):
 
 def test_its_dependencies_are_what_the_rooms_import():
     needed = {"einops"}  # MONAI's UNETR
-    for path in sources().values():
+    for place, path in sources().items():
+        if "nnunet" in place.parts:  # an extra, whose room asks for it by itself
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 needed |= {alias.name.split(".")[0] for alias in node.names}
