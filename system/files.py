@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -95,19 +94,3 @@ def crc32_of(file: BinaryIO, value: int = 0) -> int:
     while part := file.read(2**20):
         value = zlib.crc32(part, value)
     return value
-
-
-def archive_problem(path: str | os.PathLike) -> str | None:
-    """What is damaged in a ZIP archive, which is what torch.save writes; None: nothing.
-
-    torch.load compares no checksum, so a flipped bit would be loaded as a weight. A file of
-    another kind has no problem here.
-    """
-    try:
-        if not zipfile.is_zipfile(path):
-            return None
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # a damaged archive may raise anything
-        return f"its archive is damaged: {error}"
-    return None if damaged is None else f"the checksum of {damaged} in it is wrong"

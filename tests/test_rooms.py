@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a room imports rooms of lower floors, and its own.
 FLOORS = [
-    ["system"],
+    ["system", "package"],
     ["configs"],
     ["metrics", "losses"],
     ["data", "networks", "reports"],
@@ -17,10 +17,11 @@ FLOORS = [
     ["managers.runs"],
     ["managers.inference"],
     ["managers", "studies"],
-    ["benchmarks", "scripts", ""],  # "": the scripts of the top level
+    ["benchmarks", "scripts", "nnunet", ""],  # "": the scripts of the top level
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 APART = {"data", "networks", "losses", "metrics"}  # never import each other
+INSTALLED = {"losses", "networks", "metrics", "nnunet"}  # under another name: dsd3d.losses, ...
 SOURCES = sorted(path.relative_to(ROOT) for room in {name.split(".")[0] for name in FLOOR_OF}
                  for path in (ROOT / room).glob("**/*.py" if room else "*.py")
                  if ".venv" not in path.parts)
@@ -61,6 +62,22 @@ def test_imports_go_down(path):
             assert room in ("managers", "studies", "scripts", "benchmarks", "data", "networks",
                             "reports", "metrics", "losses"), f"{path} imports {name}"
         assert room == other or not {room, other} <= APART, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] in INSTALLED], ids=str)
+def test_what_is_installed_imports_itself_by_relative_names(path):
+    own = {"nnunet", "losses", "networks"} if path.parts[0] == "nnunet" else {path.parts[0]}
+    assert {room_of(name) for name in imported_by(path)} <= own
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not [alias.name for alias in node.names if room_of(alias.name)]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert room_of(node.module) is None, node.module
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] != "nnunet"], ids=str)
+def test_nobody_needs_the_trainers_for_nnunet(path):
+    assert "nnunet" not in {room_of(name) for name in imported_by(path)}
 
 
 def test_a_folder_holds_at_most_15_files():

@@ -10,7 +10,8 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 from torchmanager.callbacks import Callback
 
-from system.files import archive_problem, sha256_of, write_bytes, write_with
+from networks.weights.archives import archive_problem
+from system.files import sha256_of, write_bytes, write_with
 
 from ..compute.random_states import random_states, restore_random_states
 

@@ -1,5 +1,6 @@
 """Files of weights, whichever code made them: every tensor by its name."""
 
+import json
 import pickle
 import re
 import shlex
@@ -13,8 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import safe_globals
 
-from configs.pretraining.pretraining import METHOD
-from system.files import archive_problem, read_json
+from .archives import archive_problem
 
 
 class _Ignored:
@@ -117,8 +117,7 @@ def _named_tensors(content: Any, prefix: str,
 
 def _checkpoint_of(folder: Path) -> Path:
     """The checkpoint of a run folder, the one that people start from."""
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if isinstance(config, dict) and config.get("method") == METHOD:
+    if _method_of(folder) == "desd":
         if not (folder / "last.model").is_file():
             raise ValueError(f"{folder}: has no last.model; a pre-training writes it after the "
                              f"first epoch. Let the run go on, or name the file itself.")
@@ -126,6 +125,20 @@ def _checkpoint_of(folder: Path) -> Path:
     authors = folder / "checkpoint.pth"
     return authors if authors.is_file() and not (folder / "best.model").is_file() else (
         folder / "best.model")
+
+
+def _method_of(folder: Path) -> str | None:
+    """What a run folder trained, from its config.json; None where that does not say."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:  # the latter: brackets by the thousand
+        raise ValueError(f"{path}: is not valid JSON ({error}).") from error
+    return config.get("method") if isinstance(config, dict) else None
 
 
 def _refusal(path: Path, name: str) -> str:

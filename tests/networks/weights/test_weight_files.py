@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from configs.pretraining.pretraining import METHOD
 from networks import (
     build_network,
     load_encoder_weights,
@@ -252,6 +253,13 @@ def test_a_run_on_the_encoder_gives_all_or_the_encoder(tmp_path):
 
 
 def test_a_pretraining_without_a_finished_epoch(tmp_path):
-    (tmp_path / "config.json").write_text('{"method": "desd"}')
+    (tmp_path / "config.json").write_text(json.dumps({"method": METHOD}))
     with pytest.raises(ValueError, match="no last.model.*after the first epoch"):
         read_weights(tmp_path)
+
+
+def test_a_run_folder_whose_config_is_damaged(tmp_path):
+    for content in (b"{", b"[" * 100_000, b"\xff\xfe\x00"):
+        (tmp_path / "config.json").write_bytes(content)
+        with pytest.raises(ValueError, match="config.json: is not valid JSON"):
+            read_weights(tmp_path)

@@ -1,0 +1,5 @@
+"""Where nnU-Net finds the trainers by name."""
+
+from dsd3d.nnunet.trainers import nnUNetTrainerDSD, nnUNetTrainerDSDEnsemble, nnUNetTrainerDSDNoKL
+
+__all__ = ["nnUNetTrainerDSD", "nnUNetTrainerDSDEnsemble", "nnUNetTrainerDSDNoKL"]
