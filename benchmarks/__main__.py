@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.machine import header, machine
 from benchmarks.table.rows import Row, table
+from system.command_line import CommandLine
 from system.exit import exit_with
 from system.files import read_json, write_json, write_text
 
@@ -65,8 +66,8 @@ def file_name(device: str, quick: bool, gpu: str | None) -> str:
 
 def main() -> None:
     """Runs the benchmarks that were asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(prog="python -m benchmarks", description=__doc__,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true",

@@ -35,6 +35,7 @@ from managers.desd.momentum_teacher import pair_by_name, update  # noqa: E402
 from managers.desd.optimizers import build_optimizer, parameter_groups  # noqa: E402
 from networks import ProjectionHead, build_desd  # noqa: E402
 from networks.resnet.desd import crop_features  # noqa: E402
+from system.command_line import CommandLine  # noqa: E402
 
 ARMS = ("plain", "no_grad", "foreach", "ours")
 PARTS = ("teacher", "student", "loss and backward", "optimiser", "mean")
@@ -207,7 +208,7 @@ def _status_bytes(name: str) -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="One step of DeSD pre-training, part by part.")
+    parser = CommandLine(description="One step of DeSD pre-training, part by part.")
     parser.add_argument("--arch", default="res3d50")
     parser.add_argument("--out_dim", type=int, nargs="+", default=[4096, 60000])
     parser.add_argument("--batch", type=int, default=2, help="tiles a step (default 2)")

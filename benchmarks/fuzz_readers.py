@@ -35,6 +35,7 @@ from data import DATASETS, Case
 from data.checks.verification import case_findings
 from data.sets.definitions import dataset_from_definition
 from data.sets.split_files import read_splits
+from system.command_line import CommandLine
 from system.files import read_json
 
 ODD = (None, True, -1, 0, 1, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "a", "\x00",
@@ -185,8 +186,8 @@ def rows(device: str, quick: bool) -> list[Row]:
 
 def main() -> int:
     """Prints the outcomes of each reader and what failed."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(description=__doc__,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

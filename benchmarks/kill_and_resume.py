@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
+from system.command_line import CommandLine
 from system.exit import exit_with
 from system.files import write_text
 
@@ -128,9 +129,9 @@ def trial(data: Path, folder: Path, seconds: float, number: int,
 
 def main() -> int:
     """Kills, resumes, prints the table and writes it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kill_and_resume",
-                                     description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(prog="python -m benchmarks.kill_and_resume",
+                         description=__doc__,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=14, help="of each signal (default: 14)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path,

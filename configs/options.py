@@ -13,6 +13,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin
 
+from system.command_line import CommandLine
+
 LARGEST_SEED = 2**64 - 1  # of torch
 
 
@@ -62,8 +64,8 @@ def option_parser(*kinds: type, description: str, epilog: str | None = None,
         groups: titles, in the order of --help; options of other groups are left out.
         now: values to show in place of the defaults.
     """
-    parser = argparse.ArgumentParser(description=description, epilog=epilog, allow_abbrev=False,
-                                     argument_default=argparse.SUPPRESS)
+    parser = CommandLine(description=description, epilog=epilog, scripts_with=_scripts_with,
+                         argument_default=argparse.SUPPRESS)
     for title in (None, *groups):
         place: Any = parser
         if title is not None:
@@ -71,6 +73,11 @@ def option_parser(*kinds: type, description: str, epilog: str | None = None,
         for kind in kinds:
             _add_options(place, kind, title, now)
     return parser
+
+
+def _scripts_with(flag: str) -> list[str]:
+    from .scripts import scripts_with  # which has its parsers from here
+    return scripts_with(flag)
 
 
 def _add_options(place: Any, kind: type, title: str | None, now: Mapping[str, Any] | None) -> None:

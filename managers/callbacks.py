@@ -6,21 +6,28 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from torchmanager.callbacks import Callback
+from torchmanager_core.errors import StopTraining
 from tqdm import tqdm
 
 from losses import DSDLoss, boundary_weight
 from reports import progress_picture
+from system.durations import duration
 from system.exit import LOGGER_NAME
 from system.files import write_text
 from system.json_files import read_lines
 
+from .runs.early_stop import has_stopped
+
 log = logging.getLogger(LOGGER_NAME)
+
+RECENT_EPOCHS = 10  # whose mean time tells how long the rest will take
 
 
 class LearningRate(Callback):
@@ -80,6 +87,32 @@ class EpochOrder(Callback):
         """Choose the 0-based epoch."""
         batches = self.loader.batch_sampler
         batches.sampler.set_epoch(epoch, self.manager.first_step * batches.batch_size)
+
+
+class EarlyStop(Callback):
+    """Ends training after the epoch in which `has_stopped` says so; for every process.
+
+    Args:
+        history: lines of the epochs that a resumed run has behind it; not changed.
+        patience: in epochs.
+    """
+
+    def __init__(self, history: list[dict[str, Any]], patience: int):
+        self.history = list(history)
+        self.patience = patience
+
+    def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
+                     val_summary: dict[str, float] | None = None) -> None:
+        """Decide after the 0-based epoch.
+
+        Raises:
+            StopTraining: val_dice has not risen for long enough.
+        """
+        values = {f"val_{name}": value for name, value in (val_summary or {}).items()}
+        self.history.append({"epoch": epoch + 1} | values)
+        if has_stopped(self.history, self.patience):
+            log.info(f"val_dice has not risen for {self.patience} epoch(s) (--early_stop).")
+            raise StopTraining(epoch)
 
 
 class Record(Callback):
@@ -149,9 +182,17 @@ class Record(Callback):
         log.info(self._log_line(line, seconds["seconds"]))
 
     def _log_line(self, line: dict[str, float], seconds: float) -> str:
-        val = f"  val_dice {line['val_dice']:.4f}" if "val_dice" in line else ""
-        return (f"epoch {line['epoch']:>3}/{self.epochs}  loss {line['loss']:.4f}{val}"
-                f"  lr {line['lr']:.2e}  {seconds:.1f} s")
+        text = f"epoch {line['epoch']:>3}/{self.epochs}  loss {line['loss']:.4f}"
+        if line.get("dice_ce_out", line["loss"]) != line["loss"]:
+            text += f"  main {line['dice_ce_out']:.4f}"
+        if "val_dice" in line:
+            text += f"  val_dice {line['val_dice']:.4f}"
+        text += f"  lr {line['lr']:.2e}  {seconds:.1f} s"
+        left = self.epochs - line["epoch"]
+        if left > 0:
+            recent = [row["seconds"] for row in self.timing[-RECENT_EPOCHS:]]
+            text += f", {duration(left * mean(recent))} left"
+        return text
 
     def on_train_end(self, model: Any) -> None:
         """Close TensorBoard's file."""

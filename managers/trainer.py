@@ -10,6 +10,7 @@ from torch import nn
 from torchmanager import Manager
 from torchmanager.callbacks import Callback, MultiCallbacks
 from torchmanager_core import devices
+from torchmanager_core.errors import StopTraining
 
 from system.exit import StatedError, TrainingInterruptedError
 from system.faults import without_traceback
@@ -21,6 +22,7 @@ from .compute.precision import autocast, gradient_scaler, guard_short_axes
 from .compute.quick_norm import quicken_norms
 from .inference.logit_checks import weights_are_finite
 from .loss_watch import Failure, LossWatch, not_finite
+from .running_means import averaged
 
 CPU = torch.device("cpu")
 
@@ -45,8 +47,7 @@ class Trainer(Manager):
     Attributes:
         val_every: epochs between validations; the last epoch is always validated.
         first_step: of the present epoch, 0 unless a resumed run starts in the middle of it.
-        save_position: called with `position` before a validation and when a signal ends a run;
-            None for nothing.
+        save_position: called with `position` before a validation and at a signal; None for nothing.
         save_failure: called with epoch, step and terms of a loss that is not finite. See
             loss_watch.FailureFile.write.
     """
@@ -79,6 +80,8 @@ class Trainer(Manager):
         The arguments are torchmanager's, less those that nothing here uses. A signal (see
         system.signals) ends the run after the step or the validation case under way, a second one
         at once. Several processes all end after the same step, whichever of them got the signal.
+        A callback may end training after an epoch by torchmanager's StopTraining; it must be the
+        last one, and raise it in every process.
 
         Raises:
             TrainingError: an error while training.
@@ -121,10 +124,16 @@ class Trainer(Manager):
                             self._save_position()  # --resume repeats a validation that fails
                         val_summary = self.test(val_dataset, device=device)
 
-                    callbacks.on_epoch_end(self.current_epoch, summary, val_summary)
+                    stops = False
+                    try:
+                        callbacks.on_epoch_end(self.current_epoch, summary, val_summary)
+                    except StopTraining:
+                        stops = True
                     self._running, self._position_saved = None, False
                     self.first_step = self.steps_done = 0
                     finished += 1
+                    if stops:
+                        break
                 if self._vote.settle(self._request.number) is not None:
                     raise KeyboardInterrupt
             except KeyboardInterrupt:
@@ -191,7 +200,7 @@ class Trainer(Manager):
         """
         running = self.running if self._running is None else self._running
         if self.processes.world_size > 1:
-            running = _averaged(running, self.processes)
+            running = averaged(running, self.processes)
         return {"steps": self.steps_done, "running": running}
 
     def go_on_from(self, checkpoint: dict[str, Any] | None) -> None:
@@ -289,12 +298,3 @@ class Trainer(Manager):
             move_state_to_parameters(self.optimizer)
         scale, self.scaler = self.scaler.state_dict(), gradient_scaler(device, self.amp)
         self.scaler.load_state_dict(scale)
-
-
-def _averaged(running: Any, processes: Processes) -> Any:
-    """Numbers and tensors in dicts, each the mean of every process's."""
-    if isinstance(running, dict):
-        return {name: _averaged(value, processes) for name, value in running.items()}
-    if isinstance(running, torch.Tensor):
-        return processes.mean(running)
-    return float(processes.mean(torch.tensor(running, dtype=torch.float64)))

@@ -7,12 +7,13 @@ python -m reports BASELINE.exp OTHER.exp --output comparison.html
 import argparse
 from pathlib import Path
 
+from system.command_line import CommandLine
 from system.exit import exit_with
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(prog="python -m reports", description=__doc__,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT",
                         help="NAME.exp or NAME.cv, the baseline first")
     parser.add_argument("--output", metavar="FILE",

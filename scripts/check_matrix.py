@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(ROOT))
 
+from system.command_line import CommandLine  # noqa: E402
 from system.exit import exit_with  # noqa: E402 - the line above
 from system.files import read_json, write_json, write_text  # noqa: E402
 
@@ -55,7 +56,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    new = argparse.ArgumentParser(description="Run the tests with several versions.")
+    new = CommandLine(description="Run the tests with several versions.")
     new.add_argument("--pythons", nargs="+", default=["python3.11", "python3.12"],
                      help="interpreters (default: %(default)s)")
     new.add_argument("--torches", nargs="+", default=["2.8.0", "2.13.0"],

@@ -3,7 +3,6 @@
 python scripts/draw_figures.py            writes docs/pictures/method.png and metrics.png
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np  # noqa: E402 - the line above
 
 from reports.canvas import new_figure, save_png  # noqa: E402
+from system.command_line import CommandLine  # noqa: E402
 
 PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 INK, FAINT, ENCODER, DECODER, LOSS, KL = ("#202428", "#70767C", "#2F86DB", "#00A375", "#D55E00",
@@ -143,7 +143,7 @@ def _distances(axes, prediction: np.ndarray, label: np.ndarray, above: float | N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = CommandLine(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=PICTURES, metavar="FOLDER")
     folder = parser.parse_args().output
     draw_method(folder / "method.png")

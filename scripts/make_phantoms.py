@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.phantoms.make import MIN_SIZE, PHANTOMS, make_phantoms  # noqa: E402
+from system.command_line import CommandLine  # noqa: E402
 from system.exit import exit_with  # noqa: E402 - needs the line above
 
 SMALLER = "--img_size 64 64 64 --filters 8 16 32 64 128 --epochs 10"
@@ -25,7 +26,7 @@ DEEPLESION = "deeplesion"  # CT series to pre-train on, not cases with labels
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the arguments; the library checks their values."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandLine(description=__doc__)
     parser.add_argument("--dataset", required=True, choices=[*PHANTOMS, DEEPLESION])
     parser.add_argument("--output", required=True, help="folder to write; it is then a valid DATA")
     parser.add_argument("--cases", required=True, type=int, help="how many cases, at least 1")

@@ -15,6 +15,7 @@ from pathlib import Path
 # Run as a file, Python puts scripts/ on the path, not the root that the packages live in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from system.command_line import CommandLine  # noqa: E402
 from system.exit import StatedError, exit_with  # noqa: E402 - needs the line above
 
 STEPS = {
@@ -32,8 +33,8 @@ NUM_NAMED = 20  # of failures and short volumes; the files name them all
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the arguments; the library checks their values."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(description=__doc__,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     for name, (what, source) in STEPS.items():
         step = steps.add_parser(name, help=what, description=what)

@@ -15,13 +15,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from configs.use.evaluation import MODES, SAVED_MODELS, TRUST_HELP, EvaluationConfig  # noqa: E402
+from system.command_line import CommandLine  # noqa: E402
 from system.exit import exit_with  # noqa: E402 - needs the line above
 
 
 def parse(argv: list[str] | None = None) -> EvaluationConfig:
     """Return what is to be scored, as for eval.py."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", metavar="NAME.exp", help="run folder, as in training")
     parser.add_argument("--data", metavar="DATA", help="data folder, if it has moved")
     parser.add_argument("--mode", choices=MODES, default="validation",

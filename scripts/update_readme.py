@@ -23,6 +23,7 @@ from configs.training.training_parser import training_parser  # noqa: E402
 from configs.use.export import export_parser  # noqa: E402
 from configs.use.prediction import prediction_parser  # noqa: E402
 from eval import SETTINGS  # noqa: E402
+from system.command_line import CommandLine  # noqa: E402
 from system.files import write_text  # noqa: E402
 
 
@@ -101,7 +102,7 @@ def updated(pages: dict[Path, str]) -> dict[Path, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = CommandLine(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if outdated")
     check = parser.parse_args().check
     paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,7 +6,6 @@ python scripts/update_results.py FOLDER ...  the reports of these
 The statistics change with the code (metrics/repeats.py); the scores do not. Nothing is trained.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from reports.studies.numbers import METRICS, Arm, arm_lines, average_gain, gain_
 from reports.studies.results_page import results_page  # noqa: E402
 from reports.studies.study_page import COMPLETE, study_page  # noqa: E402
 from reports.studies.study_picture import gains_picture  # noqa: E402
+from system.command_line import CommandLine  # noqa: E402
 from system.files import read_json, write_json, write_text  # noqa: E402 - the line above
 
 RESULTS = ROOT / "studies" / "results"
@@ -70,7 +70,7 @@ def _validates_the_end_alone(command: list[str]) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = CommandLine(description=__doc__.splitlines()[0])
     parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path)
     chosen = parser.parse_args().folders
     every = [path.parent for path in sorted(RESULTS.glob("*/results.json"))]

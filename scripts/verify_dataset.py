@@ -14,13 +14,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from configs.recipes import DATASETS, recipe_of  # noqa: E402
+from system.command_line import CommandLine  # noqa: E402
 from system.exit import exit_with  # noqa: E402 - needs the line above
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the arguments; the library checks their values."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(description=__doc__,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="DATA", help="folder of the dataset, as for training")
     parser.add_argument("--dataset", required=True, metavar="D",
                         help=f"{', '.join(DATASETS)}, or a path to a dataset.json")

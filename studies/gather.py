@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs import experiment_dir
+from managers.runs.folder import epochs_done
 from managers.runs.run_locks import is_locked
 from managers.runs.state import (
     ABSENT,
     FINISHED,
     course_of,
-    epochs_done,
     is_scored,
     run_state,
 )

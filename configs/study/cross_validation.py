@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from system.command_line import CommandLine
+
 from ..experiment_name import refuse_control_characters
 from .execution import EXECUTORS
 
@@ -26,13 +28,12 @@ def cross_validation_dir(name: str) -> Path:
 
 def cross_validation_parser() -> argparse.ArgumentParser:
     """The command line of cross_validate.py; what it does not know goes to the training script."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         description="Train all folds of one experiment, skip those that are finished, continue "
                     "those that were interrupted; then the table over folds and, on request, the "
                     "paired comparison with another cross-validation.",
         epilog="Every other flag goes to the training script of each fold as it stands: see "
-               "train_basic.py --help and train_SelfDistil_Original.py --help.",
-        allow_abbrev=False)  # an abbreviated flag of the training script must not end up here
+               "train_basic.py --help and train_SelfDistil_Original.py --help.")
     parser.add_argument("data_dir", metavar="DATA", help="as in training; comes first")
     parser.add_argument("--method", choices=METHODS, required=True,
                         help="basic: train_basic.py; dsd: train_SelfDistil_Original.py")

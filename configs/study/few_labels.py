@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from system.command_line import CommandLine
+
 from ..pretraining.pretraining import ARCHS
 from .cross_validation import METHODS
 
@@ -99,7 +101,7 @@ class FewLabelsCall:
 
 def few_labels_parser() -> argparse.ArgumentParser:
     """The command line of desd_label_study.py; a flag that is not given leaves no trace."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         description="Does DeSD pre-training help when labels are few?",
         epilog="What a flag leaves out is the preset's: --show_plan prints all command lines.",
         argument_default=argparse.SUPPRESS)

@@ -2,17 +2,18 @@
 
 import argparse
 
+from system.command_line import CommandLine
+
 from .execution import EXECUTORS
 
 
 def study_parser() -> argparse.ArgumentParser:
     """The command line of run_study.py, without what follows --."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         description="Train and score the runs of a study, skip those that are finished, continue "
                     "those that were stopped; then its tables beside the papers' gains.",
         epilog="What follows -- goes to both training scripts as it stands, such as -- --fast "
-               "--val_every 2.",
-        allow_abbrev=False)
+               "--val_every 2.")
     parser.add_argument("study", metavar="STUDY",
                         help="name of a file in studies/, or the path of a .json file")
     parser.add_argument("--data", metavar="DATA",

@@ -174,6 +174,10 @@ class TrainingConfig:
 
     val_every: int = option("validation", "validate every so many epochs, and after the last",
                             default=1, at_least=1, metavar="EPOCHS")
+    early_stop: int | None = option(
+        "validation", "stop when val_dice has not risen for so many epochs; --epochs stays the "
+        "length of the learning rate's schedule", default=None, at_least=1, metavar="EPOCHS",
+        unless_given="never")
     overlap: float = option("validation", "of neighbouring sliding windows, as a fraction",
                             default=0.25, at_least=0, below=1)
     window_batch: int = option("validation", "sliding windows per forward pass; a CPU takes one",
@@ -219,6 +223,10 @@ class TrainingConfig:
         "machine", "the same bits for the same seed on a GPU too, where steps become slower; on a "
         "CPU they are the same anyway", default=False)
     show_verbose: bool = option("machine", "progress bars", default=False)
+    track: str | None = option(
+        "machine", "send settings and epochs to MLflow or Weights & Biases too, which must be "
+        "installed; training goes on where the service cannot be reached", default=None,
+        choices=("mlflow", "wandb"), unless_given="neither")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, tuples as lists."""

@@ -17,6 +17,7 @@ from system.files import read_json
 
 from ..compute.distributed import Processes
 from .checkpoints import load_checkpoint, load_with_digest, weights_sha256
+from .early_stop import has_stopped
 from .folder import open_folder, refuse_to_replace, where_it_goes_on
 from .trained_with import (
     FLAGS,
@@ -51,6 +52,10 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
             folder, config.epochs, complete=scored,
             same_steps=lambda saved: all(saved["config"][name] == getattr(config, name)
                                          for name in ("batch_size", "seed")))
+        if scored and checkpoint is not None and has_stopped(checkpoint["history"],
+                                                             config.early_stop):
+            raise ValueError(f"{folder}: stopped early after {len(checkpoint['history'])} epochs "
+                             f"and is scored; give a larger --early_stop to train on.")
         _compare_weights(folder, checkpoint, config)
         return checkpoint
     refuse_to_replace(folder, config.overwrite)
@@ -80,8 +85,9 @@ def _check_output(path: Path) -> None:
 SHAPES = ("method", "dataset", "dataset_definition", "fold", "network", "network_options",
           "img_size", "upsampling", "optimizer", "encoder_heads")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
-               "cache_dir", "device", "show_verbose", "use_multi_gpus", "resume", "overwrite",
-               "compile", "channels_last", "fused", "tf32", "use_checkpoint", "deterministic")
+               "cache_dir", "device", "track", "show_verbose", "use_multi_gpus", "resume",
+               "overwrite", "compile", "channels_last", "fused", "tf32", "use_checkpoint",
+               "deterministic")
 
 
 def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:

@@ -11,10 +11,11 @@ from reports import read_per_case
 from reports.scores import are_of_one_evaluation
 from system import ROOT
 from system.files import read_json
-from system.json_files import read_object
+from system.json_files import read_lines, read_object
 
 from .checkpoints import load_checkpoint, weights_sha256
-from .folder import epochs_done, is_absent, refuse_to_lose
+from .early_stop import epochs_to_train
+from .folder import is_absent, refuse_to_lose
 from .resume import changed_settings
 
 SCRIPTS = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
@@ -43,7 +44,7 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
     if run.data_dir != wanted.data_dir:
         warnings.warn(f"{folder}: was trained on the data in {run.data_dir}, not "
                       f"{wanted.data_dir}; they must be the same.", stacklevel=2)
-    complete = epochs_done(folder) >= wanted.epochs
+    complete = _is_complete(read_lines(folder / "metrics.jsonl", "epoch"), wanted)
     if complete and scored is not None and scored == course_of(folder):
         return FINISHED
     if not _has_checkpoint(folder):
@@ -53,8 +54,14 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
             and (folder / "last.model").is_file()):
         return BEGUN
     # metrics.jsonl is written before last.model: a run may have been killed in between.
-    done = load_checkpoint(folder / "last.model")["history"][-1]["epoch"]
-    return FINISHED if done >= wanted.epochs else BEGUN
+    saved = load_checkpoint(folder / "last.model")["history"]
+    return FINISHED if _is_complete(saved, wanted) else BEGUN
+
+
+def _is_complete(history: list[dict[str, Any]], wanted: TrainingConfig) -> bool:
+    """Whether a run with this record has nothing left to train."""
+    epochs = epochs_to_train(history, wanted.epochs, wanted.early_stop)
+    return bool(history) and history[-1]["epoch"] >= epochs
 
 
 def _has_checkpoint(folder: Path) -> bool:

@@ -19,7 +19,15 @@ from losses import RunningLoss
 from reports import write_report
 from system.exit import LOGGER_NAME, log_to_console
 
-from ..callbacks import BoundaryWeight, EpochOrder, KLRamp, LearningRate, Progress, Record
+from ..callbacks import (
+    BoundaryWeight,
+    EarlyStop,
+    EpochOrder,
+    KLRamp,
+    LearningRate,
+    Progress,
+    Record,
+)
 from ..compute.devices import seed_everything
 from ..compute.distributed import Processes, join_processes
 from ..compute.launch import spread_over_gpus
@@ -33,10 +41,12 @@ from ..runs.checkpoints import (
     restore,
     weights_sha256,
 )
+from ..runs.early_stop import epochs_to_train
 from ..runs.resume import initialise, network_of, open_run, resume_point
 from ..runs.run_locks import scores_held
 from ..runs.trained_with import preprocessing_of
 from ..schedules import LR_SCHEDULES
+from ..tracking import Track, refuse_absent_tracker
 from ..trainer import TrainingError
 from .segmentation_manager import SegmentationManager
 from .speed_options import fast_line, needs_less, settled, workers_of
@@ -54,6 +64,7 @@ def train(config: TrainingConfig, loss: RunningLoss) -> None:
         TrainingError, TrainingInterruptedError: see Trainer.fit.
     """
     log_to_console()
+    refuse_absent_tracker(config.track)
     spread_over_gpus(config)
     processes, device = join_processes(config.device)
     asked, config = config, settled(config, device, processes)
@@ -115,10 +126,15 @@ def fit_run(manager: SegmentationManager, config: TrainingConfig, folder: Path,
         checkpoints = SaveCheckpoints(folder, manager, history, settings, preprocessing_of(config))
         manager.save_position = checkpoints.save_position
         callbacks += [record, checkpoints]  # a checkpoint holds the record of its epoch
+        if config.track is not None:
+            callbacks.append(Track(config.track, folder, settings, history))
         if config.show_verbose:
             callbacks.append(Progress(manager, len(loader)))
+    if config.early_stop is not None:
+        callbacks.append(EarlyStop(history, config.early_stop))
+    epochs = epochs_to_train(history, config.epochs, config.early_stop)
     try:
-        manager.fit(loader, config.epochs, val_loader, callbacks, initial_epoch=len(history),
+        manager.fit(loader, epochs, val_loader, callbacks, initial_epoch=len(history),
                     device=device)
     except TrainingError as error:
         error.needs_less = needs_less(config)

@@ -86,3 +86,19 @@ def test_what_can_and_cannot_be_resumed(data, run_script, tmp_path):
     assert "epochs 1 -> 2" in grown.stderr and "lr 0.001 -> 0.0005" in grown.stderr
     lines = (tmp_path / "experiments" / experiment("Test") / "metrics.jsonl").read_text()
     assert len(lines.splitlines()) == 2
+
+def test_a_run_that_learns_nothing_stops_early_and_counts_as_finished(data, run_script, tmp_path):
+    command = (SCRIPT, data, "_", "--experiment", experiment("Early"), *SETTINGS, "--lr", 1e-12,
+               "--early_stop", 2)
+    done = run_script(*command)
+    assert done.returncode == 0, done.stderr
+    assert "val_dice has not risen for 2 epoch(s) (--early_stop)." in done.stdout
+    folder = tmp_path / "experiments" / experiment("Early")
+    assert epochs_on_disk(folder / "last.model") == 3  # of 4: epoch 1 is the best
+    assert (folder / "summary.json").is_file()
+    again = run_script(*command, "--resume")
+    assert again.returncode == 2 and "stopped early after 3 epochs" in again.stderr
+    (folder / "summary.json").unlink()  # as if killed before its scores
+    again = run_script(*command, "--resume")
+    assert again.returncode == 0 and epochs_on_disk(folder / "last.model") == 3, again.stderr
+    assert (folder / "summary.json").is_file()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchmanager import Manager
 from torchmanager.callbacks import Callback
+from torchmanager_core.errors import StopTraining
 
 from losses import DSDLoss, dice_ce, dsd_loss
 from managers import TrainingError, load_checkpoint
@@ -51,6 +52,23 @@ def test_validates_when_due_and_after_the_last_epoch(tiny_network, manager_of, b
     assert all("dice" in diary.validation[epoch - 1] for epoch in due)
     assert len(diary.training) == 5
     assert "dice" in manager.test(batches(1, crops=1), device=CPU)  # outside fit, always
+
+
+class Stop(Callback):
+    """Ends training after a 0-based epoch, as torchmanager's callbacks do."""
+
+    def __init__(self, last):
+        self.last = last
+
+    def on_epoch_end(self, epoch, summary=None, val_summary=None):
+        if epoch == self.last:
+            raise StopTraining(epoch)
+
+
+def test_a_callback_ends_training(tiny_network, manager_of, batches):
+    manager, diary = manager_of(tiny_network()), Diary()
+    network = manager.fit(batches(1), 5, batches(1, crops=1), [diary, Stop(1)], device=CPU)
+    assert network is manager.model and len(diary.training) == 2
 
 
 def test_each_epoch_has_a_mean_of_its_own(tiny_network, manager_of, batches):

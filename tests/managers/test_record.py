@@ -3,6 +3,7 @@
 import json
 import math
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,6 +41,19 @@ def epoch(record, number, summary, val_summary=None):
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_log_line_tells_the_main_loss_and_the_time_left(record, monkeypatch):
+    ticks = count(step=30)  # an epoch looks at the clock four times
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr("managers.callbacks.time", clock)  # TensorBoard's thread has the real one
+    told = []
+    monkeypatch.setattr("managers.callbacks.log.info", told.append)
+    epoch(record(), 0, TRAINING, {"dice": 0.5})
+    epoch(record("basic"), 4, {"loss": 1.5, "dice_ce_out": 1.5})
+    assert told == [
+        "epoch   1/5  loss 2.5000  main 1.5000  val_dice 0.5000  lr 1.25e-01  90.0 s, 6 min left",
+        "epoch   5/5  loss 1.5000  lr 1.25e-01  90.0 s"]
 
 
 def test_lines_of_metrics_and_timing(record, tmp_path):
