@@ -22,6 +22,7 @@ from .compute.precision import autocast, gradient_scaler, guard_short_axes
 from .compute.quick_norm import quicken_norms
 from .inference.logit_checks import weights_are_finite
 from .loss_watch import Failure, LossWatch, not_finite
+from .running_means import averaged
 
 CPU = torch.device("cpu")
 
@@ -46,8 +47,7 @@ class Trainer(Manager):
     Attributes:
         val_every: epochs between validations; the last epoch is always validated.
         first_step: of the present epoch, 0 unless a resumed run starts in the middle of it.
-        save_position: called with `position` before a validation and when a signal ends a run;
-            None for nothing.
+        save_position: called with `position` before a validation and at a signal; None for nothing.
         save_failure: called with epoch, step and terms of a loss that is not finite. See
             loss_watch.FailureFile.write.
     """

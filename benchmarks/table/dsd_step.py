@@ -2,15 +2,18 @@
 
 Steps are those of the training scripts: SegmentationManager.train_step with AdamW. The plain side
 of the loss is the heads at full size and losses.dsd_loss, forward and backward from the features.
+On a GPU also in bf16 with the fused optimiser, and the loss by torch operations beside Triton's.
 """
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 import torch
 
 from benchmarks.measure import paired, peak_growth_mib
 from benchmarks.table.rows import Row
 from losses import DiceCELoss, DSDLoss, RunningLoss, dsd_loss
+from losses.fused import triton_ops
 from losses.fused.loss import fused_dsd_loss
 from managers import SegmentationManager
 from managers.compute.devices import keep_freed_memory
@@ -29,17 +32,16 @@ def step(network: str, method: str, size: int, device: str = "cpu", amp: bool = 
         keep_freed_memory()
     model = build_network(network, 1, classes, (size,) * 3, method == "dsd", **NETWORKS[network])
     loss = loss or (DSDLoss() if method == "dsd" else DiceCELoss())
-    manager = SegmentationManager(model, torch.optim.AdamW(model.parameters()), loss,
-                                  tuple(f"class {index}" for index in range(classes)), (size,) * 3)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=amp or None)
+    names = tuple(f"class {index}" for index in range(classes))
+    manager = SegmentationManager(model, optimizer, loss, names, (size,) * 3,
+                                  amp="bf16" if amp else "off")
     manager.to(torch.device(device))
     manager.model.train()
     images = torch.randn(batch, 1, *(size,) * 3, device=device)
     label = torch.randint(0, classes, (batch, 1, *(size,) * 3), device=device)
 
-    def run() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=amp):
-            manager.train_step(images, label)
-    return run
+    return lambda: manager.train_step(images, label)
 
 
 def loss_sides(size: int, device: str, amp: bool) -> tuple[Callable, Callable]:
@@ -79,18 +81,18 @@ def _collect(network: torch.nn.Module, images: torch.Tensor, features: dict) -> 
 def rows(device: str, quick: bool) -> list[Row]:
     """DSD against basic for two networks, in time and memory; the loss against the plain one."""
     size, pairs, result = (32, 1, []) if quick else (96, 2, [])
-    for network in NETWORKS:
+    if device == "cuda":
+        result, pairs = _gpu_steps(size, 1 if quick else 10), 10
+    for network in NETWORKS if device == "cpu" else ():
         where = f"{network}, {size}^3, batch 1, {CLASSES} classes, {device} float32"
         timing = paired(step(network, "dsd", size, device), step(network, "basic", size, device),
                         pairs, device=device)
         result.append(Row(f"DSD step / basic step, {where}", timing["ratio"], 1.15,
                           note=_spread(timing), details=timing))
-        if device == "cpu":
-            dsd, basic = (peak_growth_mib(step, network, method, size)
-                          for method in ("dsd", "basic"))
-            result.append(Row(f"the same, growth of memory, {network}", dsd / basic, 1.10,
-                              note=f"{dsd:.0f} / {basic:.0f} MiB",
-                              details={"dsd_mib": dsd, "basic_mib": basic}))
+        dsd, basic = (peak_growth_mib(step, network, method, size) for method in ("dsd", "basic"))
+        result.append(Row(f"the same, growth of memory, {network}", dsd / basic, 1.10,
+                          note=f"{dsd:.0f} / {basic:.0f} MiB",
+                          details={"dsd_mib": dsd, "basic_mib": basic}))
     amp = device == "cuda"
     plain, fused = loss_sides(size, device, amp)
     timing = paired(plain, fused, pairs + 4, device=device)
@@ -98,10 +100,42 @@ def rows(device: str, quick: bool) -> list[Row]:
     result.append(Row(f"{what}, {'AMP bf16' if amp else 'float32'}", timing["ratio"],
                       5 if amp else 4, better="high", note=_spread(timing), details=timing))
     if amp:
+        in_torch = paired(without_triton(fused), fused, pairs + 4, device=device)
+        result.append(Row("the same: torch operations / Triton", in_torch["ratio"], 1,
+                          better="high", note=_spread(in_torch), details=in_torch))
         growth = _cuda_growth(plain), _cuda_growth(fused)
         result.append(Row("the same, memory: fused / plain", growth[1] / growth[0], 0.1,
                           note=f"{growth[1]:.0f} / {growth[0]:.0f} MiB"))
     return result
+
+
+def _gpu_steps(size: int, pairs: int) -> list[Row]:
+    """DSD over basic on a GPU, two crops: float32, and bf16 with the fused optimiser."""
+    found = []
+    for network in NETWORKS:
+        for amp, precision in ((False, "float32"), (True, "bf16, fused")):
+            sides = [step(network, method, size, "cuda", amp, batch=2)
+                     for method in ("dsd", "basic")]
+            timing = paired(*sides, pairs, warm_up=3, device="cuda")
+            dsd, basic = (_cuda_growth(side) for side in sides)
+            found.append(Row(f"DSD step / basic step, {network}, {size}^3, batch 2, {CLASSES} "
+                             f"classes, cuda {precision}", timing["ratio"], 1.15,
+                             note=_spread(timing), details=timing))
+            found.append(Row(f"the same, memory beyond weights and optimiser, {network} "
+                             f"{precision}", dsd / basic, 1.10,
+                             note=f"{dsd:.0f} / {basic:.0f} MiB",
+                             details={"dsd_mib": dsd, "basic_mib": basic}))
+            del sides
+            torch.cuda.empty_cache()
+    return found
+
+
+def without_triton(run: Callable[[], None]) -> Callable[[], None]:
+    """The fused loss by torch operations, as where Triton is missing."""
+    def torch_alone() -> None:
+        with patch.object(triton_ops, "can_take", return_value=False):
+            run()
+    return torch_alone
 
 
 def _cuda_growth(run: Callable[[], object]) -> float:

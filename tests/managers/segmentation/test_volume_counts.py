@@ -79,7 +79,7 @@ def test_mean_over_cases():
         {"dice": 2 / 3, "dice_left": 5 / 6, "dice_right": 1 / 2})
 
 
-SHAPE, NUM_CLASSES = (128, 96, 96), 8
+SHAPE, NUM_CLASSES = (256, 128, 128), 8
 
 
 def validation(shape):
@@ -103,4 +103,4 @@ def validation(shape):
 
 def test_a_validation_never_holds_the_logits_of_the_volume():
     logits_mib = 4 * NUM_CLASSES * math.prod(SHAPE) / 2**20
-    assert peak_growth_mib(validation, SHAPE) < 0.9 * logits_mib
+    assert peak_growth_mib(validation, SHAPE) < 0.5 * logits_mib
