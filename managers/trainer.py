@@ -17,7 +17,7 @@ from system.faults import without_traceback
 from system.signals import Request, deferred
 
 from .compute.devices import keep_freed_memory, move_state_to_parameters
-from .compute.distributed import LOST, Processes, StopVote, averaged, has_lost_another
+from .compute.distributed import LOST, Processes, StopVote, has_lost_another
 from .compute.precision import autocast, gradient_scaler, guard_short_axes
 from .compute.quick_norm import quicken_norms
 from .inference.logit_checks import weights_are_finite

@@ -264,12 +264,3 @@ def loader_workers(wanted: int) -> int:
     """Loader processes of this process: as many as wanted, at most its share of the cores."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return min(wanted, num_cores() // local)
-
-
-def averaged(running: Any, processes: Processes) -> Any:
-    """Numbers and tensors in dicts, each the mean of every process's."""
-    if isinstance(running, dict):
-        return {name: averaged(value, processes) for name, value in running.items()}
-    if isinstance(running, torch.Tensor):
-        return processes.mean(running)
-    return float(processes.mean(torch.tensor(running, dtype=torch.float64)))
