@@ -22,6 +22,8 @@ SETTINGS = {
     "amp": "off",                     # bf16 or fp16: mixed precision
     "native_space": False,            # on the label files' own grid, not the resampled one
     "paper_metrics": False,           # distances in voxels, as in the papers
+    "tolerance_mm": 1.0,              # of surface Dice
+    "tune_postprocessing": False,     # learn on the validation cases which specks to remove
     "include_training_cases": False,  # score cases that the run was trained on
     "save_predictions": False,        # label maps to predictions/
     "trust_network_code": False,      # import the network's code where the run folder names its own
@@ -43,6 +45,7 @@ def main() -> None:
         score,
     )
     from managers.inference.segment import native_volumes, segment_native, segment_resampled
+    from managers.inference.tuning import Tuning
     from managers.runs.run_locks import scores_held
     from reports import write_report
 
@@ -65,9 +68,15 @@ def main() -> None:
     volumes, segment = stream_volumes(mine, dataset), segment_resampled
     if config.native_space:
         volumes, segment = native_volumes(mine, dataset), partial(segment_native, dataset=dataset)
+    tuning = None
+    if config.tune_postprocessing:
+        tuning = Tuning(dataset.class_names)
+        segment = tuning.watching(segment)
     scores = score(predictor, volumes, len(mine), dataset.class_names, processes, segment,
                    config.paper_metrics, predictions_dir,
-                   progress=config.show_verbose and processes.is_main)
+                   config.show_verbose and processes.is_main, config.tolerance_mm)
+    if tuning is not None:
+        tuning.rows = list(processes.in_order(tuning.rows))
     processes.leave()
     if not processes.is_main:
         return
@@ -83,6 +92,8 @@ def main() -> None:
     space = ", in native space" if config.native_space else ""
     log.info(f"\n{folder}, {config.saved_model}.model on {len(cases)} {group} cases{space}:\n"
              f"{scores.table}\n")
+    if tuning is not None:
+        log.info(tuning.keep(folder, about))
     report = write_report([str(folder)])
     for path in [folder / "per_case.csv", folder / "summary.json", *pictures, report]:
         log.info(str(path))

@@ -19,7 +19,12 @@ def main() -> None:
     from managers.compute.precision import check_amp
     from managers.inference.ensemble import load_members, mean_predictor, warn_of_training_cases
     from managers.inference.output_folder import PredictionFolder
-    from managers.inference.predict import cases_to_predict, predict_cases, score_files
+    from managers.inference.predict import (
+        cases_to_predict,
+        predict_cases,
+        score_files,
+        write_statistics,
+    )
 
     log = log_to_console()
     processes, device = join_processes(config.device)
@@ -51,6 +56,9 @@ def main() -> None:
     there = f", {len(cases) - len(pending)} were there already" if len(cases) > len(pending) else ""
     log.info(f"{len(pending)} predicted by {len(members)} network(s){there}")
 
+    if config.statistics:
+        paths = write_statistics(cases, dataset, output)
+        log.info("\n".join(["volumes and intensities:", *map(str, paths)]))
     if config.labels is not None:
         scores = score_files(cases, dataset, output)
         write_scores(output.folder, scores, {"group": "labels", "space": "native",

@@ -8,6 +8,7 @@ from .case import (
     case_metrics,
     metrics_in,
     surface_dice_name,
+    with_shared_columns,
 )
 from .class_statistics import class_statistics
 from .comparison import (
@@ -60,4 +61,5 @@ __all__ = [
     "surface_dice_name",
     "surface_distances",
     "surface_metrics",
+    "with_shared_columns",
 ]

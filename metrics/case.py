@@ -43,6 +43,12 @@ def metrics_in(row: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def with_shared_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of several evaluations with the columns that all have: older ones lack surface Dice."""
+    shared = set.intersection(*map(set, rows)) if rows else set()
+    return [{name: value for name, value in row.items() if name in shared} for row in rows]
+
+
 def case_metrics(
     prediction: np.ndarray | torch.Tensor,
     label: np.ndarray | torch.Tensor,

@@ -9,13 +9,12 @@ import numpy as np
 
 from .case import check_class_names
 from .overlap import check_volume
-from .surface import check_spacing
 
 
 def class_statistics(
     label_map: np.ndarray,
     image: np.ndarray,
-    spacing_mm: Sequence[float],
+    voxel_ml: float,
     class_names: Sequence[str],
     channels: Sequence[str],
 ) -> list[dict[str, int | str | float]]:
@@ -24,7 +23,7 @@ def class_statistics(
     Args:
         label_map: integer class of each voxel, 0 is background.
         image: intensities (C, H, W, D) on the same grid.
-        spacing_mm: voxel size along each axis, in the order of the array axes.
+        voxel_ml: volume of a voxel in ml.
         class_names: name of each class, background first.
         channels: name of each channel of the image.
 
@@ -33,11 +32,12 @@ def class_statistics(
         "mean_NAME", in the image's unit; NaN where the class has no voxel.
 
     Raises:
-        ValueError: shapes that do not fit, a class without a name, spacing not three positive
-            numbers.
+        ValueError: shapes that do not fit, a class without a name, a volume that is not above 0.
     """
     check_class_names(class_names)
     check_volume("label_map", label_map)
+    if not voxel_ml > 0:
+        raise ValueError(f"voxel_ml must be above 0, got {voxel_ml}")
     if image.shape != (len(channels), *label_map.shape):
         raise ValueError(
             f"image must have shape {(len(channels), *label_map.shape)} for the channels "
@@ -49,7 +49,6 @@ def class_statistics(
             f"label_map has classes from {classes.min()} to {classes.max()}, but there are names "
             f"for 0 to {len(class_names) - 1}"
         )
-    voxel_ml = float(np.prod(check_spacing(spacing_mm))) / 1000
     voxels = np.bincount(classes, minlength=len(class_names))
     sums = [np.bincount(classes, channel.reshape(-1), len(class_names)) for channel in image]
     rows = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .case import with_shared_columns
 from .comparison import OVERALL, compare, higher_is_better, holm, paired_values
 from .run_statistics import (
     MIN_RUNS,
@@ -46,7 +47,7 @@ def mean_over_seeds(tables: Sequence[Rows]) -> list[Row]:
     return [{name: rows[0][name] for name in ("case_id", "class", "class_name")}
             | {name: float(np.mean([row[name] for row in rows]))
                for name in rows[0] if isinstance(rows[0][name], float)}
-            for rows in zip(*ranked, strict=True)]
+            for rows in map(with_shared_columns, zip(*ranked, strict=True))]
 
 
 def mean_over_runs(runs: Mapping[tuple[int, int], Rows]) -> list[Row]:
@@ -62,7 +63,8 @@ def mean_over_runs(runs: Mapping[tuple[int, int], Rows]) -> list[Row]:
     for fold in sorted({fold for fold, _ in runs}):
         for row in mean_over_seeds([runs[key] for key in sorted(runs) if key[0] == fold]):
             found.setdefault((row["case_id"], row["class_name"]), []).append(row)
-    return [mean_over_seeds([[row] for row in rows])[0] for rows in found.values()]
+    return with_shared_columns([mean_over_seeds([[row] for row in rows])[0]
+                                for rows in found.values()])
 
 
 def case_means(rows: Rows, metric: str) -> np.ndarray:

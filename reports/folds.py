@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metrics import METRICS_MM, METRICS_VOXELS, summarise
+from metrics import METRICS_MM, METRICS_VOXELS, SURFACE_DICE, summarise
 from metrics.statistics import sample_deviation
 from system.text_files import read_text
 
@@ -59,6 +59,8 @@ def _typed(row: Mapping[str | None, Any]) -> Row:
     for key, value in row.items():
         if key in _NUMBERS:
             typed[key] = _NUMBERS[key](value or "nan")
+        elif key.startswith(SURFACE_DICE):
+            typed[key] = float(value or "nan")
         else:
             typed[key] = plain_text(value)
     return typed

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from metrics import SURFACE_DICE
 from system.files import write_text
 
 _TITLES = {"dice": "Dice", "msd_label_to_pred": "MSD back"}
@@ -113,7 +114,12 @@ def _unit(name: str) -> str:
 
 
 def metric_title(name: str) -> str:
-    """A metric's column name as people write it: "hd95_mm" is "HD95 [mm]"."""
+    """A metric's column as people write it: "hd95_mm" is "HD95 [mm]".
+
+    "surface_dice_1mm" is "Surface Dice 1 mm".
+    """
+    if name.startswith(SURFACE_DICE):
+        return f"Surface Dice {name.removeprefix(SURFACE_DICE).removesuffix('mm')} mm"
     unit = _unit(name)
     bare = name.removesuffix(f"_{unit}") if unit else name
     title = _TITLES.get(bare, bare.upper())

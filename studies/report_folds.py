@@ -9,7 +9,7 @@ from typing import Any
 from configs import experiment_dir
 from configs.study.cross_validation import cross_validation_dir
 from managers.runs.state import FINISHED
-from metrics import compare
+from metrics import compare, with_shared_columns
 from reports import (
     fold_table,
     folds_picture,
@@ -68,7 +68,7 @@ def gathered_rows(plan: CrossValidation) -> list[Row]:
                                  f"{fold_of[row['case_id']]} and {fold}; for a table over all "
                                  f"cases the folds of --splits must not share any.")
             rows.append({"fold": fold, **row})
-    return rows
+    return with_shared_columns(rows)
 
 
 def read_cross_validation(name: str) -> tuple[Path, dict[str, Any], list[Row]]:

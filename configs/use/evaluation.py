@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from ..options import option, option_parser, options_of
+from ..options import option, option_parser, options_of, out_of_range, refuse
 from ..training.words import AMP
 
 MODES = ("validation", "testing", "training")
@@ -37,6 +37,10 @@ class EvaluationConfig:
     paper_metrics: bool = option(
         None, "distances in voxels of the resampled grid, undefined values left out: for "
         "comparison with the papers")
+    tolerance_mm: float = option(None, "of surface Dice", at_least=0, metavar="MM")
+    tune_postprocessing: bool = option(
+        None, "learn on all validation cases whether --keep_largest and --min_volume_ml help; kept "
+        "in the run folder for predict.py --postprocessing")
     include_training_cases: bool = option(None, "score cases that the run was trained on")
     save_predictions: bool = option(
         None, "write label maps to predictions/: classes on the RAS, resampled grid, or with "
@@ -70,6 +74,10 @@ def evaluation_config(settings: dict[str, Any], argv: list[str] | None = None) -
         if spec.choices is not None and values[name] not in spec.choices:
             raise ValueError(f"SETTINGS of eval.py: {name} is {values[name]!r}, "
                              f"must be one of {', '.join(spec.choices)}.")
+    refuse(out_of_range(EvaluationConfig, values))
+    if values["tune_postprocessing"] and (values["mode"] != "validation" or values["cases"]):
+        raise ValueError("--tune_postprocessing learns on all validation cases; give --mode "
+                         "validation and no --cases.")
     if values["native_space"] and values["paper_metrics"]:
         raise ValueError("--paper_metrics are voxels of the resampled grid, --native_space is the "
                          "files' own in mm; choose one.")

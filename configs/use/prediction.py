@@ -46,6 +46,18 @@ class PredictionConfig:
     save_probabilities: bool = option(
         None, "also write CASE_ID_probabilities.nii.gz: softmax, float32, (X, Y, Z, classes)",
         default=False)
+    keep_largest: tuple[str, ...] = option(
+        None, "of these classes only the largest connected component stays", default=(),
+        metavar="CLASS", unless_given="none")
+    min_volume_ml: float | None = option(
+        None, "remove connected components of any class below this volume", default=None, above=0,
+        metavar="ML", unless_given="0")
+    postprocessing: bool = option(
+        None, "remove what eval.py --tune_postprocessing has learnt for these runs; "
+        "--keep_largest and --min_volume_ml win over it", default=False)
+    statistics: bool = option(
+        None, "also write statistics.csv and .json: volume in ml and mean intensity of each class",
+        default=False)
     preview: bool = option(None, "also write CASE_ID.png: outlines on three planes", default=False)
     overwrite: bool = option(None, "predict again what is already in the output folder",
                              default=False)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from data.nifti.sheared_grids import is_sheared
-from metrics import case_metrics
+from metrics import TOLERANCE_MM, case_metrics
 
 
 def case_scores(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
                 spacing_mm: Sequence[float], class_names: Sequence[str],
-                paper_metrics: bool = False) -> list[dict[str, Any]]:
+                paper_metrics: bool = False,
+                tolerance_mm: float = TOLERANCE_MM) -> list[dict[str, Any]]:
     """As `metrics.case_metrics`, but distances in mm are NaN where the grid is sheared.
 
     They are computed from the voxel sizes, as if the axes were at right angles. The summary leaves
@@ -23,11 +24,17 @@ def case_scores(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
         affine: (4, 4), mm, of the grid.
         spacing_mm: of the grid.
     """
-    rows = case_metrics(prediction, label, spacing_mm, class_names, paper_metrics)
+    rows = case_metrics(prediction, label, spacing_mm, class_names, paper_metrics,
+                        tolerance_mm)
     if not is_sheared(affine, label.shape):
         return rows
     return [{name: math.nan if name.endswith("mm") else value for name, value in row.items()}
             for row in rows]
+
+
+def voxel_volume_ml(affine: np.ndarray) -> float:
+    """Volume of a voxel in ml, on any grid: affine (4, 4), mm."""
+    return abs(float(np.linalg.det(affine[:3, :3]))) / 1000
 
 
 def case_volumes(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
@@ -38,7 +45,7 @@ def case_volumes(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
         prediction, label: classes (X, Y, Z) on one grid.
         affine: (4, 4), mm, of the grid.
     """
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    voxel_ml = voxel_volume_ml(affine)
     labelled = np.bincount(label.ravel(), minlength=len(class_names))
     predicted = np.bincount(prediction.ravel(), minlength=len(class_names))
     rows = []

@@ -18,14 +18,16 @@ from system.files import read_json, sha256_of, write_json
 from ..runs.folder import environment
 from ..runs.run_locks import output_held
 from .ensemble import Member
+from .postprocessing import rule_of
 from .predictor import Predictor
 
 # What makes label maps of images and weights.
 PACKAGES = ("monai", "nibabel", "numpy", "torch")
 CODE = ("data/nifti/geometry.py", "data/nifti/images.py", "data/nifti/native_files.py",
         "data/sets/intensities.py", "data/volumes/transforms.py",
-        "managers/compute/quick_norm.py", "managers/inference/predict.py",
-        "managers/inference/predictor.py", "managers/inference/sliding_window.py",
+        "managers/compute/quick_norm.py", "managers/inference/postprocessing.py",
+        "managers/inference/predict.py", "managers/inference/predictor.py",
+        "managers/inference/sliding_window.py",
         "networks/**/*.py")
 SCORES = ("per_case.csv", "summary.json")
 
@@ -37,8 +39,11 @@ class PredictionFolder:
     decide the label maps, the label value of each class, a digest of the code that makes them, the
     cases so far, each with the sha256 of its image, and the versions.
 
+    Attributes:
+        rule: what is removed from the label maps.
+
     Raises:
-        ValueError: it is or lies below a file, or cannot be written to.
+        ValueError: it is or lies below a file, or cannot be written to; see also `rule_of`.
     """
 
     def __init__(self, config: PredictionConfig, members: Sequence[Member],
@@ -46,9 +51,11 @@ class PredictionFolder:
         self.folder = Path(config.output)
         self.config = config
         dataset = dataset_of(members[0].config)
+        self.rule = rule_of(config, dataset.class_names)
         self.record = {
             "experiments": [member.about for member in members],
             "tta_axes": list(config.tta_axes), "overlap": predictor.overlap, "amp": config.amp,
+            "postprocessing": self.rule.to_dict() if self.rule else None,
             "label_values": dict(zip(dataset.class_names,
                                      values_of_classes(dataset.label_values).tolist(),
                                      strict=True)),
@@ -197,7 +204,7 @@ def _source(case: Case) -> str:
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """What decides the label maps."""
-    names = ("tta_axes", "overlap", "amp", "label_values", "code")
+    names = ("tta_axes", "overlap", "amp", "postprocessing", "label_values", "code")
     return {"checkpoints (sha256)": [each["sha256"][:12] for each in record.get("experiments", ())]
             } | {name: record.get(name) for name in names}
 

@@ -1,13 +1,15 @@
 """Removing specks from a label map."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from configs import experiment_dir
+from configs.use.prediction import PredictionConfig
 from system.files import write_json
 from system.json_files import read_object
 
@@ -27,35 +29,30 @@ class Postprocessing:
     keep_largest: tuple[str, ...] = ()
     min_volume_ml: float = 0.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"keep_largest": list(self.keep_largest), "min_volume_ml": self.min_volume_ml}
+
     def __bool__(self) -> bool:
         return bool(self.keep_largest) or self.min_volume_ml > 0
 
 
 def postprocess(label_map: np.ndarray, rule: Postprocessing, class_names: Sequence[str],
-                spacing_mm: Sequence[float]) -> np.ndarray:
+                voxel_ml: float) -> np.ndarray:
     """A label map (H, W, D) of classes without the components that a rule removes.
 
     What is removed becomes background. Of equally large components the first in C order stays.
 
     Args:
         class_names: background first.
-        spacing_mm: voxel size along each axis.
+        voxel_ml: volume of a voxel in ml.
     """
     cleaned = label_map.copy()
     for index, name in enumerate(class_names[1:], start=1):
         keep_largest = name in rule.keep_largest
         if keep_largest or rule.min_volume_ml > 0:
-            _clean_class(cleaned, index, keep_largest, _min_voxels(rule, spacing_mm))
+            _clean_class(cleaned, index, keep_largest, rule.min_volume_ml / voxel_ml)
     return cleaned
-
-
-def _min_voxels(rule: Postprocessing, spacing_mm: Sequence[float]) -> float:
-    return rule.min_volume_ml / voxel_volume_ml(spacing_mm)
-
-
-def voxel_volume_ml(spacing_mm: Sequence[float]) -> float:
-    """Volume of a voxel in ml."""
-    return float(np.prod(spacing_mm)) / 1000
 
 
 def _clean_class(label_map: np.ndarray, index: int, keep_largest: bool,
@@ -76,7 +73,7 @@ def _clean_class(label_map: np.ndarray, index: int, keep_largest: bool,
 def keep_rule(folder: Path, rule: Postprocessing, about: Mapping[str, Any]) -> Path:
     """Write a rule to a run folder, with what it rests on."""
     path = folder / FILE
-    write_json(path, asdict(rule) | dict(about))
+    write_json(path, rule.to_dict() | dict(about))
     return path
 
 
@@ -105,3 +102,26 @@ def common_rule(rules: Iterable[Postprocessing]) -> Postprocessing:
     shared = [name for name in rules[0].keep_largest
               if all(name in rule.keep_largest for rule in rules)]
     return Postprocessing(tuple(shared), min(rule.min_volume_ml for rule in rules))
+
+
+def rule_of(config: PredictionConfig, class_names: Sequence[str]) -> Postprocessing:
+    """What predict.py is to remove: the flags, over what the runs have learnt if that is asked for.
+
+    Args:
+        class_names: of the runs, background first.
+
+    Raises:
+        ValueError: an unknown class, or a run that has learnt nothing.
+    """
+    unknown = [name for name in config.keep_largest if name not in class_names[1:]]
+    if unknown:
+        raise ValueError(f"--keep_largest {' '.join(unknown)}: no class of these runs; they have "
+                         f"{', '.join(class_names[1:])}.")
+    rule = Postprocessing()
+    if config.postprocessing:
+        rule = common_rule(kept_rule(experiment_dir(name)) for name in config.experiments)
+    if config.keep_largest:
+        rule = replace(rule, keep_largest=config.keep_largest)
+    if config.min_volume_ml is not None:
+        rule = replace(rule, min_volume_ml=config.min_volume_ml)
+    return rule

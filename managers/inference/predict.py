@@ -1,10 +1,12 @@
 """Segmenting new volumes: what is written for each, and how it scores."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +23,14 @@ from data.nifti.native_files import (
     write_label_map,
 )
 from data.volumes.prepared import Volume, stream_images
-from metrics import summarise
-from reports import case_picture, case_planes, grey_window
+from metrics import class_statistics, summarise
+from reports import case_picture, case_planes, grey_window, per_case_csv
+from system.files import write_json
 
-from .case_scores import case_scores
+from .case_scores import case_scores, voxel_volume_ml
 from .logit_checks import naming
 from .output_folder import PredictionFolder
+from .postprocessing import postprocess
 from .predictor import Predictor
 from .scoring import Scores
 
@@ -77,6 +81,7 @@ def _predict_case(case: Case, volume: Volume, dataset: Dataset, predictor: Predi
     with naming(case.case_id, predictor.network):
         classes = predictor.native(volume, grid, probabilities, config.show_verbose)
     del volume
+    classes = postprocess(classes, output.rule, dataset.class_names, voxel_volume_ml(grid.affine))
     if probabilities is not None:
         probabilities.close()
     if config.preview:
@@ -94,6 +99,31 @@ def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: N
     planes = case_planes(*volumes, spacing_mm, grey_window(image))
     case_picture(path, planes, dataset.class_names, title=case.case_id,
                  headings=("label" if case.label else "image", "prediction"))
+
+
+def write_statistics(cases: Sequence[Case], dataset: Dataset,
+                     output: PredictionFolder) -> list[Path]:
+    """Write statistics.csv and .json: volume and mean intensities of each class in each label map.
+
+    A mean that there is none of is an empty cell, and null in JSON.
+    """
+    rows = []
+    for case in cases:
+        written = replace(case, label=output.label_map(case))
+        label_map, grid = label_on_image_grid(written, dataset.label_values, len(dataset.channels))
+        image, *_ = read_volume(case.images, len(dataset.channels), case.channel_first)
+        found = class_statistics(label_map, image, voxel_volume_ml(grid.affine),
+                                 dataset.class_names, dataset.channels)
+        rows += [{"case_id": case.case_id} | row for row in found]
+    paths = [output.folder / "statistics.csv", output.folder / "statistics.json"]
+    per_case_csv(paths[0], rows)
+    write_json(paths[1], [_without_nan(row) for row in rows])
+    return paths
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in row.items()}
 
 
 def score_files(cases: Sequence[Case], dataset: Dataset, output: PredictionFolder) -> Scores:

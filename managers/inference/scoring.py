@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.nifti.native_files import in_ras_order, write_label_map
-from metrics import summarise
+from metrics import TOLERANCE_MM, summarise
 from networks import SideOutputs
 from reports import (
     CasePlanes,
@@ -65,7 +65,7 @@ def score(predictor: Predictor, volumes: Iterable[dict[str, Any]], num_volumes: 
           class_names: Sequence[str], processes: Processes,
           segment: Callable[[Predictor, dict[str, Any]], SegmentedCase] = segment_resampled,
           paper_metrics: bool = False, predictions_dir: Path | None = None,
-          progress: bool = False) -> Scores:
+          progress: bool = False, tolerance_mm: float = TOLERANCE_MM) -> Scores:
     """Segment and score volumes one after another, each once (see `case_scores`).
 
     Several processes score their shares, and each returns the scores of all.
@@ -75,6 +75,7 @@ def score(predictor: Predictor, volumes: Iterable[dict[str, Any]], num_volumes: 
         num_volumes: how many these are.
         segment: on which grid: `segment_resampled`, or `segment_native` of the cases' files.
         predictions_dir: where label maps are written, on that grid; None for no.
+        tolerance_mm: of surface Dice.
     """
     num_of_all = num_volumes * processes.world_size
     scored: list[tuple[list[Row], list[Row], CaseView]] = []
@@ -83,7 +84,7 @@ def score(predictor: Predictor, volumes: Iterable[dict[str, Any]], num_volumes: 
                        disable=not progress):
         case = segment(predictor, volume)
         rows = case_scores(case.prediction, case.label, case.grid.affine, case.spacing_mm,
-                           class_names, paper_metrics)
+                           class_names, paper_metrics, tolerance_mm)
         volumes_ml = case_volumes(case.prediction, case.label, case.grid.affine, class_names)
         view, planes[case.case_id] = _shown(case, num_of_all)
         who = {"case_id": case.case_id}

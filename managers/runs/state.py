@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import TrainingConfig, experiment_dir, read_config
+from metrics import TOLERANCE_MM
 from reports import read_per_case
 from reports.scores import are_of_one_evaluation
 from system import ROOT
@@ -160,5 +161,6 @@ def evaluation_command(run: TrainingConfig, group: str, native_space: bool = Fal
     return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
             "--data", run.data_dir, "--mode", group, "--saved_model", "best",
             "--device", run.device, "--amp", "off", "--no-paper_metrics", space,
+            "--tolerance_mm", f"{TOLERANCE_MM:g}", "--no-tune_postprocessing",
             "--no-save_predictions", "--no-include_training_cases", trust, "--no-show_verbose",
             "--cases"]  # no ids: all of the group, whatever SETTINGS of eval.py say

@@ -14,7 +14,8 @@ from torch import nn
 
 from configs import TrainingConfig
 from configs.use.export import ExportConfig
-from data import dataset_of
+from data import INTENSITIES, dataset_of
+from data.nifti.native_files import values_of_classes
 from system.files import sha256_of, write_bytes
 
 from ...runs.resume import load_network, read_run
@@ -74,7 +75,8 @@ def write_safetensors(config: ExportConfig, run: TrainingConfig, network: nn.Mod
 def write_onnx(config: ExportConfig, run: TrainingConfig, network: nn.Module) -> Exported:
     """The plain network on windows (B, C, H, W, D) of the run's crop size, B free.
 
-    It is run by onnxruntime before it is written, with one window and with two.
+    Its metadata (`onnx_metadata`) say what goes in and comes out. It is run by onnxruntime before
+    it is written, with one window and with two.
 
     Raises:
         ValueError: onnx or onnxruntime is missing, torch cannot write the network (SwinUNETR), or
@@ -97,10 +99,38 @@ def write_onnx(config: ExportConfig, run: TrainingConfig, network: nn.Module) ->
         reason = str(error).split("[Caused by")[0].splitlines()[0].strip()
         raise ValueError(f"--format onnx: torch cannot write {run.network} ({reason}). "
                          f"--format bundle or safetensors can hold it.") from error
-    difference = max(_onnx_difference(buffer.getvalue(), plain, windows[:number])
-                     for number in (1, 2))
-    write_bytes(config.output, buffer.getvalue())
+    model = _with_metadata(buffer.getvalue(), onnx_metadata(run))
+    difference = max(_onnx_difference(model, plain, windows[:number]) for number in (1, 2))
+    write_bytes(config.output, model)
     return Exported(Path(config.output), f"onnxruntime's logits differ by at most {difference:.2g}")
+
+
+def onnx_metadata(run: TrainingConfig) -> dict[str, str]:
+    """What a program needs beside the graph to use it, each value as JSON.
+
+    The classes, background first, with their values in label files; the channels; how images are
+    turned, resampled and scaled before a window is cut. "spacing_mm" is null where images keep
+    their own, "window_hu" where the intensity scheme has none.
+    """
+    dataset = dataset_of(run)
+    window = list(dataset.window) if dataset.intensity == "ct" else None
+    values = {
+        "class_names": dataset.class_names,
+        "label_values": values_of_classes(dataset.label_values).tolist(),
+        "channels": dataset.channels, "orientation": "RAS",
+        "spacing_mm": dataset.spacing_mm, "intensity": dataset.intensity, "window_hu": window,
+        "intensity_steps": INTENSITIES[dataset.intensity](dataset.window),
+        "roi_size": run.img_size, "overlap": run.overlap, "network": run.network,
+        "dataset": dataset.name}
+    return {name: json.dumps(value) for name, value in values.items()}
+
+
+def _with_metadata(model: bytes, metadata: dict[str, str]) -> bytes:
+    import onnx  # optional
+
+    loaded = onnx.load_from_string(model)
+    onnx.helper.set_model_props(loaded, metadata)
+    return loaded.SerializeToString()
 
 
 def _onnx_difference(model: bytes, network: nn.Module, windows: torch.Tensor) -> float:

@@ -6,7 +6,7 @@ from configs import evaluation_config, evaluation_parser
 
 SETTINGS = {"experiment": "A.exp", "data": None, "mode": "validation", "cases": None,
             "saved_model": "best", "device": "auto", "amp": "off", "native_space": False,
-            "paper_metrics": False,
+            "paper_metrics": False, "tolerance_mm": 1.0, "tune_postprocessing": False,
             "include_training_cases": False, "save_predictions": False, "trust_network_code": False,
             "show_verbose": True}
 
@@ -95,3 +95,15 @@ def test_help_shows_the_values_of_the_block():
 
 def test_help_survives_a_percent_sign_in_the_block():
     assert "50%_of" in evaluation_parser(SETTINGS | {"data": "50%_of"}).format_help()
+
+
+@pytest.mark.parametrize("words", [["--mode", "testing"], ["--cases", "a"]])
+def test_post_processing_is_learnt_on_all_validation_cases(words):
+    assert evaluation_config(SETTINGS, ["--tune_postprocessing"]).tune_postprocessing
+    with pytest.raises(ValueError, match="learns on all validation cases"):
+        evaluation_config(SETTINGS, ["--tune_postprocessing", *words])
+
+
+def test_a_tolerance_is_not_negative():
+    with pytest.raises(ValueError, match="--tolerance_mm -1.0: must be at least 0"):
+        evaluation_config(SETTINGS, ["--tolerance_mm", "-1"])

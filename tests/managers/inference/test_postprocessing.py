@@ -16,7 +16,7 @@ from managers.inference.postprocessing import (
 from managers.inference.tuning import Tuning
 
 NAMES = ("background", "liver", "tumour")
-MM = (1.0, 1.0, 1.0)
+MM3 = 0.001  # ml
 
 
 def line(*classes):
@@ -35,21 +35,21 @@ def line(*classes):
 def test_by_hand(rule, cleaned):
     label_map = line(1, 1, 0, 1, 2, 0, 2, 2, 2)
     before = label_map.copy()
-    assert postprocess(label_map, rule, NAMES, MM).tolist() == line(*cleaned).tolist()
+    assert postprocess(label_map, rule, NAMES, MM3).tolist() == line(*cleaned).tolist()
     assert (label_map == before).all()  # the input stays
 
 
 def test_voxels_that_touch_at_a_corner_are_one_component():
     label_map = np.zeros((4, 4, 4), np.uint8)
     label_map[0, 0, 0] = label_map[1, 1, 1] = label_map[3, 3, 3] = 1
-    cleaned = postprocess(label_map, Postprocessing(("liver",)), NAMES, MM)
+    cleaned = postprocess(label_map, Postprocessing(("liver",)), NAMES, MM3)
     assert np.argwhere(cleaned).tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
-def test_volume_counts_in_millilitres_of_the_spacing():
+def test_volume_counts_in_millilitres():
     label_map = line(1, 0, 1, 1)
     rule = Postprocessing((), 1.0)
-    kept = postprocess(label_map, rule, NAMES, (10.0, 10.0, 5.0))  # half a ml each
+    kept = postprocess(label_map, rule, NAMES, 0.5)
     assert kept.reshape(-1).tolist() == [0, 0, 1, 1]
 
 
@@ -60,9 +60,9 @@ RULES = st.builds(Postprocessing, st.lists(st.sampled_from(NAMES[1:]), unique=Tr
 
 @given(MAPS, RULES)
 def test_only_removes_and_only_once(label_map, rule):
-    cleaned = postprocess(label_map, rule, NAMES, MM)
+    cleaned = postprocess(label_map, rule, NAMES, MM3)
     assert ((cleaned == label_map) | (cleaned == 0)).all()
-    assert (postprocess(cleaned, rule, NAMES, MM) == cleaned).all()
+    assert (postprocess(cleaned, rule, NAMES, MM3) == cleaned).all()
     if not rule:
         assert (cleaned == label_map).all()
 
@@ -71,13 +71,13 @@ def test_tuning_keeps_what_raises_the_mean_dice():
     tuning = Tuning(NAMES)
     label = line(1, 1, 1, 0, 0, 0, 2, 0, 2, 2)
     speck = line(1, 1, 1, 0, 1, 0, 2, 0, 2, 2)  # liver has a speck; tumour is two components
-    tuning.add(speck, label, (10, 10, 1))       # 0.1 ml a voxel
-    tuning.add(label, label, (10, 10, 1))
+    tuning.add(speck, label, 0.1)  # ml a voxel
+    tuning.add(label, label, 0.1)
     chosen = tuning.chosen()
     assert chosen.keep_largest == ("liver",)
     # 0.3 ml would remove tumour's single voxel too: 0.86 -> 0.8 there, more than the speck gives
     assert chosen.min_volume_ml == 0.0
-    lines = {(row["rule"], row["class"]): row for row in tuning.table()}
+    lines = {(row["rule"], row["class"]): row for row in tuning.tried()}
     kept = lines["keep_largest liver", "liver"]
     assert kept["without"] == pytest.approx((6 / 7 + 1) / 2) and kept["dice"] == 1.0
     assert lines["keep_largest tumour", "tumour"]["dice"] == pytest.approx(0.8)
@@ -85,7 +85,7 @@ def test_tuning_keeps_what_raises_the_mean_dice():
 
 def test_tuning_learns_a_volume():
     tuning = Tuning(NAMES[:2])
-    tuning.add(line(1, 1, 1, 0, 1), line(1, 1, 1, 0, 0), (10, 10, 1))
+    tuning.add(line(1, 1, 1, 0, 1), line(1, 1, 1, 0, 0), 0.1)
     assert tuning.chosen() == Postprocessing(("liver",), 0.3)  # specks of 0.1 ml go, 0.3 ml stay
 
 

@@ -1,19 +1,28 @@
 """Runs as predictors, the folder they write to, and what is written for a case."""
 
+import csv
 import dataclasses
 import hashlib
 import warnings
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from data import Case, DataError
 from managers import load_predictor, read_run
 from managers.inference import output_folder as prediction_folder
 from managers.inference.ensemble import load_members, warn_of_training_cases
-from managers.inference.predict import cases_to_predict, predict_cases, score_files
+from managers.inference.postprocessing import Postprocessing, keep_rule
+from managers.inference.predict import (
+    cases_to_predict,
+    predict_cases,
+    score_files,
+    write_statistics,
+)
 from system.files import read_json, write_json
 from tests.managers.inference.predict_steps import CPU, HIPPOCAMPUS, predicted, prepared
 
@@ -262,3 +271,57 @@ def test_a_cpu_takes_one_window_at_a_time(experiment, settings):
     predictor.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     predictor.logits(torch.rand(1, 8, 16, 8))
     assert predictor.window_batch == 3 and sizes == [1, 1, 1]
+
+
+def voxels_of(output, case_id, value):
+    return int((np.asarray(nibabel.load(output / f"{case_id}.nii.gz").dataobj) == value).sum())
+
+
+def test_specks_are_removed_and_volumes_written(experiment, settings, images, tmp_path):
+    run = experiment()
+    predicted(settings([run]))
+    whole, about = tmp_path / "out", read_json(tmp_path / "out" / "prediction.json")
+    assert about["postprocessing"] is None
+    config = settings([run], "--keep_largest", "anterior", "--output", tmp_path / "cleaned")
+    ids = predicted(config)
+    about = read_json(tmp_path / "cleaned" / "prediction.json")
+    assert about["postprocessing"] == {"keep_largest": ["anterior"], "min_volume_ml": 0.0}
+    removed = 0
+    for case_id in ids:
+        label_map = np.asarray(nibabel.load(whole / f"{case_id}.nii.gz").dataobj)
+        components, number = ndimage.label(label_map == 1, np.ones((3, 3, 3)))
+        largest = int(np.bincount(components.reshape(-1))[1:].max(initial=0))
+        assert voxels_of(tmp_path / "cleaned", case_id, 1) == largest
+        assert voxels_of(tmp_path / "cleaned", case_id, 2) == int((label_map == 2).sum())
+        removed += number > 1
+    assert removed > 0  # an untrained network leaves specks
+
+    _, _, output = prepared(config)
+    cases, _ = cases_to_predict(config, HIPPOCAMPUS, output)
+    table, _ = write_statistics(cases, HIPPOCAMPUS, output)
+    rows = list(csv.DictReader(table.open()))
+    assert [row["case_id"] for row in rows[::2]] == ids
+    for row in rows:
+        number = voxels_of(tmp_path / "cleaned", row["case_id"], int(row["class"]))
+        header = nibabel.load(tmp_path / "cleaned" / f"{row['case_id']}.nii.gz").header
+        assert int(row["voxels"]) == number
+        assert float(row["volume_ml"]) == pytest.approx(
+            number * np.prod(header.get_zooms()) / 1000, abs=1e-6)
+    assert [row["volume_ml"] for row in read_json(output.folder / "statistics.json")] == [
+        pytest.approx(float(row["volume_ml"]), abs=1e-6) for row in rows]
+
+
+def test_what_the_runs_have_learnt_is_applied_when_asked_for(experiment, settings):
+    runs = [experiment(), experiment("two", 1)]
+    with pytest.raises(ValueError, match="two.exp: has no postprocessing.json; learn it"):
+        keep_rule(Path(runs[0]), Postprocessing(("anterior",), 0.3), {})
+        prepared(settings(runs, "--postprocessing"))
+    keep_rule(Path(runs[1]), Postprocessing(("posterior", "anterior"), 0.1), {})
+    rule = prepared(settings(runs, "--postprocessing"))[2].rule
+    assert rule == Postprocessing(("anterior",), 0.1)
+    rule = prepared(settings(runs, "--postprocessing", "--min_volume_ml", 2))[2].rule
+    assert rule == Postprocessing(("anterior",), 2.0)
+    assert not prepared(settings(runs))[2].rule
+    with pytest.raises(ValueError, match="--keep_largest liver: no class of these runs; they have "
+                                         "anterior, posterior"):
+        prepared(settings(runs, "--keep_largest", "liver"))

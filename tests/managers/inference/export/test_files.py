@@ -89,6 +89,21 @@ def test_onnx_gives_the_networks_logits_for_any_number_of_windows(run_of, tmp_pa
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_onnx_says_how_it_is_used(run_of, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "net.onnx"
+    exported(run_of("mmwhs-ct"), "onnx", path)
+    found = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    about = {name: json.loads(value) for name, value in found.items()}
+    assert len(about["class_names"]) == len(about["label_values"]) == 8
+    assert (about["class_names"][0], about["label_values"][:2]) == ("background", [0, 205])
+    assert (about["spacing_mm"], about["roi_size"]) == ([1.5, 1.5, 2.0], [16, 16, 16])
+    assert (about["intensity"], about["window_hu"]) == ("ct", [-175.0, 250.0])
+    assert [name for name, _ in about["intensity_steps"]] == ["ScaleIntensityRanged",
+                                                              "NormalizeIntensityd"]
+    assert (about["channels"], about["orientation"], about["overlap"]) == (["CT"], "RAS", 0.25)
+
+
 def test_what_torch_cannot_write_in_onnx_is_refused(run_of, tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(ValueError, match="torch cannot write swinunetr"):
