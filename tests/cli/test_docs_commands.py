@@ -30,6 +30,7 @@ ELSEWHERE = {
     r"scripts/preprocess_deeplesion\.py": "tests/cli/test_preprocess_deeplesion.py",
     r"pretrain_DeSD\.py": "tests/cli/test_pretrain_desd.py",
     r"(train|eval).*(resnet|DeSD)": "tests/cli/test_resnet_unet.py",
+    r"eval\.py .*--tune_postprocessing": "tests/cli/test_predict.py",
     r"cross_validate\.py .*--executor slurm": "tests/studies/test_executors.py",
     r"cross_validate\.py": "tests/cli/test_cross_validate.py",
     r"predict\.py": "tests/cli/test_predict.py",
@@ -111,6 +112,18 @@ def run(command, folder, run_script_in):
                           timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
+def _scored_run(folder, run_script_in):
+    """A run that the page has trained; where it trains none, a small one."""
+    for path in (folder / "experiments").glob("*.exp/per_case.csv"):
+        return path.parent
+    done = run_script_in(folder, "train_basic.py", "Task04_Hippocampus", "_", "--experiment",
+                         "First.exp", *shlex.split(f"{TRAIN} {SMALL['nnunet']}"),
+                         "--validation_split", "1", "--network", "nnunet",
+                         "--dataset", "hippocampus")
+    assert done.returncode == 0, done.stderr
+    return folder / "experiments" / "First.exp"
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if any(
     place_of(command) is None for command in commands_of(page))])
 def test_the_commands_of_a_page_run_in_their_order(page, folder, phantoms, run_script_in):
@@ -123,7 +136,7 @@ def test_the_commands_of_a_page_run_in_their_order(page, folder, phantoms, run_s
             continue
         runs = folder / "experiments"
         if "reports" in command or "export_model" in command:  # of the runs before
-            scored = next(run for run in runs.glob("*.exp") if (run / "per_case.csv").exists())
+            scored = _scored_run(folder, run_script_in)
             for name in ("NAME", "BASELINE", "OTHER", "CT"):
                 if not (runs / f"{name}.exp").exists():
                     shutil.copytree(scored, runs / f"{name}.exp")

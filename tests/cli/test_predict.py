@@ -137,3 +137,31 @@ def test_eval_in_native_space(trained, data, run_script, predict, tmp_path):
     for case_id, expected in maps_of(tmp_path).items():
         np.testing.assert_array_equal(written[case_id].dataobj, expected.dataobj)
     assert json.loads((tmp_path / "summary.json").read_text())["metrics"] == summary["metrics"]
+
+
+def test_post_processing_is_learnt_and_applied(data, predict, trained, run_script, tmp_path):
+    plain = predict("--experiment", NAME, "--input", data / "imagesTraining", "--output",
+                    tmp_path / "plain", "--postprocessing")
+    assert plain.returncode == 2 and "--tune_postprocessing" in plain.stderr
+    done = run_script("eval.py", "--experiment", NAME, "--mode", "validation", "--device", "cpu",
+                      "--tune_postprocessing", "--tolerance_mm", 2, "--no-show_verbose",
+                      cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert "Surface Dice 2 mm" in done.stdout and "--min_volume_ml" in done.stdout
+    folder = trained / "experiments" / NAME
+    learnt = json.loads((folder / "postprocessing.json").read_text())
+    assert learnt["about"]["group"] == "validation"
+    better = [line["class"] for line in learnt["tried"] if line["rule"].startswith("keep_largest")
+              and line["dice"] > line["without"]]
+    assert learnt["keep_largest"] == better
+    rows = list(csv.DictReader((folder / "per_case.csv").open()))
+    assert all(0 <= float(row["surface_dice_2mm"]) <= 1 for row in rows)
+
+    done = predict("--experiment", NAME, "--input", data / "imagesTraining", "--output",
+                   tmp_path / "cleaned", "--postprocessing", "--statistics")
+    assert done.returncode == 0, done.stderr
+    about = json.loads((tmp_path / "cleaned" / "prediction.json").read_text())["postprocessing"]
+    expected = {"keep_largest": better, "min_volume_ml": learnt["min_volume_ml"]}
+    assert about == (expected if better or learnt["min_volume_ml"] else None)
+    rows = list(csv.DictReader((tmp_path / "cleaned" / "statistics.csv").open()))
+    assert len(rows) == 5 * 7 and {"volume_ml", "mean_CT"} <= set(rows[0])
