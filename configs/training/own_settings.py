@@ -14,7 +14,8 @@ from .training import TrainingConfig
 NOTHING = {"output_model": "none", "init_from": "none", "num_folds": "none", "splits": "none",
            "dataset_definition": "published", "window": "none", "spacing_mm": "unchanged",
            "training_split": "dataset's", "validation_split": "dataset's",
-           "intensity": "dataset's", "num_crops": "dataset's"}
+           "intensity": "dataset's", "num_crops": "dataset's", "early_stop": "never",
+           "track": "none"}
 BY_DEVICE = "device's"
 
 
