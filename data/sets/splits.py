@@ -14,6 +14,11 @@ class Split:
     validation: tuple[str, ...]
     testing: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, groups: dict[str, Sequence[str]]) -> "Split":
+        """The inverse of `to_dict`."""
+        return cls(tuple(groups["train"]), tuple(groups["val"]), tuple(groups["test"]))
+
     def to_dict(self) -> dict[str, list[str]]:
         """The keys of nnU-Net's splits_final.json, and "test"."""
         return {"train": list(self.training), "val": list(self.validation),
@@ -21,8 +26,10 @@ class Split:
 
     def group_of(self, case_id: str) -> str | None:
         """"training", "validation", "testing", or None for a case that is in none."""
-        return next((group for group in ("training", "validation", "testing")
-                     if case_id in getattr(self, group)), None)
+        for group in ("training", "validation", "testing"):
+            if case_id in getattr(self, group):
+                return group
+        return None
 
 
 def consecutive_folds(case_ids: Sequence[str], fold_size: int) -> list[Split]:

@@ -24,7 +24,7 @@ def pretraining_resume_point(config: PretrainingConfig,
     """The checkpoint that `config` continues from; None for a new run.
 
     An epoch that was broken off goes on where its steps still have as many tiles, shared among
-    `world_size` processes; else it begins anew.
+    `world_size` processes; otherwise it starts over.
 
     Differs from the authors' code: theirs continues whatever lies in the output folder.
 

@@ -1,6 +1,5 @@
 """The 3D ResNet encoder of DeSD: images (B, C, D, H, W) to five feature maps."""
 
-from itertools import pairwise
 
 import torch
 from torch import nn
@@ -108,10 +107,11 @@ class ResNet3D(nn.Module):
         self.norm1 = _norm(STEM_WIDTH)
         self.nonlin = _nonlin()
         self.maxpool = MaxPool3d(3, 2, padding=1)
-        stages = [_stage(block, before, planes, count, stride=1 if index == 0 else 2)
-                  for index, ((before, _), planes, count)
-                  in enumerate(zip(pairwise(self.widths), PLANES, counts, strict=True))]
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        stem, first, second, third, _ = self.widths
+        self.layer1 = _stage(block, stem, PLANES[0], counts[0], stride=1)
+        self.layer2 = _stage(block, first, PLANES[1], counts[1], stride=2)
+        self.layer3 = _stage(block, second, PLANES[2], counts[2], stride=2)
+        self.layer4 = _stage(block, third, PLANES[3], counts[3], stride=2)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps, fine to coarse.

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import safe_globals
 
+from ..errors import first_line
 from .archives import archive_problem
 
 
@@ -94,7 +95,7 @@ def load_tensors(path: Path) -> Any:
         if isinstance(error, pickle.UnpicklingError) and (
                 found := re.search(r"GLOBAL (\w+(\.\w+)*) (was|whose)", str(error))):
             raise ValueError(_refusal(path, found[1])) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if isinstance(error, pickle.UnpicklingError):
             reason = "not tensors alone"  # torch would advise to load it all the same
         kind = "not a safetensors file" if isinstance(error, SafetensorError) else "damaged"
