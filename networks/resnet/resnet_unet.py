@@ -1,6 +1,6 @@
 """A U-shaped network on DeSD's encoder, with its levels named."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -63,19 +63,7 @@ def build_resnet_unet(depth: int, in_channels: int, num_classes: int,
         decoder=tuple(decoder_levels), encoder=tuple(encoder_levels), encoder_modules=("encoder",))
 
 
-def _builder(depth: int) -> Callable[..., LevelledNetwork]:
-    """The builder for one depth, which so is not among its options."""
-
-    def build(in_channels: int, num_classes: int, img_size: tuple[int, int, int],
-              skip_connection: bool = True, aspp: bool = True,
-              decoder_widths: Sequence[int] = DECODER_WIDTHS) -> LevelledNetwork:
-        return build_resnet_unet(depth, in_channels, num_classes, img_size, skip_connection, aspp,
-                                 decoder_widths)
-
-    return build
-
-
-RESNET_UNETS = {f"resnet{depth}-unet": _builder(depth) for depth in DEPTHS}
+RESNET_UNETS = {f"resnet{depth}-unet": partial(build_resnet_unet, depth) for depth in DEPTHS}
 
 
 class ResNetUNet(nn.Module):
@@ -96,8 +84,8 @@ class ResNetUNet(nn.Module):
         skip_connection, aspp, widths: see `build_resnet_unet`.
     """
 
-    def __init__(self, encoder: ResNet3D, num_classes: int, skip_connection: bool = True,
-                 aspp: bool = True, widths: Sequence[int] = DECODER_WIDTHS):
+    def __init__(self, encoder: ResNet3D, num_classes: int, skip_connection: bool, aspp: bool,
+                 widths: Sequence[int]):
         super().__init__()
         *skips, deepest = encoder.widths
         self.encoder = encoder
