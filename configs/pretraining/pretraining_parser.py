@@ -21,7 +21,10 @@ def pretraining_config(argv: list[str] | None = None) -> PretrainingConfig:
     """
     flags = vars(pretraining_parser().parse_args(argv))
     show, tiny = flags.pop("show_settings", False), flags.pop("tiny", False)
-    values = defaults(PretrainingConfig) | (TINY if tiny else {}) | flags
+    values = defaults(PretrainingConfig)
+    if tiny:
+        values |= TINY
+    values |= flags
     refuse(range_problems(values))
     for name in ("data_dir", "tile_list"):
         values[name] = str(Path(values[name]).resolve())

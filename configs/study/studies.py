@@ -112,11 +112,15 @@ def read_study(name: str) -> Study:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be one object with {', '.join(REQUIRED)}.")
     problems += [f"{key}: is missing." for key in REQUIRED if key not in content]
-    problems += [f"{short(key)}: is unknown; known are {', '.join((*REQUIRED, *OPTIONAL))}."
-                 for key in content if key not in (*REQUIRED, *OPTIONAL)]
+    known = (*REQUIRED, *OPTIONAL)
+    for key in content:
+        if key not in known:
+            problems.append(f"{short(key)}: is unknown; known are {', '.join(known)}.")
 
     def checked(key: str, check, default: Any = None) -> Any:
-        return check(key, content[key], problems) if key in content else default
+        if key not in content:
+            return default
+        return check(key, content[key], problems)
 
     methods = checked("methods", _methods, ())
     study = Study(
@@ -139,8 +143,9 @@ def read_study(name: str) -> Study:
 
 def flag_problems(words: tuple[str, ...], method: str) -> list[str]:
     """What is wrong with flags that a study passes on to a training script."""
-    known = {name for action in training_parser(method)._actions
-             for name in action.option_strings} - {"-h", "-exp", "-e"} - set(OWN_FLAGS)
+    known: set[str] = set()
+    for action in training_parser(method)._actions:
+        known.update(action.option_strings)
     problems = []
     if words and not words[0].startswith("-"):
         problems.append(f"{words[0]!r} belongs to no flag.")
@@ -216,6 +221,6 @@ def _published(key: str, value: Any, problems: list[str]) -> Published | None:
     if not all(type(one) in (int, float) and abs(one) <= 1000 for one in numbers):
         problems.append(f"{key}: dice_points and hd95_mm must be numbers from -1000 to 1000.")
         return None
-    method, source = (checked_text(f"{key}, {name}", value[name], problems)
-                      for name in ("method", "source"))
+    method = checked_text(f"{key}, method", value["method"], problems)
+    source = checked_text(f"{key}, source", value["source"], problems)
     return Published(method, *map(float, numbers), source)

@@ -61,9 +61,9 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
     """Crop, spacing, crops per step, levels and epochs of a run on these images.
 
     Args:
-        recipe: of the network for data of one's own.
-        given: settings and options of the network that are said already; they are not planned,
-            and the others follow from them.
+        recipe: of the network, for a user's own data.
+        given: settings and options of the network that are fixed already; the others follow from
+            them.
 
     Returns:
         Values for those of PLANNED that are not given; spacing_mm None for no resampling.
@@ -107,9 +107,9 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
 
 
 def _divisor_of_levels(options: Mapping[str, Any]) -> Triple:
-    """That of nnunet with these filters and strides; some number where they cannot be.
+    """nnunet's divisor with these filters and strides; ANY_NETWORK if they are impossible.
 
-    The network says then what is wrong with them.
+    The network itself reports then what is wrong with them.
     """
     filters, strides = options["filters"], options.get("strides")
     if not isinstance(filters, (list, tuple)) or len(filters) > 20:
@@ -126,10 +126,12 @@ def _divisor_of_levels(options: Mapping[str, Any]) -> Triple:
 
 
 def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, str]:
-    """The spacing along the files' axes to resample to, and why; None for none."""
+    """The spacing along the files' axes to resample to (None: no resampling), and why."""
     target = target_spacing(grids.spacings_mm, grids.shapes)
-    off = max(abs(have / want - 1) for spacing in grids.spacings_mm
-              for have, want in zip(spacing, target, strict=True))
+    off = 0.0
+    for spacing in grids.spacings_mm:
+        for have, want in zip(spacing, target, strict=True):
+            off = max(off, abs(have / want - 1))
     if off <= ALIKE:
         return None, f"not resampled: the files' own, alike within {ALIKE:.0%}"
     if grids.sheared:
@@ -149,10 +151,10 @@ def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, st
 
 def target_spacing(spacings_mm: Sequence[Sequence[float]],
                    shapes: Sequence[Sequence[int]]) -> tuple[float, float, float]:
-    """The median; along an axis that is coarse in all images, their 10th percentile.
+    """The median; the 10th percentile along an axis that is coarse in all images.
 
-    That axis has voxels more than ANISOTROPY times as wide as the others, and less than a third of
-    their number: the rule of nnU-Net's planner, which loses less of the finer images.
+    A coarse axis has voxels more than ANISOTROPY times as wide as the others, and less than a third
+    as many: the rule of nnU-Net's planner, which loses less of the finer images.
     """
     spacing = [median(axis) for axis in zip(*spacings_mm, strict=True)]
     shape = [median(axis) for axis in zip(*shapes, strict=True)]
@@ -176,10 +178,12 @@ def _percentile(values: Sequence[float], share: float) -> float:
 
 def resampled_median(grids: Grids, file_spacing: Sequence[float] | None
                      ) -> tuple[Triple, tuple[float, float, float]]:
-    """Median shape and spacing once resampled, both in the order of the patient's axes."""
+    """Median shape and spacing after resampling, both in the order of the patient's axes."""
     shapes, spacings = [], []
     for shape, spacing, axes in zip(grids.shapes, grids.spacings_mm, grids.file_axes, strict=True):
-        target = spacing if file_spacing is None else [file_spacing[axis] for axis in axes]
+        target = spacing
+        if file_spacing is not None:
+            target = [file_spacing[axis] for axis in axes]
         shapes.append([size * have / want
                        for size, have, want in zip(shape, spacing, target, strict=True)])
         spacings.append(target)
@@ -195,10 +199,10 @@ def initial_crop(shape: Sequence[int], spacing_mm: Sequence[float]) -> Triple:
 
 
 def fitted(size: Sequence[int], shape: Sequence[int], divisor: Triple, most: int) -> Triple:
-    """A crop in multiples of a divisor, of at most so many voxels.
+    """A crop in multiples of a divisor, of at most `most` voxels.
 
-    It is rounded up, and the axis that covers most of the median image loses a multiple until the
-    crop fits. Where one voxel would be left at the bottleneck, the longest axis is doubled.
+    It is rounded up; then the axis that covers most of the median image loses a multiple until the
+    crop fits. If one voxel would be left at the bottleneck, the longest axis is doubled.
     """
     crop = [ceil(one / step) * step for one, step in zip(size, divisor, strict=True)]
     while prod(crop) > most:
@@ -215,11 +219,11 @@ def fitted(size: Sequence[int], shape: Sequence[int], divisor: Triple, most: int
 def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[float], most: int,
                      is_given: bool, options: dict[str, Any]
                      ) -> tuple[Triple, dict[str, Any], str]:
-    """The crop of nnunet with the options of its levels; they depend on each other.
+    """nnunet's crop and the options of its levels, which depend on each other.
 
     Args:
-        size: to begin with, or that is given and stays.
-        options: those of the recipe, which stay where the crop cannot be halved twice.
+        size: to start from; if `is_given`, it is only rounded up.
+        options: the recipe's, kept if the crop cannot be halved twice.
     """
     size = list(size)
     if not is_given and len(nnunet_levels(size, spacing_mm)[0]) < FEWEST_LEVELS:
@@ -235,7 +239,7 @@ def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[fl
         size = crop
         size[widest] -= divisor[widest]
     if len(strides) < FEWEST_LEVELS:
-        return tuple(crop), options, "those of the recipe: the crop cannot be halved twice"
+        return tuple(crop), options, "the recipe's: the crop cannot be halved twice"
     options = {"filters": filters_of(len(strides))}
     if any(len(set(stride)) > 1 for stride in strides):
         options |= {"kernel_size": tuple(kernels), "strides": tuple(strides)}
@@ -244,7 +248,7 @@ def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[fl
 
 
 def crops_of(img_size: Triple, shape: Triple, voxels: int) -> int:
-    """Crops of a volume in a step, which have at most twice so many voxels."""
+    """How many crops of a volume a step takes; together they have at most 2 * `voxels` voxels."""
     cover = prod(ceil(size / side) for size, side in zip(shape, img_size, strict=True))
     return max(FEWEST_CROPS, min(2 * cover, 2 * voxels // prod(img_size), MOST_CROPS))
 

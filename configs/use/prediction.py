@@ -76,7 +76,10 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
     experiments: list[str] = []
     for name in values["experiments"]:
         try:
-            experiments += _folds_of(name) if Path(name).suffix == ".cv" else [name]
+            if Path(name).suffix == ".cv":
+                experiments += _folds_of(name)
+            else:
+                experiments.append(name)
         except ValueError as error:
             problems.append(f"  --experiment {name}: {error}")
     folders = [experiment_dir(name) for name in experiments]
@@ -98,7 +101,9 @@ def _folds_of(cross_validation: str) -> list[str]:
         raise ValueError(f"{path.parent}: no cross-validation here. Beside it: "
                          f"{', '.join(there) or 'none'}.")
     record = read_json(path)
-    names = record.get("experiments") if isinstance(record, dict) else None
+    names = None
+    if isinstance(record, dict):
+        names = record.get("experiments")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise ValueError(f"{path} lists no experiments.")
     if not record.get("complete", True):
