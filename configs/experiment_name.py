@@ -1,4 +1,4 @@
-"""What an experiment's name says, so that the published commands run as they stand."""
+"""What an experiment's name says: the published commands give some settings only there."""
 
 import re
 import unicodedata

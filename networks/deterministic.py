@@ -16,7 +16,7 @@ def is_asked_for(images: torch.Tensor) -> bool:
 
 
 class MaxPool3d(nn.MaxPool3d):
-    """torch's, deterministic where that is asked for."""
+    """torch's max pooling, deterministic on request."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W, D) -> the same, pooled."""
@@ -26,7 +26,7 @@ class MaxPool3d(nn.MaxPool3d):
 
 
 class Trilinear(nn.Upsample):
-    """Trilinear upsampling by torch, deterministic where that is asked for.
+    """torch's trilinear upsampling, deterministic on request.
 
     Args:
         scale: output size over input size, whole numbers, per axis.

@@ -17,7 +17,7 @@ def pretraining_config(argv: list[str] | None = None) -> PretrainingConfig:
     With --show_settings print the result and leave.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     flags = vars(pretraining_parser().parse_args(argv))
     show, tiny = flags.pop("show_settings", False), flags.pop("tiny", False)

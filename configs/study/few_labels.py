@@ -142,7 +142,7 @@ def few_labels_call(flags: dict[str, Any], budget_minutes: float | None = None,
         flags: that were given, by name.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     flags = dict(flags)
     preset = "full"

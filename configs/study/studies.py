@@ -1,4 +1,4 @@
-"""A study: which datasets, networks, methods, folds and seeds make a table of the papers.
+"""A study: the datasets, networks, methods, folds and seeds of one table of the papers.
 
     {"title": "DSD on the hippocampus",
      "datasets": ["hippocampus"],
@@ -14,9 +14,9 @@
      "published": {"method": "dsd", "dice_points": 1.3, "hd95_mm": -0.76, "source": "..."},
      "protocol": ["Written before the first run: dsd is better than basic.", "..."]}
 
-"folds", "epochs", "flags", "published" and "protocol" may be left out. Shipped studies are
-studies/*.json. The protocol (hypotheses, margin, scored epoch) stands at the head of the report;
-the history of the file says when it was written.
+"folds", "epochs", "flags", "published" and "protocol" are optional. Shipped studies are
+studies/*.json. The protocol (hypotheses, margin, scored epoch) heads the report; the file's history
+shows when it was written.
 """
 
 import re
@@ -35,7 +35,7 @@ from .cross_validation import METHODS
 FOLDER = ROOT / "studies"
 GROUPS = ("validation", "testing")
 LARGEST_SEED = 2**32 - 1  # of numpy
-# What the study itself gives its runs, what asks for no run, and what has its place elsewhere.
+# Flags that the study itself gives its runs, that train nothing, or that belong elsewhere.
 OWN_FLAGS = ("--experiment", "--show_settings", "--estimate", "--resume", "--overwrite",
              "--dataset", "--network", "--fold", "--epochs", "--seed", "--device", "--show_verbose",
              "--help")
@@ -43,7 +43,7 @@ OWN_FLAGS = ("--experiment", "--show_settings", "--estimate", "--resume", "--ove
 
 @dataclass(frozen=True)
 class Method:
-    """One column of a study: a training script and what it is told besides."""
+    """One column of a study: a training script and its additional flags."""
 
     name: str                       # of its runs and rows
     method: str                     # of METHODS
@@ -101,7 +101,7 @@ def read_study(name: str) -> Study:
     """The checked content of a study's file (see the module's docstring).
 
     Raises:
-        ValueError: the file cannot be read, or every problem that it has.
+        ValueError: the file cannot be read, or all its problems in one message.
     """
     path = study_path(name)
     content = read_json(path)

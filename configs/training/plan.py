@@ -1,10 +1,10 @@
-"""Settings for data of one's own: the grids of its images in, values and reasons out.
+"""Settings for a user's own data: the grids of its images in, values and reasons out.
 
-The spacing and the crop follow nnU-Net (Isensee et al., Nature Methods 18, 2021). Its patch grows
-until the GPU is full; here the crop has at most as many voxels as the recipe of the network has for
-MM-WHS. The number of epochs is this project's rule: a run sees each voxel VIEWS times. That is 153
-times in the published recipe of BraTS (325 epochs of 2 crops of 128^3 in 240 x 240 x 155 voxels)
-and 428 in this project's of Hippocampus (100 epochs of 8 crops of 32^3 in about 35 x 50 x 35).
+Spacing and crop follow nnU-Net (Isensee et al., Nature Methods 18, 2021). Its patch grows until the
+GPU is full; here the crop has at most as many voxels as in the network's recipe for MM-WHS. The
+number of epochs is this project's rule: a run sees each voxel VIEWS times. In the published recipe
+for BraTS it is 153 times (325 epochs of 2 crops of 128^3 in 240 x 240 x 155 voxels), in this
+project's for Hippocampus 428 times (100 epochs of 8 crops of 32^3 in about 35 x 50 x 35).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,20 @@ from typing import Any
 from ..recipes import RESNET_UNETS, Recipe
 from .poolings import SMALLEST, Triple, divisor_of, filters_of, nnunet_levels
 
-ANISOTROPY = 3          # of nnU-Net: a coarse axis has voxels so many times as wide as the others
-ALIKE = 0.05            # difference of spacings for which nothing is resampled
-LARGEST_CUBE = 256**3   # voxels that nnU-Net's patch begins with
+ANISOTROPY = 3          # nnU-Net's: how many times as wide as the others a coarse axis's voxels are
+ALIKE = 0.05            # spacings that differ by no more are not resampled
+LARGEST_CUBE = 256**3   # voxels that nnU-Net's patch starts from
 VIEWS = 250
 FEWEST_EPOCHS, MOST_EPOCHS = 100, 600
 FEWEST_CROPS, MOST_CROPS = 2, 8
-# Of an image over the bottleneck's, per axis; nnunet's follows from its strides.
+# Size of an image over that of the bottleneck, per axis; nnunet's follows from its strides.
 DIVISORS: dict[str, Triple] = {"unetr": (16, 16, 16), "swinunetr": (32, 32, 32),
                                "vnet": (16, 16, 16), **dict.fromkeys(RESNET_UNETS, (32, 32, 16))}
 ANY_NETWORK = (16, 16, 16)
 PLANNED = ("img_size", "spacing_mm", "num_crops", "epochs", "network_options")
 FEWEST_LEVELS = 3         # of nnunet
 HALVED_TWICE = 4 * SMALLEST
-LEVELS = ("filters", "kernel_size", "strides")  # options of nnunet that plan each other
+LEVELS = ("filters", "kernel_size", "strides")  # options of nnunet that depend on each other
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Grids:
     """The grids of a dataset's images, axes in the order of the patient: right, front, head.
 
     Attributes:
-        shapes: of each case, voxels.
-        spacings_mm: of each.
-        file_axes: of each, the axis of the file that lies along each axis of the patient.
+        shapes: per case, voxels.
+        spacings_mm: per case.
+        file_axes: per case, the file's axis along each axis of the patient.
         sheared: whether an image has axes that are not at right angles.
     """
 

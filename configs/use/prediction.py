@@ -65,7 +65,7 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
     """Read the command line; a NAME.cv becomes the experiments of its folds.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     values = vars(prediction_parser().parse_args(argv))
     problems = out_of_range(PredictionConfig, values)

@@ -1,11 +1,11 @@
-"""One NIfTI file from its first byte to its last, without more memory than its header stands for.
+"""Reading a whole NIfTI file without taking more memory than its header justifies.
 
-A header can claim 10^6 voxels a side, and a few MB of gzip can unpack to many GB. So the header
-is read first; what it claims must be possible for a file of this size and below a limit; and no
-byte is unpacked beyond it. The unpacked bytes are held once: the voxels are a view of them.
+A header can claim 10^6 voxels per side, and a few MB of gzip can unpack to many GB. So the header
+is read first; what it claims must be possible for a file of this size and below a limit; and
+nothing is unpacked beyond that. The unpacked bytes are held once: the voxels are a view of them.
 
-Whether a file is packed is told by its bytes, not by its name. What cannot be read says what is
-wrong with it, since a foreign file, an odd header and damage are put right in different ways.
+Whether a file is packed is decided by its bytes, not by its name. Errors say what is wrong, since
+a foreign file, an odd header and damage need different remedies.
 """
 
 import gzip
@@ -27,12 +27,12 @@ from .file_kinds import FIRST_BYTES, GZIP_MAGIC, foreign_kind, nifti_kind
 
 MAX_BYTES = 4 * 2**30   # unpacked; 512 x 512 x 2000 voxels of float64
 MAX_RATIO = 1032        # deflate's largest: 258 bytes of two bits
-SLACK = 2**20           # bytes after the voxels that are passed over
+SLACK = 2**20           # bytes after the voxels that are ignored
 MAX_LENGTH_2 = 1.001    # of a quaternion's vector part, squared; rounding makes it longer than 1
 DAMAGED = "the file is damaged or not NIfTI; copy or download it again"
 CUT = "the file is cut or damaged; copy or download it again"
-ODD_HEADER = ("its header is wrong, not its voxels; write the header anew with the program that "
-              "made it, or with nibabel")
+ODD_HEADER = ("its header is wrong, not its voxels; rewrite the header with the program that made "
+              "it, or with nibabel")
 _DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError)
 
 

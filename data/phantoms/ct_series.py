@@ -1,6 +1,7 @@
-"""DeepLesion phantoms: PNG slices of synthetic torsos and DL_info.csv, laid out as the NIH's.
+"""DeepLesion phantoms: PNG slices of synthetic torsos and DL_info.csv, in the NIH's layout.
 
-Chests are those of the heart phantoms, in mm, so that what is learned here is of use there.
+Their chests have the heart phantoms' dimensions in mm, so a network pre-trained on them can be used
+there.
 """
 
 import csv
@@ -40,7 +41,7 @@ COLUMNS = (
     "Train_Val_Test",
 )
 PIXELS = 512                                  # rows and columns of the real slices
-PIXEL_MM = (0.7, 0.9)                         # drawn; times PIXELS, what a slice shows
+PIXEL_MM = (0.7, 0.9)                         # drawn; times PIXELS it is a slice's field of view
 COARSEST_MM = 1.5                             # of smaller slices; then the anatomy shrinks
 SLICE_MM, SHARES = (1.0, 2.5, 5.0), (0.4, 0.15, 0.45)  # slice intervals, and how frequent
 AROUND_KEY_MM = 30.0                          # of slices on either side of a key slice

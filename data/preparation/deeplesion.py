@@ -1,7 +1,7 @@
 """DeepLesion as the NIH distributes it: folders of 16-bit PNG slices and DL_info.csv.
 
 Images_png/PPPPPP_SS_RR/NNN.png are the slices around the key slices of a series (patient, study,
-series); a folder may hold several runs of consecutive slices, each of which becomes a volume.
+series); a folder may hold several runs of consecutive slices, and each run becomes a volume.
 Arrays are (rows, cols, slices): rows run to the patient's back, columns to the left, slices to
 the feet. (Yan et al., DeepLesion, Journal of Medical Imaging 2018.)
 """

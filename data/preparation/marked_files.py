@@ -1,7 +1,7 @@
-"""Volumes on disk that say what they were made of, so that whole ones are not made again.
+"""Volumes on disk that record what they were made from, so that intact ones are not made again.
 
-The mark stands in the header's "descrip": what the volume was made of, and the CRC-32 of all
-other bytes of the file, so that damage is found too.
+The mark is in the header's "descrip": a digest of the volume's source and settings, and the CRC-32
+of all other bytes of the file, so that damage is found, too.
 """
 
 import gzip

@@ -1,8 +1,8 @@
-"""Where the views of a tile lie, and how they are cut out of it.
+"""Where the views of a tile are, and how they are cut out of it.
 
 A sample's views come from one source region, so that they show the same part of the body
-(DeSD, MICCAI 2022; the global and local views of DINO, ICCV 2021). Positions are drawn apart
-from cutting; boxes are in voxels of the padded tile. Axes are (D, H, W): slices, rows, columns.
+(DeSD, MICCAI 2022; the global and local views of DINO, ICCV 2021). Positions are drawn before
+anything is cut; boxes are in voxels of the padded tile. Axes are (D, H, W): slices, rows, columns.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from torch.nn.functional import interpolate
 
 Size = tuple[int, int, int]
 
-SOURCE_SCALE = (1.4, 1.8)   # sides of the source region, of a global view's
+SOURCE_SCALE = (1.4, 1.8)   # sides of the source region, relative to a global view's
 GLOBAL_SCALE = (0.8, 1.2)
-LOCAL_SCALE = (1.5, 2.0)    # of a local view's
-MIRROR_PROBABILITY = 0.8    # of each axis, of global and local views
+LOCAL_SCALE = (1.5, 2.0)    # relative to a local view's
+MIRROR_PROBABILITY = 0.8    # for each axis, of global and local views
 HU_PER_UNIT = 1024
 
 
@@ -28,14 +28,14 @@ class Box:
     size: Size
 
     def slices(self) -> tuple[slice, slice, slice]:
-        """The same as indices."""
-        return tuple(slice(start, start + size)
-                     for start, size in zip(self.start, self.size, strict=True))
+        """The box as indices of an array."""
+        stop = np.add(self.start, self.size).tolist()
+        return tuple(map(slice, self.start, stop))
 
 
 @dataclass(frozen=True)
 class View:
-    """What one view shows.
+    """One view: where it is, and how it is mirrored and resized.
 
     Attributes:
         box: in the padded tile.

@@ -28,12 +28,16 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv3d(planes, planes, 3, padding=1, bias=False)
         self.norm2 = _norm(planes)
         self.nonlin = _nonlin()
-        self.downsample = _projection(in_channels, planes, stride) if project else None
+        self.downsample = None
+        if project:
+            self.downsample = _projection(in_channels, planes, stride)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         out = self.nonlin(self.norm1(self.conv1(maps)))
         out = self.norm2(self.conv2(out))
-        return self.nonlin(out + (self.downsample(maps) if self.downsample else maps))
+        if self.downsample is not None:
+            maps = self.downsample(maps)
+        return self.nonlin(out + maps)
 
 
 class Bottleneck(nn.Module):
@@ -55,13 +59,17 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv3d(planes, width, 1, bias=False)
         self.norm3 = _norm(width)
         self.nonlin = _nonlin()
-        self.downsample = _projection(in_channels, width, stride) if project else None
+        self.downsample = None
+        if project:
+            self.downsample = _projection(in_channels, width, stride)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         out = self.nonlin(self.norm1(self.conv1(maps)))
         out = self.nonlin(self.norm2(self.conv2(out)))
         out = self.norm3(self.conv3(out))
-        return self.nonlin(out + (self.downsample(maps) if self.downsample else maps))
+        if self.downsample is not None:
+            maps = self.downsample(maps)
+        return self.nonlin(out + maps)
 
 
 STAGES = {10: (BasicBlock, (1, 1, 1, 1)), 18: (BasicBlock, (2, 2, 2, 2)),
