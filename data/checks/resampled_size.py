@@ -27,7 +27,7 @@ def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float],
 
 
 def size_fault(shape: Sequence[int], new_shape: Sequence[int], num_channels: int = 1) -> str | None:
-    """For a message: a volume that resampling makes too large; None if it does not."""
+    """What resampling makes of a volume, in words, if that is too large; None if it is not."""
     values = math.prod(new_shape) * num_channels
     grown = math.prod(new_shape) / math.prod(shape)
     if values <= MAX_VALUES and (grown <= MAX_GROWTH or values <= SMALL):

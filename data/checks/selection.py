@@ -69,7 +69,7 @@ def planned_folds(config: TrainingConfig, dataset: Dataset, case_ids: list[str])
     """All folds; the one that was asked for is among them.
 
     Raises:
-        ValueError: it is not, or the cases cannot be split so.
+        ValueError: there are fewer folds, or the cases cannot be split in this way.
     """
     if config.splits is not None:
         folds = read_splits(config.splits, case_ids)

@@ -82,7 +82,7 @@ class Dataset:
     def passed_over(self, data_dir: str | Path) -> list[Problem]:
         """Findings on files that are not used, and on cases that should be there but are not.
 
-        None if the cases are listed.
+        Empty if the cases are listed.
         """
         if self.listed is not None:
             return []
