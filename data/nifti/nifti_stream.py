@@ -178,8 +178,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _rest(stream: BinaryIO, content: bytearray, limit: int) -> bytearray:
-    """Read on, up to `limit` bytes in all; memory grows with what the stream has, not with limit.
-    """
+    """Read on up to `limit` bytes; memory grows with what the stream has, not with `limit`."""
     while len(content) < limit and (part := stream.read(min(limit - len(content), 2**20))):
         content += part
     return content

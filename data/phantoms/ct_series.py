@@ -127,8 +127,7 @@ def rendered(series: Series) -> Iterator[tuple[int, np.ndarray]]:
 def _row(name: str, lesion: Lesion, center: np.ndarray, radii: np.ndarray,
          slice_range: tuple[int, int], spacing_mm: tuple[float, float, float],
          shape: tuple[int, int]) -> dict[str, Any]:
-    """The row of DL_info.csv of a lesion at voxel (row, col, slice), radii in pixels (x, y, z).
-    """
+    """DL_info.csv's row for a lesion at voxel (row, col, slice), radii (x, y, z) in pixels."""
     (y, x, _), (wide, high, _) = center, radii
     key = round(center[2])
     patient, study, series = map(int, name.split("_"))

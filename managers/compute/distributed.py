@@ -86,8 +86,7 @@ class Processes:
         return list(items[self.rank::self.world_size])
 
     def turns(self, items: Sequence[Item]) -> list[list[Item]]:
-        """The `share` as turns, as many in every process: one item each, perhaps none in the last.
-        """
+        """The `share` one by one, as many turns in every process; the last may be empty."""
         starts = range(0, len(items), self.world_size)
         return [list(items[start + self.rank:start + self.rank + 1]) for start in starts]
 
