@@ -1,6 +1,6 @@
-"""Values of a JSON file, each checked; what is wrong with them is added to a list of problems.
+"""Checks of the values in a JSON file; what is wrong with them is added to a list of problems.
 
-Every check gives the value, tuples for lists, or an empty one of its kind where it is not sound.
+Every check returns the value, with tuples for lists, or an empty one of its kind if it is wrong.
 """
 
 from typing import Any
@@ -21,8 +21,7 @@ def checked_names(key: str, value: Any, problems: list[str],
         problems.append(f"{key}: {short(value)} must be a list that is not empty.")
         return ()
     wrong = [one for one in value if not isinstance(one, str) or one not in choices]
-    problems += [f"{key}: {short(one)} must be one of {', '.join(choices)}." for one in wrong]
-    return () if wrong else _different(key, value, problems)
+    return _different(key, value, wrong, f"must be one of {', '.join(choices)}", problems)
 
 
 def checked_numbers(key: str, value: Any, problems: list[str], low: int,
@@ -32,28 +31,38 @@ def checked_numbers(key: str, value: Any, problems: list[str], low: int,
         problems.append(f"{key}: {short(value)} must be a list that is not empty.")
         return ()
     wrong = [one for one in value if type(one) is not int or not low <= one <= high]
-    problems += [f"{key}: {short(one)} must be a whole number from {low} to {high}."
-                 for one in wrong]
-    return () if wrong else _different(key, value, problems)
+    return _different(key, value, wrong, f"must be a whole number from {low} to {high}", problems)
 
 
-def _different(key: str, values: list[Any], problems: list[str]) -> tuple[Any, ...]:
-    problems += [f"{key}: {one} occurs more than once."
-                 for one in dict.fromkeys(one for one in values if values.count(one) > 1)]
+def _different(key: str, values: list[Any], wrong: list[Any], rule: str,
+               problems: list[str]) -> tuple[Any, ...]:
+    """The values if none is wrong; those that occur more than once are problems, too."""
+    for one in wrong:
+        problems.append(f"{key}: {short(one)} {rule}.")
+    if wrong:
+        return ()
+    for one in dict.fromkeys(values):
+        if values.count(one) > 1:
+            problems.append(f"{key}: {one} occurs more than once.")
     return tuple(values)
 
 
 def checked_words(where: str, value: Any, problems: list[str]) -> tuple[str, ...]:
     """A list of the words of a command line, perhaps empty."""
-    if isinstance(value, list) and all(isinstance(one, str) and one.isprintable() and one
-                                       for one in value):
+    if isinstance(value, list) and all(map(_is_word, value)):
         return tuple(value)
     problems.append(f'{where}: flags {short(value)} must be a list of texts, such as '
                     f'["--distil", "none"].')
     return ()
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and value != ""
+
+
 def short(value: Any) -> str:
     """A value for a message."""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if len(text) > 60:
+        text = f"{text[:57]}..."
+    return text

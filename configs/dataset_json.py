@@ -1,7 +1,7 @@
-"""A dataset of one's own: dataset.json as the Decathlon and nnU-Net write it.
+"""A user's own dataset: dataset.json as the Decathlon and nnU-Net write it.
 
-What is read becomes the `dataset_definition` of a run, plain JSON values from which the dataset is
-built again without the file:
+Its content becomes the `dataset_definition` of a run, plain JSON values from which the dataset can
+be built without the file:
 
     {"name": "Spleen",
      "channels": ["CT"],
@@ -9,14 +9,14 @@ built again without the file:
      "cases": [{"case_id": "spleen_2", "image": "imagesTr/spleen_2.nii.gz",
                 "label": "labelsTr/spleen_2.nii.gz"}, ...]}
 
-"cases" is null where the file lists none: then all of imagesTr/ and labelsTr/ is used. An "image"
-is a list where each channel has a file of its own. Further keys, each only where the file says so:
+"cases" is null if the file lists none: then all of imagesTr/ and labelsTr/ is used. An "image" is
+a list if each channel has its own file. Optional keys:
 
-    "symmetric": true      an image of the other side, left to right, is as likely as the image;
-                           the key is this project's own
+    "symmetric": true      a mirror image, left to right, is as likely as the image; this key is
+                           this project's own
     "numbered": true       images are CASE_0000.nii.gz, CASE_0001.nii.gz, ..., one for each channel:
-                           nnU-Net's raw layout, known by channel_names with file_ending
-    "num_training": 20     cases that there should be, where none are listed
+                           nnU-Net's raw layout, recognised by channel_names with file_ending
+    "num_training": 20     how many cases there should be, if none are listed
 """
 
 import re
@@ -34,7 +34,7 @@ MAX_CLASSES = 256  # class indices are kept as uint8
 
 
 def dataset_json_of(data_dir: str | Path) -> str | None:
-    """The dataset.json in a data folder, which then need not be given; None where there is none."""
+    """The dataset.json in a data folder, used if no other is given; None if there is none."""
     path = Path(data_dir, FILE_NAME)
     if path.is_file():
         return str(path)
@@ -48,7 +48,7 @@ def read_dataset_json(path: str | Path) -> dict[str, Any]:
     nnU-Net 2; channels are named by "modality" or "channel_names".
 
     Raises:
-        ValueError: the file cannot be read, or every problem that it has.
+        ValueError: the file cannot be read, or all its problems in one message.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -72,15 +72,17 @@ def read_dataset_json(path: str | Path) -> dict[str, Any]:
     if definition["cases"] is None:
         definition |= _layout(content, problems)
     texts = [definition["name"], *definition["channels"], *definition["labels"].values()]
-    problems += [f"{text!r}: has control characters or parts of characters, which cannot be "
-                 f"written to tables; rename it." for text in texts if any(map(is_control, text))]
+    for text in texts:
+        if any(map(is_control, text)):
+            problems.append(f"{text!r}: has control characters or parts of characters, which "
+                            f"cannot be written to tables; rename it.")
     if problems:
         raise ValueError("\n".join([f"{path}: cannot be used:", *(f"  {p}" for p in problems)]))
     return definition
 
 
 def _layout(content: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """What is said of cases that are not listed."""
+    """Keys about the cases if they are not listed."""
     found: dict[str, Any] = {}
     if "channel_names" in content and "file_ending" in content:
         found["numbered"] = True
@@ -123,8 +125,9 @@ def _labels(labels: Any, problems: list[str]) -> dict[str, str]:
         problems.append('labels: missing or empty; name every value, e.g. {"0": "background", '
                         '"1": "spleen"}.')
         return {}
-    by_value = all(_number(key) is not None for key in labels)
-    pairs = [(key, name) if by_value else (name, key) for key, name in labels.items()]
+    pairs = [(value, name) for name, value in labels.items()]
+    if all(_number(key) is not None for key in labels):  # the Decathlon has value: name
+        pairs = list(labels.items())
     numbered = [(_number(value), name) for value, name in pairs]
     found = []
     for (value, name), (number, _) in zip(pairs, numbered, strict=True):
@@ -134,8 +137,9 @@ def _labels(labels: Any, problems: list[str]) -> dict[str, str]:
                          f"value by itself, and join them in the label maps afterwards.")
         elif number is None:
             found.append(f"labels {name!r}: {value!r} must be one whole number from 0 on.")
-    found += [f"labels {value!r}: its name {name!r} must be a text that is not empty."
-              for value, name in numbered if not isinstance(name, str) or not name.strip()]
+    for value, name in numbered:
+        if not isinstance(name, str) or not name.strip():
+            found.append(f"labels {value!r}: its name {name!r} must be a text that is not empty.")
     for _, name in numbered:
         try:
             refuse_control_characters("labels: the name", str(name))
@@ -148,18 +152,23 @@ def _labels(labels: Any, problems: list[str]) -> dict[str, str]:
     if not found:
         found = _problems_of_values([number for number, _ in numbered],
                                     [name for _, name in numbered])
-    problems += found
-    return {} if found else {str(value): name for value, name in sorted(numbered)}
+    if found:
+        problems += found
+        return {}
+    return {str(value): name for value, name in sorted(numbered)}
 
 
 def _problems_of_values(values: list[int], names: list[str]) -> list[str]:
-    problems = [f"labels: {what} {one!r} occurs more than once."
-                for what, all_of_them in (("value", values), ("name", names))
-                for one in sorted({one for one in all_of_them if all_of_them.count(one) > 1})]
-    background = [name for value, name in zip(values, names, strict=True) if value == 0]
-    if [name.strip().lower() for name in background[:1]] != ["background"]:
-        said = f"is {background[0]!r}" if background else "is missing"
-        problems.append(f"labels: the value 0 {said}; it must be the background.")
+    problems = []
+    for what, given in (("value", values), ("name", names)):
+        for one in sorted(set(given)):
+            if given.count(one) > 1:
+                problems.append(f"labels: {what} {one!r} occurs more than once.")
+    if 0 not in values:
+        problems.append("labels: the value 0 is missing; it must be the background.")
+    elif names[values.index(0)].strip().lower() != "background":
+        problems.append(f"labels: the value 0 is {names[values.index(0)]!r}; it must be the "
+                        f"background.")
     if not 2 <= len(values) <= MAX_CLASSES:
         problems.append(f"labels: {len(values)} classes with the background; there must be 2 to "
                         f"{MAX_CLASSES}.")
@@ -170,7 +179,9 @@ def _number(value: Any) -> int | None:
     """A whole number from 0 on, also as text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
-    return value if type(value) is int and value >= 0 else None
+    if type(value) is int and value >= 0:
+        return value
+    return None
 
 
 def _cases(content: dict[str, Any], num_channels: int,
@@ -189,8 +200,12 @@ def _cases(content: dict[str, Any], num_channels: int,
         label = _file(entry.get("label"), f"{where}, label", problems)
         if image is None or label is None:
             continue
-        first = image if isinstance(image, str) else image[0]
-        case_id = case_ids[number - 1] if case_ids else _case_id(first, label)
+        if case_ids:
+            case_id = case_ids[number - 1]
+        elif isinstance(image, str):
+            case_id = _case_id(image, label)
+        else:
+            case_id = _case_id(image[0], label)
         if case_id in cases:
             problems.append(f"{where}: case {case_id} is listed more than once.")
         cases[case_id] = {"case_id": case_id, "image": image, "label": label}
@@ -199,15 +214,16 @@ def _cases(content: dict[str, Any], num_channels: int,
 
 def _entries(content: dict[str, Any],
              problems: list[str]) -> tuple[str, list[Any] | None, list[str]]:
-    """The key of a list of cases, its entries with "image" and "label", and their ids if said.
+    """The key of the list of cases, its entries with "image" and "label", and their ids, if given.
 
-    The Decathlon lists them below "training"; nnU-Net 2 may, below "dataset", by case id and with
+    The Decathlon lists them under "training"; nnU-Net 2 may, under "dataset", by case id and with
     "images".
     """
     by_id = content.get("dataset")
     if isinstance(by_id, dict) and by_id and all(isinstance(one, dict) for one in by_id.values()):
-        entries = [{"image": one.get("images"), "label": one.get("label")}
-                   for one in by_id.values()]
+        entries = []
+        for one in by_id.values():
+            entries.append({"image": one.get("images"), "label": one.get("label")})
         return "dataset", entries, list(by_id)
     training = content.get("training")
     if training is None:
@@ -224,7 +240,7 @@ def _images(paths: Any, num_channels: int, where: str,
     """The path of a file with all channels, or a list with one for each."""
     if not isinstance(paths, list) or len(paths) < 2:
         return _file(paths, where, problems)
-    if num_channels not in (0, len(paths)):  # 0: the channels are wrong, which is told
+    if num_channels not in (0, len(paths)):  # 0: the channels are wrong, which is reported
         problems.append(f"{where}: has {len(paths)} files, but there are {num_channels} "
                         f"channel(s); each needs one, or one file has all on its fourth axis.")
         return None
@@ -250,9 +266,12 @@ def _file(path: Any, where: str, problems: list[str]) -> str | None:
 
 
 def _case_id(image: str, label: str) -> str:
-    """The image's name less its suffix; less _0000 or _image where its label has none either."""
-    stems = [split_nifti_name(path.rsplit("/", 1)[-1])[0] for path in (image, label)]
-    if stems[0] == f"{stems[1]}_0000":
-        return stems[1]
-    bare = without_role(stems[0], "_image")
-    return stems[0] if bare is None else bare
+    """The image's name without its suffix, _image, and a _0000 that its label's name lacks."""
+    of_image, _ = split_nifti_name(image.rsplit("/", 1)[-1])
+    of_label, _ = split_nifti_name(label.rsplit("/", 1)[-1])
+    if of_image == f"{of_label}_0000":
+        return of_label
+    bare = without_role(of_image, "_image")
+    if bare is None:
+        return of_image
+    return bare

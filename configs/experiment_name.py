@@ -1,8 +1,9 @@
-"""What an experiment's name says, so that the published commands run as they stand."""
+"""What an experiment's name says: the published commands give some settings only there."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 from .recipes import RESNET_UNETS
 
@@ -30,6 +31,24 @@ FOLD_TOKEN = r"fold[_-]?(\d{1,9})"
 
 
 UNFIT = ("Cc", "Zl", "Zp")  # control characters, ends of lines and paragraphs
+
+
+def folder_of_name(name: str, ending: str) -> Path:
+    """The folder of a name: below experiments/ unless the name is a path, with this ending.
+
+    Args:
+        ending: such as ".exp"; added if the name lacks it.
+
+    Raises:
+        ValueError: the name has control characters.
+    """
+    refuse_control_characters("--experiment", name)
+    path = Path(name)
+    if path.suffix != ending:
+        path = path.with_name(f"{path.name}{ending}")
+    if path.parent == Path("."):
+        return Path("experiments") / path
+    return path
 
 
 def refuse_control_characters(what: str, text: str) -> None:
@@ -69,8 +88,10 @@ def read_experiment_name(name: str) -> NameHints:
     def found(tokens):
         return tuple(key for key, token in tokens.items() if re.search(token, text))
 
-    variants = {field: value for token in found({token: token for token in VARIANT_TOKENS})
-                for field, value in VARIANT_TOKENS[token].items()}
+    variants = {}
+    for token, settings in VARIANT_TOKENS.items():
+        if re.search(token, text):
+            variants |= settings
     return NameHints(
         dataset=found(DATASET_TOKENS), network=found(NETWORK_TOKENS),
         fold=tuple(sorted({int(number) for number in re.findall(FOLD_TOKEN, text)})),

@@ -15,12 +15,17 @@ def split_nifti_name(name: str) -> tuple[str, str] | None:
 
 
 def is_nifti_name(name: str) -> bool:
-    """Whether a file's name ends as those of NIfTI files do."""
+    """Whether a file is NIfTI by the ending of its name."""
     return split_nifti_name(name) is not None
 
 
+def is_visible_nifti(name: str) -> bool:
+    """Whether a file is NIfTI by its name, and not hidden."""
+    return is_nifti_name(name) and not name.startswith(".")
+
+
 def without_role(stem: str, role: str) -> str | None:
-    """A stem less an ending such as "_label", in any case; None where it ends otherwise."""
+    """A stem without an ending such as "_label", in any case; None if it ends in another way."""
     if stem.lower().endswith(role):
         return stem[:-len(role)]
     return None

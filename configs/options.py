@@ -118,11 +118,14 @@ def _arguments(one: Field) -> dict[str, Any]:
     if _is_switch(one):
         if one.default is MISSING:  # so there must be a flag for each of the two values
             return {"action": argparse.BooleanOptionalAction}
-        return {"action": "store_false" if one.default else "store_true"}
+        if one.default:
+            return {"action": "store_false"}
+        return {"action": "store_true"}
     spec = one.metadata["option"]
     kind, count = _kind_and_count(one.type)
-    nargs = spec.nargs or count
-    action = "store" if nargs is None else _StoreTuple
+    nargs, action = spec.nargs or count, "store"
+    if nargs is not None:
+        action = _StoreTuple
     return {"action": action, "type": spec.parse or kind, "nargs": nargs,
             "metavar": spec.metavar, "choices": spec.choices}
 
@@ -141,7 +144,9 @@ def _kind_and_count(annotation: Any) -> tuple[type, int | str | None]:
     if get_origin(annotation) is not tuple:
         return annotation, None
     kinds = get_args(annotation)
-    return kinds[0], "+" if kinds[-1] is Ellipsis else len(kinds)
+    if kinds[-1] is Ellipsis:
+        return kinds[0], "+"
+    return kinds[0], len(kinds)
 
 
 def _help(one: Field, now: Mapping[str, Any] | None) -> str:
@@ -156,7 +161,7 @@ def _help(one: Field, now: Mapping[str, Any] | None) -> str:
 
 
 def as_typed(value: Any) -> str:
-    """A default as one would type it: 0.000001 is 1e-6, several numbers stand side by side."""
+    """A default as a user would type it: 0.000001 as 1e-6, several numbers with blanks between."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -186,7 +191,7 @@ def out_of_range(kind: type, given: Mapping[str, Any]) -> list[str]:
 
 
 def _is_within(number: float, spec: Option) -> bool:
-    return (-math.inf < number < math.inf  # which nan is not either
+    return (-math.inf < number < math.inf  # excludes nan, too
             and (spec.at_least is None or number >= spec.at_least)
             and (spec.above is None or number > spec.above)
             and (spec.below is None or number < spec.below)
@@ -194,7 +199,7 @@ def _is_within(number: float, spec: Option) -> bool:
 
 
 def _range_in_words(spec: Option) -> str:
-    """Such as "at least 0 and below 1"; empty where there is none."""
+    """For example "at least 0 and below 1"; empty if there is no range."""
     if spec.at_least is not None and spec.at_most is not None:
         return f"from {spec.at_least} to {spec.at_most}"
     ends = {"at least": spec.at_least, "above": spec.above, "below": spec.below,
@@ -209,13 +214,14 @@ def refuse(problems: list[str]) -> None:
 
 
 def settings_table(values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    """What --show_settings prints: every plain value and where it comes from, one a line."""
+    """What --show_settings prints: a line per setting, with its value and where that comes from."""
     rows = [("setting", "value", "from")]
     rows += [(name, shown_value(value), sources[name]) for name, value in values.items()]
     name_width = max(len(row[0]) for row in rows)
     value_width = max(len(row[1]) for row in rows)
-    lines = [f"{name:<{name_width}}  {value:<{value_width}}  {source}"
-             for name, value, source in rows]
+    lines = []
+    for name, value, source in rows:
+        lines.append(f"{name:<{name_width}}  {value:<{value_width}}  {source}")
     lines.insert(1, "-" * len(lines[0]))
     return "\n".join(lines)
 
@@ -226,5 +232,8 @@ def shown_value(value: Any) -> str:
         return " ".join(f"{name}={shown_value(one)}" for name, one in value.items()) or "-"
     if isinstance(value, (list, tuple)):
         nested = any(isinstance(one, (list, tuple)) for one in value)
-        return (" " if nested else ",").join(map(shown_value, value))
-    return "-" if value is None else str(value)
+        separator = " " if nested else ","
+        return separator.join(map(shown_value, value))
+    if value is None:
+        return "-"
+    return str(value)

@@ -14,12 +14,12 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[Settings], values: Any, verbatim: tuple[str, ...] = ()) -> Settings:
-    """The inverse of `to_plain`; what an older file does not say has its default.
+    """The inverse of `to_plain`; fields that an older file lacks get their defaults.
 
     Args:
         kind: the dataclass.
-        values: what the file holds.
-        verbatim: fields that stay as they are; everything else has tuples for lists.
+        values: the content of the file.
+        verbatim: fields that stay as they are; in all others lists become tuples.
 
     Raises:
         ValueError: a field is missing, unknown, or of another kind than annotated.
@@ -34,27 +34,35 @@ def from_plain(kind: type[Settings], values: Any, verbatim: tuple[str, ...] = ()
     values = {name: value if name in verbatim else _tuples(value)
               for name, value in values.items()}
     kinds = get_type_hints(kind)
-    wrong = [f"{name} is {value!r}, must be {kinds[name]}" for name, value in values.items()
-             if not isinstance(value, _classes(kinds[name]))]
+    wrong = []
+    for name, value in values.items():
+        if not isinstance(value, _classes(kinds[name])):
+            wrong.append(f"{name} is {value!r}, must be {kinds[name]}")
     if wrong:
         raise ValueError(f"{'; '.join(wrong)}.")
     return kind(**values)
 
 
 def defaults(kind: type) -> dict[str, Any]:
-    """The fields of a dataclass that have a default, with it."""
+    """The defaults of a dataclass's fields, of those that have one."""
     return {one.name: one.default for one in dataclasses.fields(kind)
             if one.default is not dataclasses.MISSING}
 
 
 def _classes(kind: Any) -> tuple[type, ...]:
-    """The classes that a value of an annotation such as `tuple[int, int] | None` may have."""
-    kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
-    classes = tuple(get_origin(one) or one for one in kinds)
-    return (*classes, int) if float in classes else classes
+    """The classes that an annotation such as `tuple[int, int] | None` allows."""
+    kinds = (kind,)
+    if get_origin(kind) is UnionType:
+        kinds = get_args(kind)
+    classes = [get_origin(one) or one for one in kinds]
+    if float in classes:
+        classes.append(int)
+    return tuple(classes)
 
 
 def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _tuples(one) for name, one in value.items()}
-    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(_tuples(one) for one in value)
+    return value

@@ -1,12 +1,12 @@
 """The papers' hyper-parameters as data: one recipe per dataset and network.
 
-Source: the two DSD papers and the authors' training scripts. Hippocampus has no published
-training script, and a dataset of one's own none at all: those recipes are this project's choice,
-and what the plan of one's own data (training/plan.py) begins with.
+Source: the two DSD papers and the authors' training scripts. There is no published training script
+for Hippocampus, and of course none for a user's own dataset: those recipes are this project's
+choice. The plan for a user's own data (training/plan.py) starts from them.
 
-So are those of the networks on DeSD's encoder, whose fine-tuning is not published: AdamW, learning
-rate, weight decay, poly schedule and, on a dataset of one's own, the crop are those that DoDNet,
-TransDoDNet and MedCoSS, of the same group, train on abdominal CT with.
+The recipes of the networks on DeSD's encoder are our choice, too, since its fine-tuning is not
+published: AdamW, learning rate, weight decay, poly schedule and, on a user's own dataset, the crop
+are those of DoDNet, TransDoDNet and MedCoSS, by the same group, for abdominal CT.
 """
 
 from dataclasses import dataclass, field, replace
@@ -69,20 +69,20 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 }
 
 OWN_RECIPES = _MMWHS | _resnet_unets(600, (192, 192, 64))
-"""Of a dataset of one's own. Where its images can be measured a plan replaces crop and epochs
-(training/plan.py); no crop of it has more voxels than these."""
+"""Recipes for a user's own dataset. If its images can be measured, a plan (training/plan.py)
+replaces crop and epochs; planned crops never have more voxels than these."""
 
 DATASETS = tuple(RECIPES)
 NETWORKS = tuple(_MMWHS)
 AUGMENTATIONS = ("published", "anatomical")  # of crops: data.AUGMENTATIONS
-INTENSITIES = ("none", "zscore", "minmax", "ct")  # what is done to them: data.INTENSITIES
+INTENSITIES = ("none", "zscore", "minmax", "ct")  # how they are scaled: data.INTENSITIES
 
 
 def recipe_of(dataset: str, network: str) -> Recipe:
-    """The published recipe; for a dataset or a network of one's own the nearest to it.
+    """The published recipe; for a user's own dataset or network the closest one.
 
-    A dataset that is not in RECIPES is trained as MM-WHS is but for the crop of the networks on
-    DeSD's encoder, a network that is not as nnU-Net is on the same dataset, without its filters.
+    A dataset that is not in RECIPES is trained like MM-WHS, except for the crop of the networks on
+    DeSD's encoder; an unknown network like nnU-Net on the same dataset, without its filters.
     """
     recipes = RECIPES.get(dataset, OWN_RECIPES)
     return recipes.get(network) or replace(recipes["nnunet"], network_options={})

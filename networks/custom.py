@@ -1,4 +1,4 @@
-"""Networks that are not part of the project, by the Python path of their factory."""
+"""Networks from outside the project, by the Python path of their factory."""
 
 import importlib
 import inspect
@@ -17,10 +17,10 @@ ARGUMENTS = ("in_channels", "num_classes", "img_size")
 
 
 def load_factory(path: str) -> Callable[..., Any]:
-    """Import "package.module:factory"; the current directory counts as a place of modules.
+    """Import "package.module:factory"; modules are also found in the current directory.
 
     The factory is called as factory(in_channels=..., num_classes=..., img_size=..., **options).
-    A callable that does not have these three arguments by name is refused without calling it: a
+    A callable that does not take these three arguments by name is refused without being called: a
     run folder names its factory, and must not be able to call just anything.
 
     Raises:
@@ -28,10 +28,10 @@ def load_factory(path: str) -> Callable[..., Any]:
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-        raise ValueError(f"{path!r} is no package.module:factory.")
+        raise ValueError(f"{path!r} is not of the form package.module:factory.")
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.append(here)  # last: it must not hide the modules of others
+        sys.path.append(here)  # last: it must not hide installed modules
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
@@ -40,15 +40,18 @@ def load_factory(path: str) -> Callable[..., Any]:
                          f"packages ({type(error).__name__}: {error}).") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
+        hint = ""
         close = get_close_matches(attribute, [name for name in vars(module) if name[0] != "_"])
-        raise ValueError(f"{path}: {module_name} has no callable {attribute}"
-                         f"{'; close to it: ' + ', '.join(close) if close else ''}.")
+        if close:
+            hint = f"; close to it: {', '.join(close)}"
+        raise ValueError(f"{path}: {module_name} has no callable {attribute}{hint}.")
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):
         parameters = {}
-    lacking = [name for name in ARGUMENTS if name not in parameters
-               or parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY]
+    by_name = {name for name, parameter in parameters.items()
+               if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY}
+    lacking = [name for name in ARGUMENTS if name not in by_name]
     if lacking:
         raise ValueError(f"{path}: must take {', '.join(ARGUMENTS)} by name; it lacks "
                          f"{', '.join(lacking)}.")
@@ -57,10 +60,10 @@ def load_factory(path: str) -> Callable[..., Any]:
 
 def measured(path: str, made: Any, in_channels: int, num_classes: int,
              img_size: tuple[int, int, int], self_distillation: bool) -> LevelledNetwork:
-    """What a factory returned, as a LevelledNetwork whose logits have been seen to fit.
+    """What a factory returned, as a LevelledNetwork with the right number of classes.
 
     Raises:
-        ValueError: not a network, no levels where DSD needs them, or logits of another shape.
+        ValueError: not a network, no levels although DSD needs them, or logits of another shape.
     """
     if isinstance(made, nn.Module):
         if self_distillation:
@@ -74,5 +77,5 @@ def measured(path: str, made: Any, in_channels: int, num_classes: int,
                          f"networks.find_levels returns.")
     found = made.num_classes or probe(made.network, in_channels, img_size)[0]
     if found != num_classes:
-        raise ValueError(f"{path}: its logits have {found} classes, asked for were {num_classes}.")
+        raise ValueError(f"{path}: its logits have {found} classes instead of {num_classes}.")
     return made

@@ -1,6 +1,6 @@
-"""Layers whose backward pass torch has on GPUs only with sums in an order of their own.
+"""Layers whose backward pass torch sums in no fixed order on GPUs.
 
-Under torch.use_deterministic_algorithms they take another way there, with the same values.
+Under torch.use_deterministic_algorithms they compute the same values in another way.
 """
 
 from itertools import product
@@ -11,12 +11,12 @@ from torch.nn.functional import interpolate, pad
 
 
 def is_asked_for(images: torch.Tensor) -> bool:
-    """Whether the other way is to be taken."""
+    """Whether to compute in the deterministic way."""
     return images.is_cuda and torch.are_deterministic_algorithms_enabled()
 
 
 class MaxPool3d(nn.MaxPool3d):
-    """torch's, deterministic where that is asked for."""
+    """torch's max pooling, deterministic on request."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W, D) -> the same, pooled."""
@@ -26,7 +26,7 @@ class MaxPool3d(nn.MaxPool3d):
 
 
 class Trilinear(nn.Upsample):
-    """Trilinear upsampling by torch, deterministic where that is asked for.
+    """torch's trilinear upsampling, deterministic on request.
 
     Args:
         scale: output size over input size, whole numbers, per axis.
@@ -46,14 +46,12 @@ class Trilinear(nn.Upsample):
 def max_pool3d(features: torch.Tensor, kernel: int, stride: int, padding: int) -> torch.Tensor:
     """Max pooling of (B, C, H, W, D) from one strided view for each voxel of the kernel.
 
-    Memory: as many times the result as the kernel has voxels.
+    Memory: the size of the result times the number of voxels in the kernel.
     """
     padded = pad(features, (padding,) * 6, value=-torch.inf)
-    sizes = [(size - kernel) // stride + 1 for size in padded.shape[2:]]
-    views = [padded[(slice(None), slice(None), *(
-        slice(start, start + stride * (size - 1) + 1, stride)
-        for start, size in zip(starts, sizes, strict=True)))]
-        for starts in product(range(kernel), repeat=3)]
+    height, width, depth = [stride * ((size - kernel) // stride) + 1 for size in padded.shape[2:]]
+    views = [padded[:, :, i:i + height:stride, j:j + width:stride, k:k + depth:stride]
+             for i, j, k in product(range(kernel), repeat=3)]
     return torch.stack(views).max(0).values
 
 

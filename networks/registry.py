@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .custom import load_factory, measured
+from .custom import ARGUMENTS, load_factory, measured
 from .dsd.levels import LevelledNetwork
 from .dsd.side_head import UPSAMPLINGS
 from .dsd.side_outputs import SideOutputs
@@ -63,7 +63,7 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
     if name not in NETWORKS and ":" not in name:
         raise ValueError(f"Unknown network {name!r}; known: {', '.join(NETWORKS)}, and your own as "
                          f"package.module:factory.")
-    builder = NETWORKS[name] if name in NETWORKS else load_factory(name)
+    builder = NETWORKS.get(name) or load_factory(name)
     _check_options(name, builder, options)
     try:
         plain = builder(in_channels=in_channels, num_classes=num_classes, img_size=tuple(img_size),
@@ -78,23 +78,27 @@ def build_network(name: str, in_channels: int, num_classes: int, img_size: Seque
         return SideOutputs(plain.network, num_classes, encoder_modules=plain.encoder_modules)
     encoder = plain.encoder
     if encoder_heads == "own":
-        encoder = tuple(dataclasses.replace(level, head=f"encoder_{number}")
-                        for number, level in enumerate(encoder, start=1))
+        encoder = [dataclasses.replace(level, head=f"encoder_{number}")
+                   for number, level in enumerate(encoder, start=1)]
     return SideOutputs(plain.network, num_classes, plain.decoder, encoder, plain.initialise,
                        upsampling=upsampling, hints=hints, encoder_modules=plain.encoder_modules)
 
 
 def _check_options(name: str, builder: Callable[..., Any], options: dict[str, Any]) -> None:
-    """Refuse options that a builder does not know, and those it needs and was not given."""
-    parameters = [p for p in inspect.signature(builder).parameters.values()
-                  if p.name not in ("in_channels", "num_classes", "img_size")]
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    known = [p.name for p in named]
-    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
-    unknown = [] if takes_any else sorted(set(options) - set(known))
-    if unknown:
+    """Refuse options that a builder does not know, and a builder that lacks options it needs."""
+    known, needed, takes_any = [], [], False
+    for parameter in inspect.signature(builder).parameters.values():
+        if parameter.name in ARGUMENTS:
+            continue
+        if parameter.kind == parameter.VAR_KEYWORD:
+            takes_any = True
+        elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            known.append(parameter.name)
+            if parameter.default is parameter.empty and parameter.name not in options:
+                needed.append(parameter.name)
+    unknown = sorted(set(options) - set(known))
+    if unknown and not takes_any:
         raise ValueError(f"{name}: unknown options {', '.join(unknown)}; known: "
                          f"{', '.join(known) or 'none'}.")
-    needed = [p.name for p in named if p.default is p.empty and p.name not in options]
     if needed:
         raise ValueError(f"{name}: needs the options {', '.join(needed)}.")

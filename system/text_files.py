@@ -1,7 +1,8 @@
-"""Text files as editors, Excel and PowerShell write them, and text as a terminal can print it."""
+"""Text files as editors, Excel and PowerShell write them, and text for the terminal."""
 
 import json
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -37,6 +38,14 @@ def listed_path(line: str, below: Path = Path()) -> Path:
     if "\\" in line and not path.exists():
         return below / line.replace("\\", "/")
     return path
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first `most` names, separated by commas; "..." at the end when there are more."""
+    shown = ", ".join(names[:most])
+    if len(names) > most:
+        shown += ", ..."
+    return shown
 
 
 def is_control(character: str) -> bool:

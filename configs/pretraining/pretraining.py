@@ -1,4 +1,4 @@
-"""What a DeSD pre-training run is, and the recipes it starts from."""
+"""The settings of a DeSD pre-training run, and the recipes it starts from."""
 
 import argparse
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ METHOD = "desd"
 ARCHS = tuple(f"res3d{depth}" for depth in (10, 18, 34, 50, 101, 152, 200))
 TOTAL_STRIDE = (16, 32, 32)  # of the encoder, (D, H, W)
 
-# What --tiny replaces: a CPU pre-trains with it in minutes. This project's choice.
+# Set by --tiny, with which a CPU pre-trains in minutes. This project's choice.
 TINY: dict[str, Any] = {
     "arch": "res3d10", "out_dim": 4096, "crop_size": (16, 64, 64), "batch_size_per_gpu": 8,
     "epochs": 20, "warmup_epochs": 2, "warmup_teacher_temp_epochs": 5, "lr": 3.2, "min_lr": 0.01,
@@ -36,8 +36,8 @@ def precision(text: str) -> str:
 class PretrainingConfig:
     """Everything needed to build a pre-training run again; config.json of its folder.
 
-    The defaults are the values of the authors' launcher. Names are those of its flags. A field
-    says everything about its flag (configs/options.py).
+    Names and defaults are those of the flags of the authors' launcher. Each field defines its flag
+    (configs/options.py).
     """
 
     data_dir: str = option(  # absolute

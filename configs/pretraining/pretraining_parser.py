@@ -17,11 +17,14 @@ def pretraining_config(argv: list[str] | None = None) -> PretrainingConfig:
     With --show_settings print the result and leave.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     flags = vars(pretraining_parser().parse_args(argv))
     show, tiny = flags.pop("show_settings", False), flags.pop("tiny", False)
-    values = defaults(PretrainingConfig) | (TINY if tiny else {}) | flags
+    values = defaults(PretrainingConfig)
+    if tiny:
+        values |= TINY
+    values |= flags
     refuse(range_problems(values))
     for name in ("data_dir", "tile_list"):
         values[name] = str(Path(values[name]).resolve())

@@ -5,25 +5,15 @@ from pathlib import Path
 
 from system.command_line import CommandLine
 
-from ..experiment_name import refuse_control_characters
+from ..experiment_name import folder_of_name
 from .execution import EXECUTORS
 
 METHODS = ("basic", "dsd")
 
 
 def cross_validation_dir(name: str) -> Path:
-    """The folder of a cross-validation: NAME.cv below experiments/; a path is itself.
-
-    NAME and NAME.cv are the same cross-validation.
-
-    Raises:
-        ValueError: the name has control characters.
-    """
-    refuse_control_characters("--experiment", name)
-    path = Path(name)
-    if path.suffix != ".cv":
-        path = path.with_name(f"{path.name}.cv")
-    return path if path.parent != Path(".") else Path("experiments") / path
+    """The folder of a cross-validation; NAME and NAME.cv are the same one, see `folder_of_name`."""
+    return folder_of_name(name, ".cv")
 
 
 def cross_validation_parser() -> argparse.ArgumentParser:

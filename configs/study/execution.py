@@ -43,7 +43,9 @@ def job_options(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
                             f"says.")
         if key == "time" and not isinstance(value, int):
             problems.append(f"  --slurm {pair}: must be whole minutes.")
-        options[key if key in SHARED_OPTIONS else f"slurm_{key}"] = value
+        if key not in SHARED_OPTIONS:
+            key = f"slurm_{key}"
+        options[key] = value
     if args.slurm and args.executor == "local":
         problems.append("  --slurm: is of --executor slurm.")
     if args.executor == "slurm" and not {"timeout_min", "slurm_time"} & set(options):
@@ -53,7 +55,7 @@ def job_options(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _plain(text: str) -> Any:
-    """JSON where it is JSON (numbers, true, lists), else the text."""
+    """The value of JSON (numbers, true, lists), or the text itself."""
     try:
         return json.loads(text)
     except ValueError:

@@ -44,8 +44,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "train_flags": "--img_size 64 64 32 --spacing 2.4 2.4 2.4 --lr 0.001",
             "heart_flags": "--size 64 64 56", "series_flags": "--size 128 128 40"}},
 }
-SPLIT_INTO_WORDS = tuple(f"{name}_flags" for name in ("prepare", "pretrain", "train", "heart",
-                                                      "series"))
+SPLIT_INTO_WORDS = ("prepare_flags", "pretrain_flags", "train_flags", "heart_flags",
+                    "series_flags")
 MAY_CHANGE = ("seeds", "methods", "device", "discard_models")
 """What may differ from the command that a study began with: its finished runs stay as they are."""
 
@@ -142,16 +142,20 @@ def few_labels_call(flags: dict[str, Any], budget_minutes: float | None = None,
         flags: that were given, by name.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     flags = dict(flags)
-    preset = "quick" if flags.pop("quick", False) else "full"
+    preset = "full"
+    if flags.pop("quick", False):
+        preset = "quick"
     show_plan = flags.pop("show_plan", False)
     values = {"methods": METHODS, "hippocampus": None} | PRESETS[preset][flags["data"]]
     for name in SPLIT_INTO_WORDS:
         values[name] = (*shlex.split(values.get(name, "")), *shlex.split(flags.pop(name, "")))
     for name, value in flags.items():
-        values[name] = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
     problems = _problems(values)
     if problems:
         raise ValueError("\n".join(["These settings cannot be used:", *problems]))
@@ -173,11 +177,9 @@ def _problems(values: dict[str, Any]) -> list[str]:
     problems = []
     if (values["data"] == "hippocampus") != (values["hippocampus"] is not None):
         problems.append("  --hippocampus: is needed with --data hippocampus, and only there.")
-    problems += [f"  --{name} {values[name]}: must be at least 1."
-                 for name in ("pretrain_epochs", "steps", "validations", "val_cases", "test_cases")
-                 if values[name] < 1]
-    if values["images"] is not None and values["images"] < 1:
-        problems.append(f"  --images {values['images']}: must be at least 1.")
+    for name in ("pretrain_epochs", "steps", "validations", "val_cases", "test_cases", "images"):
+        if values[name] is not None and values[name] < 1:
+            problems.append(f"  --{name} {values[name]}: must be at least 1.")
     for name, least in (("labels", 1), ("seeds", 0)):
         numbers = values[name]
         if min(numbers) < least or len(set(numbers)) < len(numbers):

@@ -49,14 +49,17 @@ def call_of_file(args: argparse.Namespace, passed_on: tuple[str, ...]) -> FewLab
     """
     path = study_path(args.study)
     values = _read(path)
-    problems = [f"  --{name}: is not for the study {path.stem}, whose flags are those of "
-                f"benchmarks/desd_label_study.py; see its --help."
-                for name in OF_OTHER_STUDIES if getattr(args, name)]
+    problems = []
+    for name in OF_OTHER_STUDIES:
+        if getattr(args, name):
+            problems.append(f"  --{name}: is not for the study {path.stem}, which takes the flags "
+                            f"of benchmarks/desd_label_study.py; see its --help.")
     if args.executor != "local":
         problems.append(f"  --executor {args.executor}: is not for it either.")
-    problems += [f"  --methods {one}: is not of the study, which has "
-                 f"{', '.join(values['methods'])}."
-                 for one in args.methods or () if one not in values["methods"]]
+    for one in args.methods or ():
+        if one not in values["methods"]:
+            problems.append(f"  --methods {one}: is not in the study, which has "
+                            f"{', '.join(values['methods'])}.")
     if args.data is None:
         problems.append("  --data: give the folder Task04_Hippocampus, as downloaded.")
     problems += budget_problems(args.budget_minutes)
@@ -81,8 +84,10 @@ def call_of_file(args: argparse.Namespace, passed_on: tuple[str, ...]) -> FewLab
 
 def _read(path: Path) -> dict[str, Any]:
     content = read_json(path)
-    problems = [f"{short(key)}: is unknown; known are title and label_study."
-                for key in content if key not in ("title", "label_study")]
+    problems: list[str] = []
+    for key in content:
+        if key not in ("title", "label_study"):
+            problems.append(f"{short(key)}: is unknown; known are title and label_study.")
     checked_text("title", content.get("title"), problems)
     study = content["label_study"]
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A study: which datasets, networks, methods, folds and seeds make a table of the papers.
+"""A study: the datasets, networks, methods, folds and seeds of one table of the papers.
 
     {"title": "DSD on the hippocampus",
      "datasets": ["hippocampus"],
@@ -14,9 +14,9 @@
      "published": {"method": "dsd", "dice_points": 1.3, "hd95_mm": -0.76, "source": "..."},
      "protocol": ["Written before the first run: dsd is better than basic.", "..."]}
 
-"folds", "epochs", "flags", "published" and "protocol" may be left out. Shipped studies are
-studies/*.json. The protocol (hypotheses, margin, scored epoch) stands at the head of the report;
-the history of the file says when it was written.
+"folds", "epochs", "flags", "published" and "protocol" are optional. Shipped studies are
+studies/*.json. The protocol (hypotheses, margin, scored epoch) heads the report; the file's history
+shows when it was written.
 """
 
 import re
@@ -35,7 +35,7 @@ from .cross_validation import METHODS
 FOLDER = ROOT / "studies"
 GROUPS = ("validation", "testing")
 LARGEST_SEED = 2**32 - 1  # of numpy
-# What the study itself gives its runs, what asks for no run, and what has its place elsewhere.
+# Flags that the study itself gives its runs, that train nothing, or that belong elsewhere.
 OWN_FLAGS = ("--experiment", "--show_settings", "--estimate", "--resume", "--overwrite",
              "--dataset", "--network", "--fold", "--epochs", "--seed", "--device", "--show_verbose",
              "--help")
@@ -43,7 +43,7 @@ OWN_FLAGS = ("--experiment", "--show_settings", "--estimate", "--resume", "--ove
 
 @dataclass(frozen=True)
 class Method:
-    """One column of a study: a training script and what it is told besides."""
+    """One column of a study: a training script and its additional flags."""
 
     name: str                       # of its runs and rows
     method: str                     # of METHODS
@@ -101,7 +101,7 @@ def read_study(name: str) -> Study:
     """The checked content of a study's file (see the module's docstring).
 
     Raises:
-        ValueError: the file cannot be read, or every problem that it has.
+        ValueError: the file cannot be read, or all its problems in one message.
     """
     path = study_path(name)
     content = read_json(path)
@@ -112,11 +112,15 @@ def read_study(name: str) -> Study:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be one object with {', '.join(REQUIRED)}.")
     problems += [f"{key}: is missing." for key in REQUIRED if key not in content]
-    problems += [f"{short(key)}: is unknown; known are {', '.join((*REQUIRED, *OPTIONAL))}."
-                 for key in content if key not in (*REQUIRED, *OPTIONAL)]
+    known = (*REQUIRED, *OPTIONAL)
+    for key in content:
+        if key not in known:
+            problems.append(f"{short(key)}: is unknown; known are {', '.join(known)}.")
 
     def checked(key: str, check, default: Any = None) -> Any:
-        return check(key, content[key], problems) if key in content else default
+        if key not in content:
+            return default
+        return check(key, content[key], problems)
 
     methods = checked("methods", _methods, ())
     study = Study(
@@ -139,8 +143,9 @@ def read_study(name: str) -> Study:
 
 def flag_problems(words: tuple[str, ...], method: str) -> list[str]:
     """What is wrong with flags that a study passes on to a training script."""
-    known = {name for action in training_parser(method)._actions
-             for name in action.option_strings} - {"-h", "-exp", "-e"} - set(OWN_FLAGS)
+    known: set[str] = set()
+    for action in training_parser(method)._actions:
+        known.update(action.option_strings)
     problems = []
     if words and not words[0].startswith("-"):
         problems.append(f"{words[0]!r} belongs to no flag.")
@@ -216,6 +221,6 @@ def _published(key: str, value: Any, problems: list[str]) -> Published | None:
     if not all(type(one) in (int, float) and abs(one) <= 1000 for one in numbers):
         problems.append(f"{key}: dice_points and hd95_mm must be numbers from -1000 to 1000.")
         return None
-    method, source = (checked_text(f"{key}, {name}", value[name], problems)
-                      for name in ("method", "source"))
+    method = checked_text(f"{key}, method", value["method"], problems)
+    source = checked_text(f"{key}, source", value["source"], problems)
     return Published(method, *map(float, numbers), source)

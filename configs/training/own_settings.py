@@ -1,4 +1,4 @@
-"""Settings that follow from the data: planned for data of one's own, or left to the data set."""
+"""Settings that follow from the data: planned for a user's own, or left to the dataset."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ..use.run_folder import cache_dir, experiment_dir, read_config
 from .plan import LEVELS, PLANNED, Grids, make_plan
 from .training import TrainingConfig
 
-# What stands for a setting that is None, where nothing else decides it.
+# What to show for a setting that is None if nothing else decides it.
 NOTHING = {"output_model": "none", "init_from": "none", "num_folds": "none", "splits": "none",
            "dataset_definition": "published", "window": "none", "spacing_mm": "unchanged",
            "training_split": "dataset's", "validation_split": "dataset's",
@@ -20,24 +20,23 @@ BY_DEVICE = "device's"
 
 
 class DataRoom(Protocol):
-    """What settings ask of data on disk; the package `data` answers it."""
+    """What settings need to know of data on disk; the package `data` can tell."""
 
     def measured_grids(self, data_dir: str, definition: dict[str, Any]) -> Grids:
-        """The grids of the images of one's own data, from their headers."""
+        """The grids of the images of a user's own data, from their headers."""
         ...
 
     def decided_values(self, config: TrainingConfig) -> dict[str, Any]:
-        """What the data set says of settings that are None."""
+        """The dataset's values for settings that are None."""
         ...
 
 
 def own_settings(experiment: str, network: str, recipe: Recipe, flags: Mapping[str, Any],
                  data: DataRoom | None) -> tuple[dict[str, Any], str, dict[str, str]]:
-    """Settings of a run on data of one's own that no flag says, what says them, and why.
+    """Settings for a user's own data that no flag sets, their source, and the reasons.
 
-    A run that is resumed keeps those of its config.json ("run"); any other has a "plan". Where
-    the images cannot be measured there is none: what is wrong with them is told when they are
-    verified.
+    A resumed run keeps those of its config.json ("run"); any other has a "plan". If the images
+    cannot be measured, nothing is planned: the verification will report what is wrong with them.
 
     Args:
         flags: those that are given, by name; data_dir and dataset_definition are among them.
@@ -58,22 +57,24 @@ def own_settings(experiment: str, network: str, recipe: Recipe, flags: Mapping[s
 
 
 def _kept(experiment: str, network: str, flags: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The planned settings of the run in a folder; None where there is none of this network."""
+    """The planned settings of the run in a folder; None if there is no run of this network."""
     try:
         run = read_config(experiment_dir(experiment))
     except ValueError:
         return None
     if run.dataset_definition is None or run.network != network:
         return None
-    return {name: getattr(run, name) for name in PLANNED
-            if name == "network_options" or name not in flags}
+    names = [name for name in PLANNED if name == "network_options" or name not in flags]
+    return {name: getattr(run, name) for name in names}
 
 
 def plan_in_words(values: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
     """The plan, a line for each value with its reason."""
     lines = [f"Planned from the images of {values['data_dir']}; flags override it:"]
     for name, reason in reasons.items():
-        value = NOTHING[name] if values[name] is None else shown_value(values[name])
+        value = NOTHING.get(name)
+        if values[name] is not None:
+            value = shown_value(values[name])
         lines.append(f"  {name} {value}: {reason}")
     return "\n".join(lines)
 
@@ -85,7 +86,9 @@ def is_first_process() -> bool:
 
 def shown_settings(config: TrainingConfig, data: DataRoom | None) -> dict[str, Any]:
     """Every setting with the value that will be used, for --show_settings."""
-    decided = {} if data is None else data.decided_values(config)
+    decided = {}
+    if data is not None:
+        decided = data.decided_values(config)
     decided["cache_dir"] = str(cache_dir(config))
     shown = config.to_dict()
     if config.dataset_definition is not None:

@@ -1,10 +1,10 @@
-"""Settings for data of one's own: the grids of its images in, values and reasons out.
+"""Settings for a user's own data: the grids of its images in, values and reasons out.
 
-The spacing and the crop follow nnU-Net (Isensee et al., Nature Methods 18, 2021). Its patch grows
-until the GPU is full; here the crop has at most as many voxels as the recipe of the network has for
-MM-WHS. The number of epochs is this project's rule: a run sees each voxel VIEWS times. That is 153
-times in the published recipe of BraTS (325 epochs of 2 crops of 128^3 in 240 x 240 x 155 voxels)
-and 428 in this project's of Hippocampus (100 epochs of 8 crops of 32^3 in about 35 x 50 x 35).
+Spacing and crop follow nnU-Net (Isensee et al., Nature Methods 18, 2021). Its patch grows until the
+GPU is full; here the crop has at most as many voxels as in the network's recipe for MM-WHS. The
+number of epochs is this project's rule: a run sees each voxel VIEWS times. In the published recipe
+for BraTS it is 153 times (325 epochs of 2 crops of 128^3 in 240 x 240 x 155 voxels), in this
+project's for Hippocampus 428 times (100 epochs of 8 crops of 32^3 in about 35 x 50 x 35).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,20 @@ from typing import Any
 from ..recipes import RESNET_UNETS, Recipe
 from .poolings import SMALLEST, Triple, divisor_of, filters_of, nnunet_levels
 
-ANISOTROPY = 3          # of nnU-Net: a coarse axis has voxels so many times as wide as the others
-ALIKE = 0.05            # difference of spacings for which nothing is resampled
-LARGEST_CUBE = 256**3   # voxels that nnU-Net's patch begins with
+ANISOTROPY = 3          # nnU-Net's: how many times as wide as the others a coarse axis's voxels are
+ALIKE = 0.05            # spacings that differ by no more are not resampled
+LARGEST_CUBE = 256**3   # voxels that nnU-Net's patch starts from
 VIEWS = 250
 FEWEST_EPOCHS, MOST_EPOCHS = 100, 600
 FEWEST_CROPS, MOST_CROPS = 2, 8
-# Of an image over the bottleneck's, per axis; nnunet's follows from its strides.
+# Size of an image over that of the bottleneck, per axis; nnunet's follows from its strides.
 DIVISORS: dict[str, Triple] = {"unetr": (16, 16, 16), "swinunetr": (32, 32, 32),
                                "vnet": (16, 16, 16), **dict.fromkeys(RESNET_UNETS, (32, 32, 16))}
 ANY_NETWORK = (16, 16, 16)
 PLANNED = ("img_size", "spacing_mm", "num_crops", "epochs", "network_options")
 FEWEST_LEVELS = 3         # of nnunet
 HALVED_TWICE = 4 * SMALLEST
-LEVELS = ("filters", "kernel_size", "strides")  # options of nnunet that plan each other
+LEVELS = ("filters", "kernel_size", "strides")  # options of nnunet that depend on each other
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Grids:
     """The grids of a dataset's images, axes in the order of the patient: right, front, head.
 
     Attributes:
-        shapes: of each case, voxels.
-        spacings_mm: of each.
-        file_axes: of each, the axis of the file that lies along each axis of the patient.
+        shapes: per case, voxels.
+        spacings_mm: per case.
+        file_axes: per case, the file's axis along each axis of the patient.
         sheared: whether an image has axes that are not at right angles.
     """
 
@@ -61,9 +61,9 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
     """Crop, spacing, crops per step, levels and epochs of a run on these images.
 
     Args:
-        recipe: of the network for data of one's own.
-        given: settings and options of the network that are said already; they are not planned,
-            and the others follow from them.
+        recipe: of the network, for a user's own data.
+        given: settings and options of the network that are fixed already; the others follow from
+            them.
 
     Returns:
         Values for those of PLANNED that are not given; spacing_mm None for no resampling.
@@ -107,9 +107,9 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
 
 
 def _divisor_of_levels(options: Mapping[str, Any]) -> Triple:
-    """That of nnunet with these filters and strides; some number where they cannot be.
+    """nnunet's divisor with these filters and strides; ANY_NETWORK if they are impossible.
 
-    The network says then what is wrong with them.
+    The network itself reports then what is wrong with them.
     """
     filters, strides = options["filters"], options.get("strides")
     if not isinstance(filters, (list, tuple)) or len(filters) > 20:
@@ -126,10 +126,12 @@ def _divisor_of_levels(options: Mapping[str, Any]) -> Triple:
 
 
 def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, str]:
-    """The spacing along the files' axes to resample to, and why; None for none."""
+    """The spacing along the files' axes to resample to (None: no resampling), and why."""
     target = target_spacing(grids.spacings_mm, grids.shapes)
-    off = max(abs(have / want - 1) for spacing in grids.spacings_mm
-              for have, want in zip(spacing, target, strict=True))
+    off = 0.0
+    for spacing in grids.spacings_mm:
+        for have, want in zip(spacing, target, strict=True):
+            off = max(off, abs(have / want - 1))
     if off <= ALIKE:
         return None, f"not resampled: the files' own, alike within {ALIKE:.0%}"
     if grids.sheared:
@@ -149,10 +151,10 @@ def planned_spacing(grids: Grids) -> tuple[tuple[float, float, float] | None, st
 
 def target_spacing(spacings_mm: Sequence[Sequence[float]],
                    shapes: Sequence[Sequence[int]]) -> tuple[float, float, float]:
-    """The median; along an axis that is coarse in all images, their 10th percentile.
+    """The median; the 10th percentile along an axis that is coarse in all images.
 
-    That axis has voxels more than ANISOTROPY times as wide as the others, and less than a third of
-    their number: the rule of nnU-Net's planner, which loses less of the finer images.
+    A coarse axis has voxels more than ANISOTROPY times as wide as the others, and less than a third
+    as many: the rule of nnU-Net's planner, which loses less of the finer images.
     """
     spacing = [median(axis) for axis in zip(*spacings_mm, strict=True)]
     shape = [median(axis) for axis in zip(*shapes, strict=True)]
@@ -176,10 +178,12 @@ def _percentile(values: Sequence[float], share: float) -> float:
 
 def resampled_median(grids: Grids, file_spacing: Sequence[float] | None
                      ) -> tuple[Triple, tuple[float, float, float]]:
-    """Median shape and spacing once resampled, both in the order of the patient's axes."""
+    """Median shape and spacing after resampling, both in the order of the patient's axes."""
     shapes, spacings = [], []
     for shape, spacing, axes in zip(grids.shapes, grids.spacings_mm, grids.file_axes, strict=True):
-        target = spacing if file_spacing is None else [file_spacing[axis] for axis in axes]
+        target = spacing
+        if file_spacing is not None:
+            target = [file_spacing[axis] for axis in axes]
         shapes.append([size * have / want
                        for size, have, want in zip(shape, spacing, target, strict=True)])
         spacings.append(target)
@@ -195,10 +199,10 @@ def initial_crop(shape: Sequence[int], spacing_mm: Sequence[float]) -> Triple:
 
 
 def fitted(size: Sequence[int], shape: Sequence[int], divisor: Triple, most: int) -> Triple:
-    """A crop in multiples of a divisor, of at most so many voxels.
+    """A crop in multiples of a divisor, of at most `most` voxels.
 
-    It is rounded up, and the axis that covers most of the median image loses a multiple until the
-    crop fits. Where one voxel would be left at the bottleneck, the longest axis is doubled.
+    It is rounded up; then the axis that covers most of the median image loses a multiple until the
+    crop fits. If one voxel would be left at the bottleneck, the longest axis is doubled.
     """
     crop = [ceil(one / step) * step for one, step in zip(size, divisor, strict=True)]
     while prod(crop) > most:
@@ -215,11 +219,11 @@ def fitted(size: Sequence[int], shape: Sequence[int], divisor: Triple, most: int
 def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[float], most: int,
                      is_given: bool, options: dict[str, Any]
                      ) -> tuple[Triple, dict[str, Any], str]:
-    """The crop of nnunet with the options of its levels; they depend on each other.
+    """nnunet's crop and the options of its levels, which depend on each other.
 
     Args:
-        size: to begin with, or that is given and stays.
-        options: those of the recipe, which stay where the crop cannot be halved twice.
+        size: to start from; if `is_given`, it is only rounded up.
+        options: the recipe's, kept if the crop cannot be halved twice.
     """
     size = list(size)
     if not is_given and len(nnunet_levels(size, spacing_mm)[0]) < FEWEST_LEVELS:
@@ -235,7 +239,7 @@ def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[fl
         size = crop
         size[widest] -= divisor[widest]
     if len(strides) < FEWEST_LEVELS:
-        return tuple(crop), options, "those of the recipe: the crop cannot be halved twice"
+        return tuple(crop), options, "the recipe's: the crop cannot be halved twice"
     options = {"filters": filters_of(len(strides))}
     if any(len(set(stride)) > 1 for stride in strides):
         options |= {"kernel_size": tuple(kernels), "strides": tuple(strides)}
@@ -244,7 +248,7 @@ def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[fl
 
 
 def crops_of(img_size: Triple, shape: Triple, voxels: int) -> int:
-    """Crops of a volume in a step, which have at most twice so many voxels."""
+    """How many crops of a volume a step takes; together they have at most 2 * `voxels` voxels."""
     cover = prod(ceil(size / side) for size, side in zip(shape, img_size, strict=True))
     return max(FEWEST_CROPS, min(2 * cover, 2 * voxels // prod(img_size), MOST_CROPS))
 

@@ -23,7 +23,7 @@ def nnunet_levels(size: Sequence[int], spacing_mm: Sequence[float],
     Args:
         size: of the crop, voxels.
         spacing_mm: of its voxels.
-        exact: whether an axis is halved only where its size is even, since it is not padded.
+        exact: whether only even sizes are halved, because the crop is not padded.
     """
     size, spacing = list(size), list(spacing_mm)
     kernel = [1, 1, 1]
@@ -37,10 +37,12 @@ def nnunet_levels(size: Sequence[int], spacing_mm: Sequence[float],
             if spacing[axis] < 2 * min(spacing):
                 kernel[axis] = 3
         kernels.append(tuple(kernel))
-        strides.append(tuple(2 if axis in halved else 1 for axis in range(3)))
+        stride = [1, 1, 1]
         for axis in halved:
+            stride[axis] = 2
             size[axis] = ceil(size[axis] / 2)
             spacing[axis] *= 2
+        strides.append(tuple(stride))
     return strides, [*kernels, (3, 3, 3)]
 
 
@@ -61,8 +63,10 @@ def divisor_of(strides: Sequence[int | Sequence[int]]) -> Triple:
     """The size of an image over that of the bottleneck, per axis."""
     divisor = [1, 1, 1]
     for stride in strides:
+        if isinstance(stride, int):
+            stride = (stride,) * 3
         for axis in range(3):
-            divisor[axis] *= stride if isinstance(stride, int) else stride[axis]
+            divisor[axis] *= stride[axis]
     return tuple(divisor)
 
 

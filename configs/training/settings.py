@@ -35,19 +35,19 @@ def training_config(method: str, argv: list[str] | None = None,
 
 def training_command(method: str, argv: list[str] | None = None, data: DataRoom | None = None
                      ) -> tuple[TrainingConfig, str | None]:
-    """Read the command line; with --show_settings print the result and leave.
+    """Read the command line; with --show_settings print the result and exit.
 
-    A script that reads its own command line prints the plan of its data, too.
+    A script that reads its own command line prints the plan for its data, too.
 
     Args:
-        data: the package `data`, which can read headers; without it data of one's own are not
-            planned, but have the recipe of MM-WHS.
+        data: the package `data`, which can read headers; without it, a user's own data are not
+            planned but take the recipe of MM-WHS.
 
     Returns:
         The settings, and the GPU of --estimate, None without it.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     own_line = argv is None
     flags = vars(training_parser(method).parse_args(argv))
@@ -64,18 +64,18 @@ def training_command(method: str, argv: list[str] | None = None, data: DataRoom 
 
 def resolve(method: str, flags: dict[str, Any], data: DataRoom | None = None
             ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """Every setting's value, what said it, and why where that is a plan.
+    """Every setting's value, its source, and the reasons for planned values.
 
-    That is "flag", "name", "recipe", "default", "script" for the method, "DATA" for the
-    dataset.json in the data folder, "plan" or, of a run that is resumed, "run" for data of one's
-    own, or for what is left open (None) "dataset" or "--fast", which chooses by the device.
+    A source is "flag", "name", "recipe", "default", "script" (the method), "DATA" (the
+    dataset.json in the data folder), "plan" (for a user's own data), "run" (the same, of a resumed
+    run), or, for values left open (None), "dataset" or "--fast", which chooses by the device.
 
     Args:
         flags: those that were given, by name.
-        data: see `training_config`.
+        data: see `training_command`.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     flags = dict(flags)
     hints = read_experiment_name(Path(flags.get("experiment", "")).name)
@@ -88,14 +88,17 @@ def resolve(method: str, flags: dict[str, Any], data: DataRoom | None = None
     found_in_data = "dataset" not in flags and not hints.dataset and in_data is not None
     if found_in_data:
         flags["dataset"] = in_data
-    chosen = {kind: _choose(kind, flags, hints, choices, problems)
-              for kind, choices in (("dataset", DATASETS), ("network", NETWORKS), ("fold", None))}
+    chosen = {}
+    for kind, choices in (("dataset", DATASETS), ("network", NETWORKS), ("fold", None)):
+        chosen[kind] = _choose(kind, flags, hints, choices, problems)
     _warn_of_method(method, flags, hints)
     own = str(chosen["dataset"]).endswith(".json")
     if own:
         flags["dataset"], flags["dataset_definition"] = _own_dataset(chosen["dataset"], problems)
         chosen["dataset"] = flags["dataset"]
-    said = dict(hints.variants) if method == "dsd" else {}
+    said = {}
+    if method == "dsd":
+        said |= hints.variants
     said |= {kind: value for kind, value in chosen.items() if value is not None}
     _warn_of_idle(flags, said)
     if flags.get("optimizer") == "sgd" and "lr" not in flags:
@@ -118,54 +121,65 @@ def resolve(method: str, flags: dict[str, Any], data: DataRoom | None = None
     if option_source == "recipe" and base is not recipe.network_options:
         option_source = planner
 
+    from_recipe = ("img_size", "epochs", "lr", "weight_decay", "lr_schedule")
+    fast = {}
+    if flags.get("fast"):
+        fast = dict.fromkeys(LEFT_TO_DEVICE)
+    fields = TrainingConfig.__dataclass_fields__
     layers = {
         "default": DEFAULTS,
-        "recipe": {name: getattr(recipe, name)
-                   for name in ("img_size", "epochs", "lr", "weight_decay", "lr_schedule")},
+        "recipe": {name: getattr(recipe, name) for name in from_recipe},
         planner: planned,
         "name": said,
-        "--fast": dict.fromkeys(LEFT_TO_DEVICE if flags.get("fast") else ()),
-        "flag": {name: value for name, value in flags.items()
-                 if name in TrainingConfig.__dataclass_fields__},
+        "--fast": fast,
+        "flag": {name: value for name, value in flags.items() if name in fields},
     }
     values, sources = {}, {}
     for source, layer in layers.items():
         values |= layer
         sources |= dict.fromkeys(layer, source)
     values |= {"method": method, "network_options": options,
-               "data_dir": str(Path(flags["data_dir"]).resolve()),
-               "output_model": None if flags["output_model"] == "_" else flags["output_model"]}
+               "data_dir": str(Path(flags["data_dir"]).resolve())}
+    if values["output_model"] == "_":
+        values["output_model"] = None
     values.setdefault("experiment", _experiment_name(values))
     sources |= {"method": "script", "network_options": option_source}
     if found_in_data:
         sources |= {"dataset": "DATA", "dataset_definition": "DATA"}
-    sources |= {name: "dataset" for name in LEFT_TO_DATASET
-                if values[name] is None and sources.get(name) != planner}
+    for name in LEFT_TO_DATASET:
+        if values[name] is None and sources.get(name) != planner:
+            sources[name] = "dataset"
     return values, {name: sources.get(name, "default") for name in values}, reasons
 
 
 def _choose(kind: str, flags: dict[str, Any], hints: NameHints, choices, problems) -> Any:
-    """The flag, else what the name says; a contradiction is warned of, silence is a problem."""
+    """The flag, or else what the name says; warns of a contradiction, reports if neither does."""
     flag, said = flags.get(kind), getattr(hints, kind)
+    in_words = " and ".join(map(str, said))
     if flag is not None:
         if said and said != (flag,):
             warnings.warn(f"--{kind} {flag} is used, although the experiment's name "
-                          f"{flags['experiment']} says {' and '.join(map(str, said))}.",
-                          stacklevel=4)
+                          f"{flags['experiment']} says {in_words}.", stacklevel=4)
         return flag
     if len(said) == 1:
         return said[0]
     if said or choices:
-        why = (f"the name {flags['experiment']} says {' and '.join(map(str, said))}" if said
-               else "neither a flag nor the experiment's name says it")
-        more = ", or the path of a dataset.json (DATA has none)" if kind == "dataset" else ""
-        pick = f"one of {', '.join(choices)}{more}" if choices else "a number"
+        why = "neither a flag nor the experiment's name says it"
+        if said:
+            why = f"the name {flags['experiment']} says {in_words}"
+        pick = "a number"
+        if choices:
+            pick = f"one of {', '.join(choices)}"
+        if kind == "dataset":
+            pick += ", or the path of a dataset.json (DATA has none)"
         problems.append(f"  --{kind}: {why}; give --{kind} as {pick}.")
     return None
 
 
 def _warn_of_method(method: str, flags: dict[str, Any], hints: NameHints) -> None:
-    said = set(hints.method) | ({"dsd"} if hints.variants else set())
+    said = set(hints.method)
+    if hints.variants:
+        said.add("dsd")
     if said and method not in said:
         script = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
         other = next(iter(said))
@@ -185,7 +199,7 @@ def _warn_of_idle(flags: dict[str, Any], said: dict[str, Any]) -> None:
 
 
 def _check_kl(flags: dict[str, Any], said: dict[str, Any], problems: list[str]) -> None:
-    """Of one class alone the softmax is 1 everywhere, and the KL between outputs 0."""
+    """With a single class the softmax is 1 everywhere, and the KL between outputs is 0."""
     labels = (flags["dataset_definition"] or {}).get("labels", ())
     if len(labels) != 2 or flags.get("distil", said.get("distil")) == "none":
         return
@@ -212,25 +226,32 @@ def _window_problems(flags: dict[str, Any]) -> list[str]:
 
 
 def _problems_of_network(network: str | None, flags: dict[str, Any]) -> list[str]:
-    """Flags of another network than this one."""
-    return [f"  --{name}: is an option of {' and '.join(option.networks)}, but the network is "
-            f"{network}." for name, option in OPTIONS.items()
-            if name in flags and option.networks and network not in (None, *option.networks)]
+    """A problem for each flag that belongs to other networks."""
+    problems = []
+    for name, option in OPTIONS.items():
+        if name in flags and option.networks and network not in (None, *option.networks):
+            problems.append(f"  --{name}: is an option of {' and '.join(option.networks)}, but "
+                            f"the network is {network}.")
+    return problems
 
 
 def _network_options(flags: dict[str, Any], base: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The recipe's or plan's options with the flags over them, and who said the last word."""
+    """The recipe's or plan's options, overridden by the flags, and their source."""
     given = {name: flags[name] for name in options_of(NetworkFlags) if name in flags}
     given |= dict(flags.get("network_options", ()))
-    options = base | {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return options, "flag" if given else "recipe"
+    if not given:
+        return dict(base), "recipe"
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)
+    return base | given, "flag"
 
 
 def _experiment_name(values: dict[str, Any]) -> str:
     """DATASET_NETWORK_METHOD_FoldK.exp, of letters that every file system takes."""
-    definition = values["dataset_definition"]
-    dataset = definition["name"] if definition else values["dataset"]
+    dataset = values["dataset"]
+    if values["dataset_definition"]:
+        dataset = values["dataset_definition"]["name"]
     network = values["network"].split(":")[-1]
     name = f"{dataset}_{network}_{values['method']}_Fold{values['fold']}"
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) + ".exp"

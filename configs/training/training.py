@@ -1,7 +1,7 @@
 """What a training run is: one frozen dataclass, written to the run folder and read back.
 
-A field says everything about its flag (configs/options.py). The order of the fields is that of
---help, --show_settings and config.json.
+Each field defines its flag (configs/options.py). --help, --show_settings and config.json keep the
+order of the fields.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from .words import (
 class TrainingConfig:
     """Everything needed to build a run again; written to the run folder as config.json.
 
-    Defaults are the published settings. A field without one is said by the command line, by the
-    experiment's name, or by the recipe of dataset and network (configs/training/settings.py).
+    Defaults are the published settings. Fields without one come from the command line, the
+    experiment's name, or the recipe of dataset and network (configs/training/settings.py).
     None stands for what the data set or the run decides; in the group "speed" it is what --fast
     leaves to the device (managers/segmentation/speed_options.py).
     """

@@ -1,4 +1,4 @@
-"""Words of the training command line that are more than a number or a choice."""
+"""Values on the training command line that are more than a number or a choice."""
 
 import argparse
 import json
@@ -35,8 +35,9 @@ def step(text: str) -> int | tuple[int, ...]:
     parts = text.split(",")
     if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: must be one number, or three as in 1,2,2")
-    numbers = tuple(map(int, parts))
-    return numbers[0] if len(numbers) == 1 else numbers
+    if len(parts) == 1:
+        return int(text)
+    return tuple(map(int, parts))
 
 
 def named_value(text: str) -> tuple[str, Any]:

@@ -40,7 +40,7 @@ def export_config(argv: list[str] | None = None) -> ExportConfig:
     """Read the command line.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     config = ExportConfig(**vars(export_parser().parse_args(argv)))
     ending, problems = ENDINGS.get(config.format), []

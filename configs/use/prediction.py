@@ -77,7 +77,7 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
     """Read the command line; a NAME.cv becomes the experiments of its folds.
 
     Raises:
-        ValueError: every setting that cannot be, in one message.
+        ValueError: all impossible settings, in one message.
     """
     values = vars(prediction_parser().parse_args(argv))
     problems = out_of_range(PredictionConfig, values)
@@ -88,7 +88,10 @@ def prediction_config(argv: list[str] | None = None) -> PredictionConfig:
     experiments: list[str] = []
     for name in values["experiments"]:
         try:
-            experiments += _folds_of(name) if Path(name).suffix == ".cv" else [name]
+            if Path(name).suffix == ".cv":
+                experiments += _folds_of(name)
+            else:
+                experiments.append(name)
         except ValueError as error:
             problems.append(f"  --experiment {name}: {error}")
     folders = [experiment_dir(name) for name in experiments]
@@ -110,7 +113,9 @@ def _folds_of(cross_validation: str) -> list[str]:
         raise ValueError(f"{path.parent}: no cross-validation here. Beside it: "
                          f"{', '.join(there) or 'none'}.")
     record = read_json(path)
-    names = record.get("experiments") if isinstance(record, dict) else None
+    names = None
+    if isinstance(record, dict):
+        names = record.get("experiments")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise ValueError(f"{path} lists no experiments.")
     if not record.get("complete", True):

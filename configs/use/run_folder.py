@@ -5,27 +5,17 @@ from typing import Any
 
 from system.files import read_json
 
-from ..experiment_name import refuse_control_characters
+from ..experiment_name import folder_of_name
 from ..pretraining.pretraining import METHOD, PretrainingConfig
 from ..training.training import TrainingConfig
 
 
 def experiment_dir(experiment: str) -> Path:
-    """The folder of an experiment: a bare name lives below experiments/, a path is itself.
-
-    NAME and NAME.exp are the same experiment.
-
-    Raises:
-        ValueError: the name has control characters.
-    """
-    refuse_control_characters("--experiment", experiment)
-    path = Path(experiment)
-    if path.suffix != ".exp":
-        path = path.with_name(f"{path.name}.exp")
-    return path if path.parent != Path(".") else Path("experiments") / path
+    """The folder of an experiment; NAME and NAME.exp are the same one, see `folder_of_name`."""
+    return folder_of_name(experiment, ".exp")
 
 
-# What is written by a run, a cross-validation or a study, and by nothing else.
+# Files that only a run, a cross-validation or a study writes.
 KINDS = {".exp": "a run", ".cv": "a cross-validation", ".study": "a study"}
 MARKS = {"a run": ("config.json", "splits.json"),
          "a pre-training run": ("config.json", "environment.json"),
@@ -34,9 +24,9 @@ WITHIN_A_RUN = ("predictions", "pictures", "data")  # folders of a run that scri
 
 
 def kind_of_folder(path: str | Path) -> str | None:
-    """What a folder is, by its ending or its content: "a run", ...; None: none of these.
+    """What a folder is, by its ending or its content: "a run", ...; None for anything else.
 
-    Also of the folders of a run that scripts write to.
+    Folders of a run that scripts write to are "a part of a run".
     """
     path = Path(path).resolve()
     if path.suffix in KINDS:
@@ -44,12 +34,13 @@ def kind_of_folder(path: str | Path) -> str | None:
     for kind, names in MARKS.items():
         if all((path / name).is_file() for name in names):
             return kind
-    inside = path.name in WITHIN_A_RUN and kind_of_folder(path.parent) == "a run"
-    return "a part of a run" if inside else None
+    if path.name in WITHIN_A_RUN and kind_of_folder(path.parent) == "a run":
+        return "a part of a run"
+    return None
 
 
 def is_of_a_run(path: str | Path) -> bool:
-    """Whether a file is one that a run keeps for itself in its folder, there already or not."""
+    """Whether a path, existing or not, is that of a file that a run keeps in its folder."""
     path = Path(path)
     return (kind_of_folder(path.parent) in ("a run", "a pre-training run")
             and (path.suffix in (".model", ".jsonl", ".json", ".log", ".csv", ".html", ".npz")
@@ -67,8 +58,8 @@ def read_config(folder: Path) -> TrainingConfig:
     """The settings of the run in `folder`.
 
     Raises:
-        ValueError: there is no run there, with a list of those that are beside it, or it is
-            one of pre-training.
+        ValueError: there is no run (the message lists those beside it), or it is one of
+            pre-training.
     """
     values = _read(folder)
     if isinstance(values, dict) and values.get("method") == METHOD:

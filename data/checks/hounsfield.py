@@ -36,12 +36,12 @@ def window_doubts(image: np.ndarray, window: tuple[float, float]) -> list[Doubt]
                  f"above", "subtract the offset if they are no HU, or train with another --window")]
     if most < AIR_HU:
         return [(f"{span} are those of air alone",
-                 f"add {OFFSET_HU} if the HU offset was taken off twice")]
+                 f"add {OFFSET_HU} if the HU offset was subtracted twice")]
     return []
 
 
 def _share_of_shifted_tissue(volume: np.ndarray) -> float:
-    """How much of a volume lies where tissue does while the offset is still in the values."""
+    """The share of voxels in the range of tissue if the values still have the offset."""
     low, high = (hu + OFFSET_HU for hu in TISSUE_HU)
     return float(np.count_nonzero((volume >= low) & (volume <= high))) / volume.size
 
@@ -62,7 +62,7 @@ def shows_air(volume: np.ndarray, top: float) -> bool:
 
 
 def refuse_unlike_ct(volume: np.ndarray, hu_range: tuple[int, int]) -> None:
-    """Refuse a volume of which clipping would leave nothing, or air alone.
+    """Refuse a volume that clipping would make constant, or that is air alone.
 
     Raises:
         ValueError: it is constant once clipped, or no value is above AIR_HU.

@@ -1,7 +1,7 @@
-"""Reading a case's image, in one file or one for each channel, and what is wrong with that."""
+"""Reading a case's image, from one file or one per channel, and reporting what is wrong with it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nibabel
@@ -19,11 +19,13 @@ def read_image(case: Case, dataset: Dataset, problems: list[Problem]
                ) -> tuple[Sequence[np.ndarray] | None, Grid | None, str | None]:
     """The channels (X, Y, Z) of a case's image, its grid, and a digest of its unpacked files.
 
-    The channels are None where they cannot be trusted, the grid where that cannot be, and the
-    digest where a file cannot be read; `problems` then says why.
+    Channels or grid are None if they cannot be trusted, the digest is None if a file cannot be
+    read; `problems` then says why.
     """
-    in_each = len(dataset.channels) if len(case.images) == 1 else 1
-    channels: list[np.ndarray] = []
+    in_each = 1
+    if len(case.images) == 1:
+        in_each = len(dataset.channels)
+    channels: list[np.ndarray] | None = []
     grids: list[Grid | None] = []
     digests: list[str | None] = []
     before = len(problems)
@@ -42,8 +44,9 @@ def read_image(case: Case, dataset: Dataset, problems: list[Problem]
     elif len(digests) > 1:
         digest = hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
     problems += _channels_apart(case, dataset, grids)
-    sound = len(problems) == before
-    return channels if sound else None, grids[0], digest
+    if len(problems) > before:
+        channels = None
+    return channels, grids[0], digest
 
 
 def _checked_file(case: Case, path: Path, num_channels: int, file: NiftiFile,
@@ -94,19 +97,22 @@ def same_grid(grid: Grid, other: Grid) -> bool:
 
 def _grid_in_words(grid: Grid) -> str:
     shape, affine = grid
-    size, spacing, origin = (" x ".join(f"{value:.4g}" for value in values) for values in (
-        shape, nibabel.affines.voxel_sizes(affine), affine[:3, 3]))
-    return f"{size} voxels of {spacing} mm, axes {axes_of(affine)}, first voxel at {origin} mm"
+
+    def times(values: Iterable[float]) -> str:
+        return " x ".join(f"{value:.4g}" for value in values)
+
+    return (f"{times(shape)} voxels of {times(nibabel.affines.voxel_sizes(affine))} mm, axes "
+            f"{axes_of(affine)}, first voxel at {times(affine[:3, 3])} mm")
 
 
 def no_real_numbers(case: Case, path: Path, array: np.ndarray) -> Problem:
-    """The problem of a file with colours, complex or structured values."""
+    """The problem with a file of colours, complex or structured values."""
     return Problem(case.case_id, path, f"holds {array.dtype} values",
                    "export it with one real number per voxel")
 
 
 def read_file(case: Case, path: Path, problems: list[Problem]):
-    """Header, voxels and digest of the unpacked file, or three times None with a problem."""
+    """Header, voxels and digest of the unpacked file; three times None, and a problem, on error."""
     try:
         file, content = read_nifti(path)
     except UnreadableError as error:
@@ -116,14 +122,14 @@ def read_file(case: Case, path: Path, problems: list[Problem]):
 
 
 def axes_of(affine: np.ndarray) -> str:
-    """Orientation such as RAS; ??? where the affine is none."""
+    """Orientation, such as RAS; ??? for an invalid affine."""
     if not np.isfinite(affine).all():
         return "???"
     return "".join(code or "?" for code in nibabel.aff2axcodes(affine))
 
 
 def grid_shift_mm(affine: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
-    """Largest distance in mm between the two positions that a grid's corner is given."""
+    """Largest distance in mm between the positions that two affines give to a grid's corners."""
     corners = np.stack(np.meshgrid(*[(0, size - 1) for size in shape]), -1).reshape(-1, 3)
     apart = (nibabel.affines.apply_affine(affine, corners)
              - nibabel.affines.apply_affine(other, corners))

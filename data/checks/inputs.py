@@ -6,7 +6,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs.nifti_names import NIFTI_SUFFIXES, is_nifti_name, split_nifti_name, without_role
+from configs.nifti_names import (
+    NIFTI_SUFFIXES,
+    is_nifti_name,
+    is_visible_nifti,
+    split_nifti_name,
+    without_role,
+)
 from system.text_files import listed_path, read_text
 
 from ..nifti.file_kinds import kind_of_file
@@ -24,25 +30,27 @@ IMAGE, LABEL = ROLE_ENDINGS
 def find_inputs(inputs: Sequence[str | Path], labels: str | Path | None = None,
                 channels: Sequence[str] = ("image",),
                 numbered: bool = False) -> tuple[list[Case], list[Problem]]:
-    """The cases to segment, sorted by case id: the file name less its suffix and _image.
+    """The cases to segment, sorted by case id: the file name without its suffix and _image.
 
-    Where the channels of a case have files of their own, CASE_0000, CASE_0001, they are one case.
+    The files CASE_0000, CASE_0001 of single channels are one case.
 
-    Of a folder its NIfTI files are taken, hidden ones and those that end in _label left out. A
-    .txt file has one path per line; relative paths are below the current folder, not its own.
+    From a folder all NIfTI files are taken, except hidden ones and those that end in _label. A
+    .txt file has one path per line; relative paths start from the current folder, not its own.
     A file that is given twice is taken once.
 
     Args:
         inputs: files, folders or .txt files.
         labels: folder of the labels, paired by case id (there nnU-Net's images lose their
-            _0000); None for images without.
+            _0000); None for images without labels.
         channels, numbered: as in data.sets.channel_files.join_channels.
 
     Returns:
-        The cases, and a problem for whatever could not be taken.
+        The cases, and a problem for everything that could not be taken.
     """
     problems: list[Problem] = []
-    files = [file for path in map(Path, inputs) for file in _files_of(path, problems)]
+    files: list[Path] = []
+    for path in inputs:
+        files += _files_of(Path(path), problems)
     by_id: dict[str, Path] = {}
     for file in files:
         case_id = case_id_of(file.name)
@@ -52,13 +60,16 @@ def find_inputs(inputs: Sequence[str | Path], labels: str | Path | None = None,
         by_id.setdefault(case_id, file)
     label_of: dict[str, Path] = {}
     if labels is not None and Path(labels).is_dir():
-        label_of = {case_id_of(file.name): file for file in _nifti_files(Path(labels))
-                    if not _has_role(file, IMAGE)}
+        for file in _nifti_files(Path(labels)):
+            if not _has_role(file, IMAGE):
+                label_of[case_id_of(file.name)] = file
     files_of, lacking = join_channels(by_id, label_of, channels, numbered)
     problems += lacking
     incomplete = {problem.case_id for problem in lacking}
-    cases = [Case(case_id, files[0], label_of.get(case_id), more_channels=files[1:])
-             for case_id, files in sorted(files_of.items()) if case_id not in incomplete]
+    cases = []
+    for case_id, files in sorted(files_of.items()):
+        if case_id not in incomplete:
+            cases.append(Case(case_id, files[0], label_of.get(case_id), more_channels=files[1:]))
     problems += name_problems(cases)
     if labels is None:
         return cases, problems
@@ -66,10 +77,14 @@ def find_inputs(inputs: Sequence[str | Path], labels: str | Path | None = None,
         problems.append(Problem("--labels", Path(labels), "is no folder", "give the folder of the "
                                 "label files"))
         return [], problems
-    problems += [Problem(case.case_id, case.image, f"has no label in {labels}",
-                         "add it, or leave the image or --labels out")
-                 for case in cases if case.label is None]
-    return [case for case in cases if case.label is not None], problems
+    labelled = []
+    for case in cases:
+        if case.label is not None:
+            labelled.append(case)
+        else:
+            problems.append(Problem(case.case_id, case.image, f"has no label in {labels}",
+                                    "add it, or leave the image or --labels out"))
+    return labelled, problems
 
 
 def _files_of(path: Path, problems: list[Problem]) -> list[Path]:
@@ -77,14 +92,18 @@ def _files_of(path: Path, problems: list[Problem]) -> list[Path]:
     if path.is_dir():
         found = [file for file in _nifti_files(path) if not _has_role(file, LABEL)]
         if not found:
+            remedy = "give another folder"
             below = [each.name for each in sorted(path.iterdir())
                      if each.is_dir() and _nifti_files(each)]
-            remedy = f"give {' or '.join(below)} below it" if below else "give another folder"
+            if below:
+                remedy = f"give {' or '.join(below)} below it"
             problems.append(Problem(path.name, path, "holds no NIfTI images", remedy))
         return found
     if path.suffix.lower() == ".txt" and path.is_file():
-        return [file for line in _lines_of(path, problems)
-                for file in _files_of(listed_path(line), problems)]
+        files = []
+        for line in _lines_of(path, problems):
+            files += _files_of(listed_path(line), problems)
+        return files
     if path.is_file() and is_nifti_name(path.name):
         return [path]
     problems.append(_not_taken(path))
@@ -106,22 +125,26 @@ def _not_taken(path: Path) -> Problem:
 
 
 def _lines_of(path: Path, problems: list[Problem]) -> list[str]:
-    """The lines of a list that are not empty; a list does not hold lists."""
+    """The non-empty lines of a list; a list must not name other lists."""
     try:
         lines = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, ValueError) as error:
         problems.append(Problem(path.name, path, f"cannot be read ({error})",
                                 "give a text file with a path per line"))
         return []
-    problems += [Problem(path.name, path, f"lists {line}", "list the images themselves")
-                 for line in lines if line.lower().endswith(".txt")]
-    return [line for line in lines if line and not line.lower().endswith(".txt")]
+    found = []
+    for line in lines:
+        if line.lower().endswith(".txt"):
+            problems.append(Problem(path.name, path, f"lists {line}", "list the images themselves"))
+        elif line:
+            found.append(line)
+    return found
 
 
 def _nifti_files(folder: Path) -> list[Path]:
-    """Broken links too, so that no case is passed over in silence."""
-    return [path for path in sorted(folder.iterdir()) if is_nifti_name(path.name)
-            and not path.name.startswith(".") and not path.is_dir()]
+    """Includes broken links, so that no case is skipped silently."""
+    return [path for path in sorted(folder.iterdir()) if is_visible_nifti(path.name)
+            and not path.is_dir()]
 
 
 def _same(file: Path, other: Path) -> bool:
@@ -135,8 +158,10 @@ def _has_role(file: Path, role: str) -> bool:
 
 def inputs_passed_over(inputs: Sequence[str | Path],
                        labels: str | Path | None = None) -> list[Problem]:
-    """A finding for each kind of files in the given folders that is not taken."""
-    given = [*inputs] if labels is None else [*inputs, labels]
+    """A finding for each kind of files in the given folders that are not taken."""
+    given = list(inputs)
+    if labels is not None:
+        given.append(labels)
     problems = []
     for folder in dict.fromkeys(map(Path, given)):
         if folder.is_dir():
@@ -148,15 +173,15 @@ def verify_inputs(cases: Sequence[Case], dataset: Dataset, known: Sequence[Probl
                   progress: bool = False, left_out: Sequence[Problem] = ()) -> None:
     """Read every file, one at a time, and refuse them all if any cannot be segmented or scored.
 
-    Warns of what is doubtful, all in one warning; see data.checks.verification.case_findings.
+    Warns of doubtful findings, all in one warning; see data.checks.verification.case_findings.
 
     Args:
-        known: problems found before, told in the same message.
-        left_out: what `inputs_passed_over` gives, told with the rest.
+        known: problems found before, reported in the same message.
+        left_out: findings of `inputs_passed_over`, reported with the rest.
 
     Raises:
-        DataError: what data.verify_cases finds, and affines with no way back (sheared, where the
-            dataset is resampled). One message with every problem.
+        DataError: what data.verify_cases finds, and sheared grids if the dataset is resampled,
+            from which there is no way back. One message with every problem.
     """
     problems, doubtful = list(known), list(left_out)
     for case in tqdm(cases, desc="verifying", unit="case", disable=not progress):

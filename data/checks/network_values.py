@@ -1,9 +1,9 @@
-"""Whether an image still shows anything when the network is given it.
+"""Whether an image still shows anything once it is prepared for the network.
 
 A value that is finite in the file may be infinite in float32 or after the intensity scheme, and a
-single huge value makes all others equal. So an image is judged as the network is given it. The
-schemes are those of data/sets/intensities.py in numpy: MONAI would take each process that verifies
-files several seconds to import.
+single huge value makes all others equal. So an image is judged as the network gets it. The schemes
+are those of data/sets/intensities.py, in numpy: importing MONAI would cost every process that
+verifies files several seconds.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,20 +21,22 @@ MIN_SPREAD = 1e-6    # of what the network is given; norms have an epsilon of 1e
 MAX_GIVEN = 1e15     # a sum of squares of such values is still finite in float32
 
 Doubt = tuple[str, str]  # what was found, and what to do
-REMEDY = "replace such values (outside of the field of view by that of air), or leave the case out"
+REMEDY = "replace such values (outside the field of view by that of air), or leave the case out"
 
 
 def judge_image(image: Sequence[np.ndarray], dataset: Dataset) -> tuple[list[Doubt], list[Doubt]]:
     """What keeps an image from being used, and what should be looked at.
 
     Args:
-        image: channels (X, Y, Z) as the file has them, finite in float32.
+        image: channels (X, Y, Z) as read from the file, finite in float32.
     """
     scheme = dataset.intensity
     errors, doubtful, flat = [], [], []
     for name, stored in zip(dataset.channels, image, strict=True):
-        which = f"channel {name}: " if len(dataset.channels) > 1 else ""
-        if stored.min() == stored.max():  # so that it is never held as float32
+        which = ""
+        if len(dataset.channels) > 1:
+            which = f"channel {name}: "
+        if stored.min() == stored.max():  # before it is converted to float32
             flat.append(_flat(which, stored, scheme))
             continue
         channel = stored.astype(np.float32)
@@ -46,15 +48,16 @@ def judge_image(image: Sequence[np.ndarray], dataset: Dataset) -> tuple[list[Dou
         elif fault is not None:
             errors.append((f"{said} are {fault} after the intensity scheme {scheme}", REMEDY))
         else:
-            share = share_of_range(channel if scheme != "ct" else as_given)
-            if share < FAINT:
-                found = (f"{said} are so far apart that half of them lie within {share:.1g} of "
-                         f"the range")
-                (errors if share < LOST else doubtful).append((found, REMEDY))
+            share = share_of_range(as_given if scheme == "ct" else channel)
+            found = f"{said} are so far apart that half of them lie within {share:.1g} of the range"
+            if share < LOST:
+                errors.append((found, REMEDY))
+            elif share < FAINT:
+                doubtful.append((found, REMEDY))
     if len(flat) == len(dataset.channels):
         errors += flat
     else:
-        doubtful += flat  # a sequence that the patient does not have
+        doubtful += flat  # perhaps a sequence that was not acquired
     return errors, doubtful
 
 
@@ -73,7 +76,7 @@ def _z_score(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
     if not values.size:
         return channel
     result = channel.copy()
-    if values.min() == values.max():  # whose deviation may come out as a rounding error
+    if values.min() == values.max():  # the standard deviation may be a rounding error
         result[inside] = 0
     else:
         result[inside] = (values - values.mean()) / values.std()
@@ -83,7 +86,9 @@ def _z_score(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
 def _min_max(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
     assert arguments["channel_wise"]
     low, high = channel.min(), channel.max()
-    return (channel - low) / (high - low) if high > low else channel * 0
+    if high > low:
+        return (channel - low) / (high - low)
+    return channel * 0
 
 
 def _clipped(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
@@ -98,21 +103,23 @@ STEPS: dict[str, Callable[[np.ndarray, dict[str, Any]], np.ndarray]] = {
 
 def value_problems(case: Case, dataset: Dataset,
                    channels: Sequence[np.ndarray]) -> tuple[list[Problem], list[Problem]]:
-    """Errors and warnings about what is left of the values when a network is given them.
+    """Errors and warnings about the values once they are prepared for the network.
 
     Args:
         channels: each (X, Y, Z).
     """
     errors, doubtful = judge_image(channels, dataset)
     if dataset.intensity == "ct" and not errors:
-        image = channels[0] if len(channels) == 1 else np.stack(channels)
+        image = channels[0]
+        if len(channels) > 1:
+            image = np.stack(channels)
         doubtful = [*doubtful, *window_doubts(image, dataset.window)]
     return ([Problem(case.case_id, case.image, *doubt) for doubt in errors],
             [Problem(case.case_id, case.image, *doubt) for doubt in doubtful])
 
 
 def fault_of_given(given: np.ndarray) -> str | None:
-    """Why a network cannot see a channel that it is given, in words; None where it can."""
+    """Why a network cannot use a prepared channel, in words; None if it can."""
     low, high = float(given.min()), float(given.max())
     if not np.isfinite((low, high)).all():
         return "not finite"
@@ -124,17 +131,17 @@ def fault_of_given(given: np.ndarray) -> str | None:
 
 
 def refuse_unseen(given: np.ndarray) -> None:
-    """Refuse a prepared image (C, H, W, D) of which a network sees nothing.
+    """Refuse a prepared image (C, H, W, D) that shows a network nothing.
 
     Raises:
         DataError: values are not finite, or every channel is constant.
     """
     faults = [fault_of_given(channel) for channel in given]
-    wrong = next((fault for fault in faults if fault not in (None, "constant")), None)
-    if wrong is None and all(fault == "constant" for fault in faults):
-        wrong = f"constant ({float(given.flat[0]):g})"
-    if wrong is not None:
-        raise DataError(f"its values are {wrong} when the network is given them; {REMEDY}.")
+    wrong = [fault for fault in faults if fault not in (None, "constant")]
+    if all(fault == "constant" for fault in faults):
+        wrong = [f"constant ({float(given.flat[0]):g})"]
+    if wrong:
+        raise DataError(f"its values are {wrong[0]} when the network is given them; {REMEDY}.")
 
 
 def _range(channel: np.ndarray) -> str:

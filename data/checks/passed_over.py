@@ -1,14 +1,16 @@
-"""Files beside the images and labels that are not taken: counted and named, never in silence."""
+"""Files beside images and labels that are not used: counted and named, never skipped silently."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from system.text_files import few
+
 from ..nifti.file_kinds import LOOKED_AT, first_foreign, kind_of_file
 from ..sets.cases import ROLE_ENDINGS, Layout, Problem, files_of_role, present_layout
 
 NAMED = 3
-# What people keep beside images and what cannot be one.
+# Files that people keep beside images and that cannot be images.
 DOCUMENTS = (".txt", ".json", ".csv", ".tsv", ".md", ".pdf", ".xml", ".log", ".xlsx", ".docx",
              ".py", ".sh", ".yaml", ".yml", ".bval", ".bvec", ".html", ".ini", ".db", ".md5",
              ".sha256", ".exp", ".cv")
@@ -16,14 +18,14 @@ DOCUMENT_NAMES = ("readme", "license", "changes")  # those without an ending
 
 
 def may_be_image(path: Path) -> bool:
-    """Whether a file that is not taken may be an image: not hidden, no document."""
+    """Whether an unused file may be an image: not hidden, no document."""
     if path.name.startswith(".") or path.name.lower() in DOCUMENT_NAMES:
         return False
     return path.suffix.lower() not in DOCUMENTS
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether a folder has a file that may be an image, in itself or one level below."""
+    """Whether a folder, or one directly in it, has a file that may be an image."""
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
@@ -36,10 +38,10 @@ def holds_files(folder: Path) -> bool:
 
 
 def untaken(folder: Path, taken: Iterable[Path], with_folders: bool = True) -> list[Path]:
-    """What lies in a folder, may be an image, and is not among what was taken; sorted.
+    """What a folder holds that may be an image and was not taken; sorted.
 
     Args:
-        with_folders: whether folders in it count, where they have files.
+        with_folders: whether folders in it that have files count, too.
     """
     known = set(taken)
     found = []
@@ -60,8 +62,8 @@ def _readable(folder: Path) -> bool:
 
 
 def passed_over(folder: Path, paths: Sequence[Path]) -> list[Problem]:
-    """One finding for each kind of what is passed over in a folder or below it, with its cure."""
-    by_ending: dict[str, tuple[str, str]] = {}  # stands for files beyond LOOKED_AT
+    """One finding, with a remedy, for each kind of unused files in or below a folder."""
+    by_ending: dict[str, tuple[str, str]] = {}  # used unopened beyond LOOKED_AT files
     kinds: dict[tuple[str, str], list[Path]] = {}
     for number, path in enumerate(paths):
         ending = path.suffix.lower()
@@ -70,24 +72,24 @@ def passed_over(folder: Path, paths: Sequence[Path]) -> list[Problem]:
         kinds.setdefault(by_ending[ending], []).append(path)
     problems = []
     for (kind, remedy), same in kinds.items():
-        names = ", ".join(str(path.relative_to(folder)) for path in same[:NAMED])
-        more = ", ..." if len(same) > NAMED else ""
-        problems.append(Problem(folder.name, folder, f"{len(same)} {kind} passed over: "
-                                f"{names}{more}", remedy))
+        names = few([str(path.relative_to(folder)) for path in same], NAMED)
+        problems.append(Problem(folder.name, folder, f"{len(same)} {kind} passed over: {names}",
+                                remedy))
     return problems
 
 
 def passed_over_below(root: Path, is_taken: Callable[[str], bool]) -> list[Problem]:
-    """A finding for each kind of files in a folder and below that is not taken.
+    """A finding for each kind of unused files in a folder and below.
 
     Args:
-        is_taken: whether a file of this name is.
+        is_taken: whether a file of this name is used.
     """
     left = []
     for folder, below, names in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        left += [Path(folder, name) for name in sorted(names)
-                 if not is_taken(name) and may_be_image(Path(name))]
+        for name in sorted(names):
+            if not is_taken(name) and may_be_image(Path(name)):
+                left.append(Path(folder, name))
     return passed_over(root, left)
 
 
@@ -105,7 +107,7 @@ def _kind_and_remedy(path: Path) -> tuple[str, str]:
 
 
 def passed_over_cases(data_dir: str | Path, layouts: Sequence[Layout]) -> list[Problem]:
-    """What lies in the folders of the layout that `find_cases` takes, and is not taken."""
+    """Findings on the files that `find_cases` leaves in the folders of its layout."""
     root = Path(data_dir)
     layout = present_layout(root, layouts)
     if layout is None:
@@ -114,8 +116,10 @@ def passed_over_cases(data_dir: str | Path, layouts: Sequence[Layout]) -> list[P
     problems = []
     for name in dict.fromkeys((layout.images, layout.labels)):
         folder = root / name
-        taken = [path for role in ROLE_ENDINGS for path in files_of_role(folder, layout, role)]
-        left = [path for path in untaken(folder, taken, with_folders=not together)
-                if path.name.lower().startswith(layout.prefix)]
-        problems += passed_over(folder, left)
+        taken: list[Path] = []
+        for role in ROLE_ENDINGS:
+            taken += files_of_role(folder, layout, role)
+        left = untaken(folder, taken, with_folders=not together)
+        problems += passed_over(folder, [path for path in left
+                                         if path.name.lower().startswith(layout.prefix)])
     return problems

@@ -1,4 +1,4 @@
-"""What settings ask of data on disk: the grids of the images, and what the data set decides."""
+"""What settings take from data on disk: the images' grids, and values that the dataset decides."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,13 +20,13 @@ from .selection import planned_folds
 
 
 def measured_grids(data_dir: str, definition: Mapping[str, Any]) -> Grids:
-    """The grids of all cases of one's own data, from the headers of their images.
+    """The grids of all cases of a user's own data, from the headers of their images.
 
-    All of them, whatever the split, as nnU-Net does: so the folds of a cross-validation have one
-    plan. Images whose headers cannot be read are left to the verification.
+    All cases, whatever the split, as in nnU-Net, so the folds of a cross-validation share one
+    plan. Unreadable headers are left to the verification.
 
     Raises:
-        DataError: there are no cases, or none whose header can be read.
+        DataError: there are no cases, or no header can be read.
     """
     dataset = dataset_from_definition(dict(definition))
     cases, _ = dataset.find_cases(data_dir)
@@ -39,7 +39,7 @@ def measured_grids(data_dir: str, definition: Mapping[str, Any]) -> Grids:
         spacing = nibabel.affines.voxel_sizes(affine)
         sheared = sheared or is_sheared(affine, shape)
         shapes.append(tuple(int(shape[axis]) for axis in file_axes))
-        # Headers have float32: five digits, so that 0.8 is not 0.800000011920929.
+        # Headers have float32: five digits keep 0.8 from becoming 0.800000011920929.
         spacings.append(tuple(float(f"{spacing[axis]:.5g}") for axis in file_axes))
         orders.append(file_axes)
     if not shapes:
@@ -49,13 +49,15 @@ def measured_grids(data_dir: str, definition: Mapping[str, Any]) -> Grids:
 
 def _grid_of(case: Case, dataset: Dataset
              ) -> tuple[tuple[int, ...], np.ndarray, tuple[int, int, int]]:
-    """Shape and affine along the file's axes, and which of these runs along each of the patient's.
+    """Shape and affine along the file's axes, and which of these runs along each patient axis.
 
     Raises:
         ValueError: the header cannot be read, or is not that of a volume.
     """
     file = read_header(case.image)
-    num_channels = 1 if case.more_channels else len(dataset.channels)
+    num_channels = len(dataset.channels)
+    if case.more_channels:
+        num_channels = 1
     axis = channel_axis(file.shape, num_channels, case.channel_first)
     shape, affine = spatial_grid(file, axis)
     if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
@@ -65,16 +67,18 @@ def _grid_of(case: Case, dataset: Dataset
 
 
 def decided_values(config: TrainingConfig) -> dict[str, Any]:
-    """What the data set says of settings that are None; sizes of the split where DATA is there.
+    """The dataset's values for settings that are None; the split's sizes if DATA can be read.
 
     Raises:
         ValueError: see `dataset_of`.
     """
     dataset = dataset_of(config)
-    spacing = dataset.spacing_mm
     values = {"intensity": dataset.intensity, "num_crops": dataset.augmentation.num_crops,
-              "spacing_mm": None if spacing is None else list(spacing),
-              "window": list(dataset.window) if dataset.intensity == "ct" else None}
+              "spacing_mm": None, "window": None}
+    if dataset.spacing_mm is not None:
+        values["spacing_mm"] = list(dataset.spacing_mm)
+    if dataset.intensity == "ct":
+        values["window"] = list(dataset.window)
     try:
         cases, _ = dataset.find_cases(config.data_dir)
         folds = planned_folds(config, dataset, [case.case_id for case in cases])

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 from configs import EvaluationConfig, TrainingConfig
+from system.text_files import few
 
 from ..sets.cases import Case, DataError
 from ..sets.datasets import Dataset
@@ -28,11 +29,11 @@ class Selection:
 
 
 def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
-    """Find the cases, split them, and read every file once to see that it can be trusted.
+    """Find the cases, split them, and read every file once to check it.
 
     Raises:
-        ValueError: what is wrong with the split, before any file is read, or whatever is wrong
-            with the files, all in one message.
+        ValueError: a problem of the split, before any file is read, or all problems of the files
+            in one message.
     """
     dataset = dataset_of(config)
     if config.dataset_definition is not None:
@@ -41,27 +42,35 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
     cases = {case.case_id: case for case in found}
     passed_over = dataset.passed_over(config.data_dir)
     try:
-        folds = [] if problems else planned_folds(config, dataset, list(cases))
+        folds = []
+        if not problems:
+            folds = planned_folds(config, dataset, list(cases))
     except ValueError as error:
-        # Cases that a split lacks may be among the files that are not taken.
+        # Cases that the split misses may be among the unused files.
         raise ValueError("\n".join([str(error), *map(str, passed_over)])) from error
     verify_cases(found, dataset, problems, progress, passed_over=passed_over,
-                 refuse_sheared=not config.resume)  # what was trained on them stays usable
+                 refuse_sheared=not config.resume)  # older runs trained on them can continue
     return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
 
 
 def _warn_of_mirror_images(dataset: Dataset) -> None:
-    """A mirrored left kidney looks like a right one, and is still labelled as a left one."""
+    """A mirrored left kidney looks like a right one, but is still labelled as a left one."""
     how = dataset.augmentation
     if dataset.sided_classes and how.flip_prob > 0 and 0 in how.flip_axes:
-        remedy = ('take "symmetric" out of dataset.json and ' if dataset.symmetric else "")
-        warnings.warn(f"crops are flipped from left to right, so that "
+        remedy = "give --augmentation anatomical"
+        if dataset.symmetric:
+            remedy = f'take "symmetric" out of dataset.json and {remedy}'
+        warnings.warn(f"crops are flipped from left to right, so "
                       f"{', '.join(dataset.sided_classes)} can hardly be told from the other side: "
-                      f"{remedy}give --augmentation anatomical.", stacklevel=3)
+                      f"{remedy}.", stacklevel=3)
 
 
 def planned_folds(config: TrainingConfig, dataset: Dataset, case_ids: list[str]) -> list[Split]:
-    """All folds, of which the one that was asked for exists."""
+    """All folds; the one that was asked for is among them.
+
+    Raises:
+        ValueError: there are fewer folds, or the cases cannot be split in this way.
+    """
     if config.splits is not None:
         folds = read_splits(config.splits, case_ids)
     else:
@@ -88,9 +97,8 @@ def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
     trained_on = [case_id for case_id in wanted if split.group_of(case_id) == "training"]
     if trained_on and not config.include_training_cases:
         raise ValueError(f"{run.experiment} was trained on {len(trained_on)} of these cases "
-                         f"({', '.join(trained_on[:5])}{' ...' if len(trained_on) > 5 else ''}): "
-                         f"their score says nothing about new patients. Give "
-                         f"--include_training_cases to have it all the same.")
+                         f"({few(trained_on, 5)}): their score says nothing about new patients. "
+                         f"Give --include_training_cases to score them anyway.")
     data_dir = config.data or run.data_dir
     found = {case.case_id: case for case in dataset.find_cases(data_dir)[0]}
     lacking = [case_id for case_id in wanted if case_id not in found]
@@ -98,6 +106,6 @@ def cases_to_score(config: EvaluationConfig, run: TrainingConfig,
         raise DataError(f"{data_dir}: lacks {len(lacking)} of the {len(wanted)} cases: "
                         f"{', '.join(lacking[:10])}. Give the folder the run was trained on.")
     cases = {case_id: found[case_id] for case_id in wanted}
-    # Only on their own grid can they not be scored.
+    # Sheared grids only prevent scoring on the files' own grid.
     verify_cases(list(cases.values()), dataset, refuse_sheared=config.native_space)
     return dataset, cases

@@ -1,7 +1,7 @@
-"""Looking at every file before anything is trained: all problems, in one message.
+"""Checking every file before anything is trained: all problems, in one message.
 
-One implementation with two forms: `verify_cases` at the start of every run, and the report of
-scripts/verify_dataset.py (data/checks/verify_report.py).
+Used by `verify_cases` at the start of every run, and by the report of scripts/verify_dataset.py
+(data/checks/verify_report.py).
 """
 
 import warnings
@@ -36,7 +36,7 @@ class Findings:
     Attributes:
         errors: what keeps the case from being used.
         warnings: what should be looked at.
-        digest: of the image's unpacked bytes; None where it cannot be read.
+        digest: of the image's unpacked bytes; None if it cannot be read.
     """
 
     case: Case
@@ -53,46 +53,44 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
     Warns of what should be looked at, all in one warning; see `case_findings`.
 
     Args:
-        known: problems found before, told in the same message.
-        passed_over: warnings found before, told in the same warning.
+        known: problems found before, reported in the same message.
+        passed_over: warnings found before, reported in the same warning.
         refuse_sheared: see `case_findings`.
 
     Raises:
         DataError: unreadable or damaged files, shapes or affines that differ between image and
-            label, a wrong number of channels, values of which a network sees nothing, labels with
+            label, a wrong number of channels, values that show a network nothing, labels with
             unexpected values. One message with every problem.
     """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         look = partial(case_findings, dataset=dataset, refuse_sheared=refuse_sheared)
         found = list(tqdm(pool.map(look, cases), total=len(cases), desc="verifying", unit="case",
                           disable=not progress))
-    problems = [*known, *(problem for one in found for problem in one.errors)]
+    problems, doubtful = list(known), list(passed_over)
+    for one in found:
+        problems += one.errors
+        doubtful += one.warnings
     if problems:
         raise DataError(f"{len(problems)} problem(s) in {len(cases)} cases of {dataset.name}:\n"
                         + "\n".join(map(str, [*problems, *passed_over])))
-    doubtful = [*passed_over, *(problem for one in found for problem in one.warnings),
-                *twin_problems(found)]
+    doubtful += twin_problems(found)
     if doubtful:
         warnings.warn(f"{len(doubtful)} doubtful finding(s) in {len(cases)} cases of "
                       f"{dataset.name}:\n" + "\n".join(grouped(doubtful)), stacklevel=2)
 
 
-def case_problems(case: Case, dataset: Dataset) -> list[Problem]:
-    """The errors of one case, with its label if it has one; empty when it can be trusted."""
-    return case_findings(case, dataset).errors
-
 
 def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | None = None,
                   refuse_sheared: bool = True) -> Findings:
-    """Read one case, whole.
+    """Read all files of one case and check them.
 
     Warnings are: a constant channel among others, values that hardly differ for a network or are
-    no HU, implausible voxel sizes, labels without foreground or stored as floating point, a volume
+    not HU, implausible voxel sizes, labels without foreground or stored as floating point, a volume
     smaller than the crop, and a sheared grid that is not resampled.
 
     Args:
-        crop: (X, Y, Z) voxels that training cuts out, after resampling; None to leave it open.
-        refuse_sheared: whether a sheared grid that is resampled is an error; else a warning.
+        crop: (X, Y, Z) voxels that training cuts out, after resampling; None: not checked.
+        refuse_sheared: whether a sheared grid that is resampled is an error or just a warning.
     """
     errors: list[Problem] = []
     doubtful: list[Problem] = []
@@ -106,10 +104,12 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
         doubtful += _grid_warnings(case, grid, dataset.spacing_mm, crop)
         sheared = shear_problem(case, grid[1], grid[0], dataset.spacing_mm)
         if sheared is not None:
-            refused = refuse_sheared and dataset.spacing_mm is not None
-            (errors if refused else doubtful).append(sheared)
+            if refuse_sheared and dataset.spacing_mm is not None:
+                errors.append(sheared)
+            else:
+                doubtful.append(sheared)
     if case.label is not None:
-        del channels  # so that the label is not held beside them
+        del channels  # frees their memory before the label is read
         label, array, _ = read_file(case, case.label, errors)
         if label is not None:
             wrong = _label_problems(case, array, dataset.label_values)
@@ -127,9 +127,13 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
 
 def twin_problems(found: Iterable[Findings]) -> list[Problem]:
     """A problem for each image that is byte-identical to one of another case."""
-    return [Problem(other.case_id, other.image, f"is byte-identical to {first.image} of "
-                    f"{first.case_id}", "remove one, or keep both in one group of the split")
-            for first, *others in twins(found) for other in others]
+    problems = []
+    for first, *others in twins(found):
+        for other in others:
+            problems.append(Problem(
+                other.case_id, other.image, f"is byte-identical to {first.image} of "
+                f"{first.case_id}", "remove one, or keep both in one group of the split"))
+    return problems
 
 
 def twins(found: Iterable[Findings]) -> list[list[Case]]:
@@ -153,7 +157,9 @@ def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float
     shape = resampled_shape(shape, spacing, spacing_mm)
     if crop is not None and any(size < wanted for size, wanted in zip(shape, crop, strict=True)):
         said = " x ".join(f"{size:.0f}" for size in shape)
-        resampled = "" if spacing_mm is None else ", resampled,"
+        resampled = ""
+        if spacing_mm is not None:
+            resampled = ", resampled,"
         wanted = " x ".join(map(str, crop))
         problems.append(Problem(case.case_id, case.image, f"its {said} voxels{resampled} are "
                                 f"fewer than the crop's {wanted}", "it is padded; choose a "
@@ -169,24 +175,28 @@ def _label_problems(case, array, label_values):
              if value not in label_values]
     if not wrong:
         return []
-    known = ", ".join(str(value) for value in sorted(label_values))
-    more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-    return [Problem(case.case_id, case.label, f"unexpected label values {', '.join(wrong[:8])}"
-                    f"{more}", f"this dataset has {known}; correct the label file, or choose "
-                    f"the dataset it belongs to")]
+    named = ", ".join(wrong[:8])
+    if len(wrong) > 8:
+        named += f" and {len(wrong) - 8} more"
+    known = ", ".join(map(str, sorted(label_values)))
+    return [Problem(case.case_id, case.label, f"unexpected label values {named}",
+                    f"this dataset has {known}; correct the label file, or choose the dataset it "
+                    f"belongs to")]
 
 
 def _off(array: np.ndarray) -> str:
     off = farthest_off(array)
-    return f", up to {off:.2g} off whole numbers, as which they are taken" if off > 0 else ""
+    if not off > 0:
+        return ""
+    return f", up to {off:.2g} off the whole numbers that they are taken for"
 
 
 def _empty_label(case: Case, array: np.ndarray, label_values: dict[int, int]) -> list[Problem]:
-    """A warning for a label of nothing but background, as a healthy patient may have."""
+    """A warning for a label with only background, such as a healthy patient's."""
     if any(label_values[value] for value in value_counts(array)):
         return []
     return [Problem(case.case_id, case.label, "has no foreground voxel", "it is scored as it is, "
-                    "and cropped at random where it trains; label it if that is wrong")]
+                    "and its training crops are cut at random; label it if that is wrong")]
 
 
 def _geometry_problems(case, image_grid, label):
@@ -203,8 +213,9 @@ def _geometry_problems(case, image_grid, label):
     shift = grid_shift_mm(affine, label_affine, shape)
     tolerance = 0.1 * float(np.min(nibabel.affines.voxel_sizes(affine)))
     if not shift <= tolerance:  # also when the affine holds NaN
-        turned = axes_of(label_affine) != axes_of(affine)
-        axes = f", axes {axes_of(label_affine)} against {axes_of(affine)}" if turned else ""
+        axes = ""
+        if axes_of(label_affine) != axes_of(affine):
+            axes = f", axes {axes_of(label_affine)} against {axes_of(affine)}"
         return [Problem(case.case_id, case.label, f"its affine moves voxels by up to "
                         f"{shift:.3g} mm against the image's (tolerance {tolerance:.2g} mm){axes}",
                         "find out which header is right and copy it to the other file")]

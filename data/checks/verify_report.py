@@ -1,4 +1,4 @@
-"""All that is wrong or doubtful with a dataset, as one report: text for people, JSON for scripts.
+"""Everything wrong or doubtful in a dataset as one report: text for people, JSON for scripts.
 
 The checks are those at the start of every run (data/checks/verification.py).
 """
@@ -31,7 +31,7 @@ class Report:
 
     @property
     def text(self) -> str:
-        """A headline, one line for each error, and the warnings, those of a kind together."""
+        """A headline, one line for each error, and the warnings, grouped by kind."""
         lines = [f"{self.data_dir}: {self.num_cases} cases of {self.dataset}, "
                  f"{len(self.errors)} error(s), {len(self.warnings)} warning(s)"]
         lines += [f"error: {problem}" for problem in self.errors]
@@ -56,27 +56,32 @@ def verify_dataset(data_dir: str | Path, dataset: Dataset, crop: tuple[int, int,
     """Read every file of a dataset once and report all problems.
 
     Args:
-        crop: (X, Y, Z) voxels of the dataset's recipe; None to leave it open.
+        crop: (X, Y, Z) voxels of the dataset's recipe; None: not checked.
         splits: file of folds, in which no image may be in two groups, whatever its case id.
-        num_workers: processes at a time; None for one per core.
+        num_workers: parallel processes; None for one per core.
 
     Raises:
-        ValueError: no such folder, no cases there, a file of folds that cannot be used, or less
-            than one worker.
+        ValueError: no such folder, no cases there, an unusable file of folds, or less than one
+            worker.
     """
-    workers = num_cores() if num_workers is None else num_workers
-    if workers < 1:
-        raise ValueError(f"--workers {workers}: must be at least 1.")
+    if num_workers is None:
+        num_workers = num_cores()
+    if num_workers < 1:
+        raise ValueError(f"--workers {num_workers}: must be at least 1.")
     cases, errors = dataset.find_cases(data_dir)
-    folds = [] if splits is None else read_splits(splits, [case.case_id for case in cases])
+    folds = []
+    if splits is not None:
+        folds = read_splits(splits, [case.case_id for case in cases])
     check = partial(case_findings, dataset=dataset, crop=crop)
-    found = sorted(for_each(check, cases, workers, "verifying", "case", progress),
+    found = sorted(for_each(check, cases, num_workers, "verifying", "case", progress),
                    key=lambda one: one.case.case_id)
-    errors = [*errors, *(problem for one in found for problem in one.errors)]
-    doubtful = [*dataset.passed_over(data_dir),
-                *(problem for one in found for problem in one.warnings), *twin_problems(found)]
-    return Report(dataset.name, str(data_dir), len(cases),
-                  [*errors, *leak_problems(twins(found), folds)], doubtful)
+    doubtful = dataset.passed_over(data_dir)
+    for one in found:
+        errors += one.errors
+        doubtful += one.warnings
+    errors += leak_problems(twins(found), folds)
+    doubtful += twin_problems(found)
+    return Report(dataset.name, str(data_dir), len(cases), errors, doubtful)
 
 
 def leak_problems(groups: Sequence[Sequence[Case]], folds: Sequence[Split]) -> list[Problem]:
@@ -85,10 +90,12 @@ def leak_problems(groups: Sequence[Sequence[Case]], folds: Sequence[Split]) -> l
     for number, fold in enumerate(folds, start=1):
         for first, *others in groups:
             home = fold.group_of(first.case_id)
-            problems += [
-                Problem(other.case_id, other.image, f"is the image of {first.case_id}: fold "
-                        f"{number} has one in {home}, the other in {group}",
-                        "keep both in one group, or remove one")
-                for other in others
-                if None not in (home, group := fold.group_of(other.case_id)) and group != home]
+            for other in others:
+                group = fold.group_of(other.case_id)
+                if home is None or group is None or group == home:
+                    continue
+                problems.append(Problem(
+                    other.case_id, other.image, f"is the image of {first.case_id}: fold {number} "
+                    f"has one in {home}, the other in {group}",
+                    "keep both in one group, or remove one"))
     return problems

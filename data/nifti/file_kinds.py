@@ -44,8 +44,8 @@ class FileKind:
     """What a file is.
 
     Attributes:
-        found: such as "is DICOM".
-        remedy: how it becomes one that is read.
+        found: for a message, such as "is DICOM".
+        remedy: how to make it a file that can be read.
     """
 
     found: str
@@ -66,7 +66,7 @@ def nifti_kind(block: bytes) -> type[nibabel.Nifti1Image] | None:
 
 
 def foreign_kind(block: bytes) -> FileKind | None:
-    """What a file is that is no NIfTI file, by its first (unpacked) bytes; None: nothing known."""
+    """What kind of file this is, if not NIfTI, by its first (unpacked) bytes; None if unknown."""
     if is_dicom(block):
         return FileKind("is DICOM", DICOM_REMEDY)
     for beginnings, found, remedy in _BEGINNINGS:
@@ -76,9 +76,9 @@ def foreign_kind(block: bytes) -> FileKind | None:
 
 
 def kind_of_file(path: Path) -> FileKind | None:
-    """What a file is that is none named as NIfTI; None where neither name nor bytes say it.
+    """What a file is that has no NIfTI name; None if neither its name nor its bytes tell.
 
-    Never waits: what is no regular file is not opened.
+    Never blocks: only regular files are opened.
     """
     if not path.is_file():
         return None
@@ -98,13 +98,13 @@ def kind_of_file(path: Path) -> FileKind | None:
     if nifti_kind(block) is not None:
         if is_nifti_name(path.name):
             return None
-        return FileKind("is NIfTI by its content",
-                        f"rename it so that it ends in {'.nii.gz' if packed else '.nii'}")
+        ending = ".nii.gz" if packed else ".nii"
+        return FileKind("is NIfTI by its content", f"rename it so that it ends in {ending}")
     return foreign_kind(block)
 
 
 def _unpacked(block: bytes) -> bytes:
-    """What the beginning of a gzip stream unpacks to; nothing where it is damaged."""
+    """The unpacked beginning of a gzip stream; empty if it is damaged."""
     try:
         return zlib.decompressobj(wbits=31).decompress(block, FIRST_BYTES)
     except zlib.error:
@@ -112,14 +112,15 @@ def _unpacked(block: bytes) -> bytes:
 
 
 def first_foreign(folder: Path) -> tuple[Path, FileKind] | None:
-    """The first file in a folder or below whose kind is known and is not read; or None."""
+    """The first file in a folder or below of a known kind that cannot be read; None if none is."""
     looked_at = 0
     for inside, below, names in os.walk(folder):
         below.sort()
         for name in sorted(names):
-            kind = None if name.startswith(".") else kind_of_file(Path(inside, name))
-            if kind is not None:
-                return Path(inside, name), kind
+            if not name.startswith("."):
+                kind = kind_of_file(Path(inside, name))
+                if kind is not None:
+                    return Path(inside, name), kind
             looked_at += 1
             if looked_at == LOOKED_AT:
                 return None
@@ -127,7 +128,7 @@ def first_foreign(folder: Path) -> tuple[Path, FileKind] | None:
 
 
 def foreign_hint(folder: Path) -> str:
-    """A sentence on `first_foreign`, with a blank before it; empty where there is none."""
+    """A blank and a sentence on `first_foreign`; empty if there is none."""
     found = first_foreign(folder)
     if found is None:
         return ""

@@ -1,8 +1,8 @@
-"""Between a file's own grid and the grid that networks see.
+"""From the networks' grid back to a file's own grid.
 
 `data.preprocessing` resamples along the file's axes and then reorders and flips them. So the two
-grids share their axes, even where these are oblique to the patient, and the way back is one
-straight line per axis: model index = scale * native index + offset.
+grids share their axes, even if these are oblique to the patient, and the way back is linear along
+each axis: model index = scale * native index + offset.
 
 Axes: native arrays are (X, Y, Z) as in the file, model arrays (H, W, D) in RAS order.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_OFF_AXIS = 0.1   # model voxels, over the whole volume
-SNAP = 1e-3          # model voxels; nearer than this to a voxel is on it
+SNAP = 1e-3          # model voxels; positions closer than this to a voxel count as on it
 CHUNK_VALUES = 2**21  # logits of native planes held at a time; more is no faster
 
 
@@ -29,7 +29,7 @@ class AxisMap:
 
     Attributes:
         model_axis: 0, 1 or 2.
-        scale: model voxels per native voxel, negative where the axis is flipped.
+        scale: model voxels per native voxel, negative if the axis is flipped.
         offset: model index of native index 0.
         size: native voxels.
         model_size: model voxels.
@@ -70,8 +70,8 @@ def grid_map(native_affine: np.ndarray, native_shape: Sequence[int], model_affin
         native_shape, model_shape: (X, Y, Z) and (H, W, D).
 
     Raises:
-        ValueError: the grids do not share their axes; a file whose affine is sheared (an
-            uncorrected gantry tilt) and that was resampled.
+        ValueError: the grids do not share their axes: a file with a sheared affine (an
+            uncorrected gantry tilt) was resampled.
     """
     to_model = np.linalg.solve(np.asarray(model_affine, float), np.asarray(native_affine, float))
     linear, offset = to_model[:3, :3], to_model[:3, 3]
@@ -82,10 +82,11 @@ def grid_map(native_affine: np.ndarray, native_shape: Sequence[int], model_affin
     if sorted(model_axes) != [0, 1, 2] or not (off_axis < MAX_OFF_AXIS).all():
         raise ValueError(f"the axes of its affine are sheared, by up to {off_axis.max():.2g} "
                          f"voxels (tolerance {MAX_OFF_AXIS:g})")
-    return GridMap(tuple(
-        AxisMap(int(axis), float(linear[axis, native]), float(offset[axis]),
-                int(native_shape[native]), int(model_shape[axis]))
-        for native, axis in enumerate(model_axes)))
+    axes = []
+    for native, axis in enumerate(model_axes):
+        axes.append(AxisMap(int(axis), float(linear[axis, native]), float(offset[axis]),
+                            int(native_shape[native]), int(model_shape[axis])))
+    return GridMap(tuple(axes))
 
 
 def native_planes(slabs: Iterable[tuple[int, torch.Tensor]],
@@ -96,22 +97,22 @@ def native_planes(slabs: Iterable[tuple[int, torch.Tensor]],
     native size, so memory stays bounded for any volume.
 
     Args:
-        slabs: (first row, logits (K, H, W, D)) in ascending order, rows counted along the model
-            axis of the last native axis, of which each slab holds some and all together hold all.
+        slabs: (first row, logits (K, H, W, D)) in ascending order; each slab holds some rows along
+            the model axis of the last native axis, all slabs together hold all of them.
         grid: of the volume.
 
     Yields:
         Plane indices (n,) and logits (K, X, Y, n); every plane once, in either direction.
     """
-    import torch  # takes seconds, which the verification of a dataset need not wait
+    import torch  # takes seconds, which verifying a dataset does not need to spend
 
     along = grid.axes[2]
     dim = 1 + along.model_axis
     order = [0, *(1 + axis.model_axis for axis in grid.axes)]
     in_plane = [axis.neighbours() for axis in grid.axes[:2]]
     lower, upper, weight = along.neighbours()
-    planes = np.argsort(upper, kind="stable")  # in the order in which they can be made
-    before = None                              # the last row of the slab before
+    planes = np.argsort(upper, kind="stable")  # in the order in which they become ready
+    before = None                              # the last row of the previous slab
     done = 0
     for start, slab in slabs:
         end = start + slab.shape[dim]
@@ -138,10 +139,11 @@ def _along_axis(values: torch.Tensor, dim: int,
     """Linear interpolation along one axis."""
     import torch
 
-    is_between = neighbours[2].any()  # asked of the array: on a GPU it would be waited for
+    is_between = neighbours[2].any()  # of the array: asking a tensor would wait for the GPU
     lower, upper, weight = (torch.from_numpy(each).to(values.device) for each in neighbours)
     below = values.index_select(dim, lower)
     if not is_between:
         return below
-    shape = [-1 if axis == dim else 1 for axis in range(values.ndim)]
+    shape = [1] * values.ndim
+    shape[dim] = -1
     return below.lerp_(values.index_select(dim, upper), weight.view(shape))

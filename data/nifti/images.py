@@ -14,26 +14,27 @@ def channel_axis(shape: Sequence[int], num_channels: int,
                  channel_first: bool = False) -> int | None:
     """The axis of the channels in a file: 0 or 3, or None where it has three axes only.
 
-    The axis is the one as long as there are channels. Where both ends are, `channel_first`
-    decides, which is what the dataset's layout says.
+    It is the axis whose length is the number of channels. If that fits both, `channel_first`
+    decides, which comes from the dataset's layout.
 
     Raises:
-        ValueError: the shape is not that of a volume of so many channels.
+        ValueError: the shape does not fit a volume with that many channels.
     """
     if len(shape) == 3 and num_channels == 1:
         return None
     ends = [axis for axis in (0, 3) if len(shape) == 4 and shape[axis] == num_channels]
     if not ends:
         raise ValueError(f"shape {tuple(shape)} is no volume of {num_channels} channel(s)")
-    return ends[0 if channel_first else -1]
+    if channel_first:
+        return ends[0]
+    return ends[-1]
 
 
 def spatial_grid(file: NiftiFile, axis: int | None) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape (3,) and affine (4, 4), float64 in mm, of a file whose channels lie on `axis`.
+    """Shape (3,) and affine (4, 4), float64 in mm, of a file whose channels are on `axis`.
 
-    The affine is the header's, which speaks of the spatial axes wherever the channels are; the
-    header's voxel sizes speak of the file's first three axes, whatever they are. So only a header
-    without an affine needs care: its voxel sizes are then those of the spatial axes.
+    A header's affine is about the spatial axes, wherever the channels are, but its voxel sizes are
+    about the file's first three axes. So only a header without an affine needs care.
     """
     if axis != 0:
         return file.shape[:3], file.affine
@@ -48,8 +49,8 @@ def read_volume(files: str | Path | Sequence[str | Path], num_channels: int,
     """Voxels (C, X, Y, Z), float32, and affine (4, 4), float64 in mm.
 
     Args:
-        files: a file of all channels, or one for each; these lie on one grid, which is verified,
-            and the affine is that of the first.
+        files: a file of all channels, or one per channel, on one grid (the verification sees to
+            that); the affine is that of the first.
 
     Raises:
         ValueError: a file cannot be read, or there are not `num_channels` channels.
@@ -60,7 +61,7 @@ def read_volume(files: str | Path | Sequence[str | Path], num_channels: int,
     if len(files) == 1:
         return _read_file(files[0], num_channels, channel_first)
     if len(files) != num_channels:
-        raise ValueError(f"{len(files)} files are no volume of {num_channels} channel(s)")
+        raise ValueError(f"{len(files)} files do not make a volume of {num_channels} channel(s)")
     read = [_read_file(path, 1, channel_first) for path in files]
     return np.concatenate([voxels for voxels, _ in read]), read[0][1]
 
@@ -77,7 +78,7 @@ def _read_file(path: str | Path, num_channels: int,
 
 
 def channels_first(array: np.ndarray, num_channels: int, channel_first: bool = False) -> np.ndarray:
-    """A file's voxels as (C, X, Y, Z) float32, where a number beyond its range is infinite.
+    """A file's voxels as (C, X, Y, Z) float32; numbers beyond its range become infinite.
 
     Raises:
         ValueError: see `channel_axis`.
@@ -93,11 +94,13 @@ def channel_views(array: np.ndarray, num_channels: int, channel_first: bool = Fa
         ValueError: see `channel_axis`.
     """
     axis = channel_axis(array.shape, num_channels, channel_first)
-    return array[None] if axis is None else np.moveaxis(array, axis, 0)
+    if axis is None:
+        return array[None]
+    return np.moveaxis(array, axis, 0)
 
 
 def not_finite_in_float32(array: np.ndarray) -> str | None:
-    """What to say of values that are not finite once they are float32; None where all are."""
+    """For a message: how many values are not finite in float32, and an example; None if all are."""
     if array.dtype.kind != "f":
         return None
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Label maps and probabilities as NIfTI files on the grid of the image that they belong to."""
+"""Label maps and probabilities as NIfTI files on the grid of their image."""
 
 import gzip
 import tempfile
@@ -27,7 +27,7 @@ class NativeGrid:
     Attributes:
         shape: (X, Y, Z).
         affine: (4, 4), mm.
-        header: for volumes of other values on this grid.
+        header: for new volumes on this grid.
     """
 
     shape: tuple[int, int, int]
@@ -41,7 +41,7 @@ class NativeGrid:
 
 
 def plain_grid(shape: tuple[int, int, int], affine: np.ndarray) -> NativeGrid:
-    """A grid of no file: (X, Y, Z) and an affine (4, 4) in mm."""
+    """A grid without a file, from (X, Y, Z) and an affine (4, 4) in mm."""
     header = nibabel.Nifti1Image(np.broadcast_to(np.uint8(0), shape), affine).header
     header.set_xyzt_units("mm")
     return NativeGrid(shape, affine, header)
@@ -59,10 +59,11 @@ def label_on_image_grid(case: Case, label_values: Mapping[int, int],
                         num_channels: int) -> tuple[np.ndarray, NativeGrid]:
     """Classes (X, Y, Z) uint8 of a case's label file, and the grid of its image.
 
-    The two grids are one, which is verified; rounding in the label's header counts for nothing.
+    The verification made sure that both grids are one, so rounding in the label's header is
+    ignored.
 
     Raises:
-        ValueError: values that are no label values, or another shape than the image's.
+        ValueError: unknown label values, or another shape than the image's.
     """
     grid = image_grid(case, num_channels)
     file = load_nifti(case.label)
@@ -75,17 +76,17 @@ def label_on_image_grid(case: Case, label_values: Mapping[int, int],
 def in_ras_order(volumes: Sequence[np.ndarray],
                  grid: NativeGrid) -> tuple[list[np.ndarray], np.ndarray]:
     """Volumes (X, Y, Z) on a grid, axes reordered and flipped to RAS+, and the spacing in mm."""
-    turned = [nibabel.as_closest_canonical(nibabel.Nifti1Image(volume, grid.affine))
-              for volume in volumes]
-    return ([np.asanyarray(each.dataobj) for each in turned],
+    images = [nibabel.Nifti1Image(volume, grid.affine) for volume in volumes]
+    turned = [nibabel.as_closest_canonical(image) for image in images]
+    return ([np.asanyarray(image.dataobj) for image in turned],
             nibabel.affines.voxel_sizes(turned[0].affine))
 
 
 def _grid(file: NiftiFile, axis: int | None) -> NativeGrid:
     """The spatial grid of a file whose channels are on `axis`.
 
-    Of the header, affines, their codes, voxel sizes and units stay; scaling, display range and
-    extensions (which may name the patient) go.
+    Its header keeps affines, their codes, voxel sizes and units, and loses scaling, display range
+    and extensions (which may name the patient).
     """
     shape, affine = spatial_grid(file, axis)
     header = file.header.as_byteswapped("<")
@@ -100,10 +101,10 @@ def _grid(file: NiftiFile, axis: int | None) -> NativeGrid:
 
 
 def classes_of(values: np.ndarray, label_values: Mapping[int, int], path: Path) -> np.ndarray:
-    """Label values to class indices, uint8; `path` is named in the error.
+    """Label values to class indices, uint8; `path` is for the error message.
 
     Raises:
-        ValueError: values that are no label values.
+        ValueError: unknown label values.
     """
     values = whole_numbers(values)
     classes = np.zeros(values.shape, np.uint8)
@@ -119,9 +120,9 @@ def classes_of(values: np.ndarray, label_values: Mapping[int, int], path: Path) 
 
 
 def values_of_classes(label_values: Mapping[int, int]) -> np.ndarray:
-    """The label value of each class, (K,) in the smallest unsigned type that holds them.
+    """The label value of each class, (K,), in the smallest unsigned type that holds them.
 
-    Where several values mean one class it is the first: MM-WHS's stray 421 is background, 0.
+    If several values mean one class, the first counts: MM-WHS's stray 421 is background, 0.
     """
     first: dict[int, int] = {}
     for value, index in label_values.items():
@@ -140,10 +141,10 @@ def write_label_map(path: Path, label_map: np.ndarray, grid: NativeGrid) -> None
 
 
 class ProbabilityFile:
-    """Probabilities (X, Y, Z, K), float32, that come plane by plane and in any order.
+    """Probabilities (X, Y, Z, K), float32, that arrive plane by plane in any order.
 
-    They wait in a nameless file beside `path`, since they may be larger than the memory.
-    `close` writes the .nii.gz; without it nothing is left.
+    They are collected in an unnamed file beside `path`, since they may exceed the memory. `close`
+    writes the .nii.gz; without it nothing is left behind.
     """
 
     def __init__(self, path: Path, grid: NativeGrid, num_classes: int):

@@ -1,11 +1,11 @@
-"""One NIfTI file from its first byte to its last, without more memory than its header stands for.
+"""Reading a whole NIfTI file without taking more memory than its header justifies.
 
-A header can claim 10^6 voxels a side, and a few MB of gzip can unpack to many GB. So the header
-is read first; what it claims must be possible for a file of this size and below a limit; and no
-byte is unpacked beyond it. The unpacked bytes are held once: the voxels are a view of them.
+A header can claim 10^6 voxels per side, and a few MB of gzip can unpack to many GB. So the header
+is read first; what it claims must be possible for a file of this size and below a limit; and
+nothing is unpacked beyond that. The unpacked bytes are held once: the voxels are a view of them.
 
-Whether a file is packed is told by its bytes, not by its name. What cannot be read says what is
-wrong with it, since a foreign file, an odd header and damage are put right in different ways.
+Whether a file is packed is decided by its bytes, not by its name. Errors say what is wrong, since
+a foreign file, an odd header and damage need different remedies.
 """
 
 import gzip
@@ -27,12 +27,12 @@ from .file_kinds import FIRST_BYTES, GZIP_MAGIC, foreign_kind, nifti_kind
 
 MAX_BYTES = 4 * 2**30   # unpacked; 512 x 512 x 2000 voxels of float64
 MAX_RATIO = 1032        # deflate's largest: 258 bytes of two bits
-SLACK = 2**20           # bytes after the voxels that are passed over
+SLACK = 2**20           # bytes after the voxels that are ignored
 MAX_LENGTH_2 = 1.001    # of a quaternion's vector part, squared; rounding makes it longer than 1
 DAMAGED = "the file is damaged or not NIfTI; copy or download it again"
 CUT = "the file is cut or damaged; copy or download it again"
-ODD_HEADER = ("its header is wrong, not its voxels; write the header anew with the program that "
-              "made it, or with nibabel")
+ODD_HEADER = ("its header is wrong, not its voxels; rewrite the header with the program that made "
+              "it, or with nibabel")
 _DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError)
 
 
@@ -50,7 +50,7 @@ class UnreadableError(ValueError):
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """What a file holds; the attributes are named as those of nibabel's images.
+    """The content of a file; attributes are named as in nibabel's images.
 
     Attributes:
         header: as in the file.
@@ -74,7 +74,7 @@ def read_nifti(path: str | Path) -> tuple[NiftiFile, bytearray]:
     A gzip stream is read to its very end, where its checksum is.
 
     Raises:
-        UnreadableError: no NIfTI file, damaged, truncated, or larger than it can or may be.
+        UnreadableError: not NIfTI, damaged, truncated, or larger than it can or may be.
     """
     with _opened(path) as (stream, size, packed):
         block = stream.read(FIRST_BYTES)
@@ -96,10 +96,10 @@ def read_nifti(path: str | Path) -> tuple[NiftiFile, bytearray]:
 
 
 def load_nifti(path: str | Path) -> NiftiFile:
-    """A NIfTI file; where it is neither packed nor scaled, its voxels are mapped (copy on write).
+    """A NIfTI file; its voxels are mapped (copy on write) if it is neither packed nor scaled.
 
     Raises:
-        UnreadableError: no NIfTI file, damaged, truncated, or packed and larger than it may be.
+        UnreadableError: not NIfTI, damaged, truncated, or packed and larger than it may be.
     """
     with _opened(path) as (stream, size, packed):
         if packed:
@@ -113,10 +113,10 @@ def load_nifti(path: str | Path) -> NiftiFile:
 
 
 def read_header(path: str | Path) -> NiftiFile:
-    """A file's shape, affine and header, but for its extensions; all its voxels are 0.
+    """A file's shape, affine and header without its extensions; all voxels are 0.
 
     Raises:
-        UnreadableError: no NIfTI file, or a header that cannot be.
+        UnreadableError: not NIfTI, or an impossible header.
     """
     with _opened(path) as (stream, _, _):
         header, _ = _header_and_size(stream.read(FIRST_BYTES))
@@ -137,13 +137,15 @@ def is_packed(path: str | Path) -> bool:
 
 
 def _check_regular(path: Path) -> None:
-    """A pipe or a device may never answer, so it is not opened.
+    """Refuse anything but files: opening a pipe or a device might block for ever.
 
     Raises:
-        UnreadableError: there is something else than a file.
+        UnreadableError: it is something else.
     """
     if path.exists() and not path.is_file():
-        found = "is a folder" if path.is_dir() else "is a pipe, socket or device, not a file"
+        found = "is a pipe, socket or device, not a file"
+        if path.is_dir():
+            found = "is a folder"
         raise UnreadableError(found, "give the file itself, or take this out of the folder")
 
 
@@ -152,7 +154,7 @@ def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int, bool]]:
     """The unpacked stream of a file, its size in bytes and whether it is packed.
 
     Raises:
-        UnreadableError: whatever goes wrong, also while the caller reads.
+        UnreadableError: for any error, also while the caller reads.
     """
     path = Path(path)
     try:
@@ -176,14 +178,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _rest(stream: BinaryIO, content: bytearray, limit: int) -> bytearray:
-    """Up to `limit` bytes; memory grows with what is there, not with what is asked for."""
+    """Read on up to `limit` bytes; memory grows with what the stream has, not with `limit`."""
     while len(content) < limit and (part := stream.read(min(limit - len(content), 2**20))):
         content += part
     return content
 
 
 def _header_and_size(block: bytes) -> tuple[nibabel.Nifti1Header, int]:
-    """The header, checked, and the bytes of header and voxels that it claims."""
+    """The checked header, and how many bytes of header and voxels it claims."""
     kind = nifti_kind(block)
     if kind is None:
         known = foreign_kind(block)
@@ -205,7 +207,7 @@ def _header_and_size(block: bytes) -> tuple[nibabel.Nifti1Header, int]:
         dtype = header.get_data_dtype()
     except KeyError as error:
         raise UnreadableError(f"has the unknown data type {error}", ODD_HEADER) from error
-    header = _with_unit_quaternion(kind.header_class(raw))  # which nibabel checks and mends
+    header = _with_unit_quaternion(kind.header_class(raw))  # here nibabel checks and mends it
     return header, offset + math.prod(shape) * dtype.itemsize
 
 
@@ -213,10 +215,10 @@ def _with_unit_quaternion(header: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
     """The header with its quaternion no longer than 1, as the NIfTI library reads it.
 
     Files keep three of its four numbers, in float32 and often rounded before; nibabel refuses
-    them where their length is above 1 by more than 2e-7.
+    them if their length exceeds 1 by more than 2e-7.
 
     Raises:
-        UnreadableError: it is longer than rounding makes it, and the affine depends on it.
+        UnreadableError: it is longer than rounding can make it, and the affine depends on it.
     """
     names = ("quatern_b", "quatern_c", "quatern_d")
     length_2 = sum(float(header[name]) ** 2 for name in names)
@@ -233,7 +235,7 @@ def _with_unit_quaternion(header: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
 
 
 def _voxels(header: nibabel.Nifti1Header, content: bytearray) -> np.ndarray:
-    """The scaled values: a view of the content where the header has no scale."""
+    """The scaled values: a view of the content if the header has no scale."""
     raw = np.ndarray(header.get_data_shape(), header.get_data_dtype(), content,
                      header.get_data_offset(), order="F")
     return _scaled(header, raw)

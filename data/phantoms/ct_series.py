@@ -1,6 +1,7 @@
-"""DeepLesion phantoms: PNG slices of synthetic torsos and DL_info.csv, laid out as the NIH's.
+"""DeepLesion phantoms: PNG slices of synthetic torsos and DL_info.csv, in the NIH's layout.
 
-Chests are those of the heart phantoms, in mm, so that what is learned here is of use there.
+Their chests have the heart phantoms' dimensions in mm, so a network pre-trained on them can be used
+there.
 """
 
 import csv
@@ -40,7 +41,7 @@ COLUMNS = (
     "Train_Val_Test",
 )
 PIXELS = 512                                  # rows and columns of the real slices
-PIXEL_MM = (0.7, 0.9)                         # drawn; times PIXELS, what a slice shows
+PIXEL_MM = (0.7, 0.9)                         # drawn; times PIXELS it is a slice's field of view
 COARSEST_MM = 1.5                             # of smaller slices; then the anatomy shrinks
 SLICE_MM, SHARES = (1.0, 2.5, 5.0), (0.4, 0.15, 0.45)  # slice intervals, and how frequent
 AROUND_KEY_MM = 30.0                          # of slices on either side of a key slice
@@ -77,7 +78,9 @@ def draw_series(index: int, size: tuple[int, int, int] | None = None, seed: int 
     streams = np.random.SeedSequence([seed, index, zlib.crc32(DATASET.encode())]).spawn(3)
     grid_rng, scene_rng, scan_rng = map(np.random.default_rng, streams)
     scene, lesions = torso(scene_rng)
-    cols, rows = size[:2] if size else (PIXELS, PIXELS)
+    cols = rows = PIXELS
+    if size is not None:
+        cols, rows, _ = size
     view_mm = PIXELS * grid_rng.uniform(*PIXEL_MM)
     pixel_mm = round(min(view_mm / min(rows, cols), COARSEST_MM), 6)
     slice_mm = float(grid_rng.choice(SLICE_MM, p=SHARES))
@@ -89,19 +92,25 @@ def draw_series(index: int, size: tuple[int, int, int] | None = None, seed: int 
     middle[:2] += grid_rng.uniform(-0.02, 0.02, 2) * (rows, cols)
     centers = [np.linalg.solve(linear, lesion.center_mm) + middle for lesion in lesions]
     # Slice numbers are relative to the middle of the heart, until the scan's first is drawn.
-    before = size[2] // 2 if size else round(AROUND_KEY_MM / slice_mm)
-    count = size[2] if size else 2 * before + 1
+    before = round(AROUND_KEY_MM / slice_mm)
+    count = 2 * before + 1
+    if size is not None:
+        count = size[2]
+        before = count // 2
     starts = [round(center[2]) - before for center in centers]
     first = int(grid_rng.integers(1, 60)) - min(starts)
-    numbers = sorted({first + start + n for start in starts for n in range(count)})
     middle[2] += first
 
     name = series_name(index)
-    rows_of_info = [
-        _row(name, lesion, center + (0, 0, first), lesion.radii_mm * shrink / pixel_mm,
-             (first + start, first + start + count - 1), spacing_mm, (rows, cols))
-        for lesion, center, start in zip(lesions, centers, starts, strict=True)]
-    return Series(name, numbers, (rows, cols), spacing_mm, scene,
+    numbers: set[int] = set()
+    rows_of_info = []
+    for lesion, center, start in zip(lesions, centers, starts, strict=True):
+        start += first
+        numbers |= set(range(start, start + count))
+        rows_of_info.append(_row(
+            name, lesion, center + (0, 0, first), lesion.radii_mm * shrink / pixel_mm,
+            (start, start + count - 1), spacing_mm, (rows, cols)))
+    return Series(name, sorted(numbers), (rows, cols), spacing_mm, scene,
                   np.column_stack([linear, -linear @ middle]), rows_of_info, scan_rng)
 
 
@@ -118,7 +127,7 @@ def rendered(series: Series) -> Iterator[tuple[int, np.ndarray]]:
 def _row(name: str, lesion: Lesion, center: np.ndarray, radii: np.ndarray,
          slice_range: tuple[int, int], spacing_mm: tuple[float, float, float],
          shape: tuple[int, int]) -> dict[str, Any]:
-    """The row of DL_info.csv of a lesion at voxel (row, col, slice) of so many pixels (x, y, z)."""
+    """DL_info.csv's row for a lesion at voxel (row, col, slice), radii (x, y, z) in pixels."""
     (y, x, _), (wide, high, _) = center, radii
     key = round(center[2])
     patient, study, series = map(int, name.split("_"))
@@ -127,6 +136,9 @@ def _row(name: str, lesion: Lesion, center: np.ndarray, radii: np.ndarray,
     def listed(*values: float) -> str:
         return ", ".join(f"{value:.6g}" for value in values)
 
+    window = "-175, 275"
+    if lesion.site == "lung":
+        window = "-1500, 500"
     return dict(zip(COLUMNS, (
         f"{name}_{key:03d}.png", patient, study, series, key,
         listed(x - wide, y, x + wide, y, x, y - high, x, y + high),
@@ -135,8 +147,7 @@ def _row(name: str, lesion: Lesion, center: np.ndarray, radii: np.ndarray,
         listed(x / shape[1], y / shape[0], 0.5),
         LESION_SITES[lesion.site][0], 0, listed(*slice_range),
         listed(spacing_mm[1], spacing_mm[0], spacing_mm[2]), listed(shape[1], shape[0]),
-        "-1500, 500" if lesion.site == "lung" else "-175, 275",
-        person.choice(["F", "M"]), person.integers(25, 86), person.choice([1, 1, 1, 2, 3]),
+        window, person.choice(["F", "M"]), person.integers(25, 86), person.choice([1, 1, 1, 2, 3]),
     ), strict=True))
 
 
@@ -169,13 +180,16 @@ def make_deeplesion(output: str | os.PathLike, num_series: int,
         raise ValueError(f"--output {output}: is a file, a folder is needed.")
     _check_record(folder)
     images = folder / IMAGES_DIR
-    found = [path for path in [*sorted(images.glob("*/[!.]*")), folder / INFO_FILE]
-             if path.is_file()]
+    found = [path for path in sorted(images.glob("*/[!.]*")) if path.is_file()]
+    if (folder / INFO_FILE).is_file():
+        found.append(folder / INFO_FILE)
     make_room(folder, found, overwrite)
     drawn = [draw_series(index, size, seed) for index in range(num_series)]
-    files = [f"{IMAGES_DIR}/{series.name}/{number:03d}.png" for series in drawn
-             for number in series.numbers]
-    # First of all, so that what an interrupted run left can be overwritten too.
+    files, rows = [], []
+    for series in drawn:
+        rows += series.rows
+        files += [f"{IMAGES_DIR}/{series.name}/{number:03d}.png" for number in series.numbers]
+    # Before the files, so that those of an interrupted run can be overwritten, too.
     record = {"dataset": DATASET, "seed": seed, "size": size, "files": [*files, INFO_FILE]}
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     for old in {path.parent for path in found} - {folder}:
@@ -187,15 +201,17 @@ def make_deeplesion(output: str | os.PathLike, num_series: int,
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row for series in drawn for row in series.rows)
+    writer.writerows(rows)
     write_text(folder / INFO_FILE, table.getvalue())
     return [series.name for series in drawn]
 
 
 def _check_record(folder: Path) -> None:
-    """Refuse a folder that holds the phantoms of another set: one record has no room for both."""
+    """Refuse a folder that holds the phantoms of another set: a record is of one set only."""
     path = folder / RECORD
-    record = read_json(path) if path.exists() else {"dataset": DATASET}
+    if not path.exists():
+        return
+    record = read_json(path)
     if not isinstance(record, dict) or record.get("dataset") != DATASET:
         raise ValueError(f"{folder} holds other phantoms, says {RECORD}; choose another --output.")
 

@@ -75,7 +75,7 @@ def _recorded(folder: Path) -> set[str]:
 
 
 def make_room(folder: Path, found: list[Path], overwrite: bool) -> None:
-    """Refuse a folder in which cases were found; with `overwrite` remove those that are phantoms.
+    """Refuse a folder in which cases were found; with `overwrite` remove them if all are phantoms.
 
     Raises:
         ValueError: the folder holds cases that must stay; nothing was removed.
@@ -95,14 +95,20 @@ def make_room(folder: Path, found: list[Path], overwrite: bool) -> None:
 
 def _cases_in(folder: Path, phantom: Phantom) -> list[Path]:
     """Return the files of a folder that lie where a set's cases lie."""
-    found = [path for pattern in (phantom.image_path, phantom.label_path)
-             for path in sorted((folder / pattern).parent.glob("[!.]*.nii*"))]
-    return found + [path for path in [folder / "dataset.json"]
-                    if phantom.decathlon and path.exists()]
+    found = []
+    for pattern in (phantom.image_path, phantom.label_path):
+        found += sorted((folder / pattern).parent.glob("[!.]*.nii*"))
+    if phantom.decathlon and (folder / "dataset.json").exists():
+        found.append(folder / "dataset.json")
+    return found
 
 
 def _description(phantom: Phantom, ids: list[str]) -> dict[str, Any]:
     """Return the Decathlon's description of a task."""
+    training = []
+    for case_id in ids:
+        training.append({"image": "./" + phantom.image_path.format(case_id=case_id),
+                         "label": "./" + phantom.label_path.format(case_id=case_id)})
     return {
         "name": phantom.folder.split("_")[1],
         "description": "Synthetic phantoms in the layout of the Medical Segmentation Decathlon",
@@ -114,9 +120,7 @@ def _description(phantom: Phantom, ids: list[str]) -> dict[str, Any]:
         "labels": {str(value): name for value, name in phantom.labels.items()},
         "numTraining": len(ids),
         "numTest": 0,
-        "training": [{"image": "./" + phantom.image_path.format(case_id=case_id),
-                      "label": "./" + phantom.label_path.format(case_id=case_id)}
-                     for case_id in ids],
+        "training": training,
         "test": [],
     }
 
@@ -145,11 +149,16 @@ def make_phantoms(
         raise ValueError(f"--output {output}: is a file, a folder is needed.")
     make_room(folder, _cases_in(folder, phantom), overwrite)
     ids = [case_id_of(dataset, index) for index in range(num_cases)]
-    patterns = (phantom.image_path, phantom.label_path)
-    paths = [[pattern.format(case_id=case_id) for pattern in patterns] for case_id in ids]
-    # First of all, so that what an interrupted run left can be overwritten too.
-    record = {"dataset": dataset, "seed": seed, "size": size,
-              "files": sum(paths, ["dataset.json"] if phantom.decathlon else [])}
+    files, paths = [], []
+    if phantom.decathlon:
+        files.append("dataset.json")
+    for case_id in ids:
+        pair = [phantom.image_path.format(case_id=case_id),
+                phantom.label_path.format(case_id=case_id)]
+        paths.append(pair)
+        files += pair
+    # Before the files, so that those of an interrupted run can be overwritten, too.
+    record = {"dataset": dataset, "seed": seed, "size": size, "files": files}
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     if phantom.decathlon:
         description = json.dumps(_description(phantom, ids), indent=1)

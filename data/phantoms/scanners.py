@@ -54,4 +54,6 @@ def scan_hippocampus(
     """Return float32 (X, Y, Z) of any gain or, for a fifth of the cases, uint8."""
     is_uint8, gain = rng.random() < 0.21, np.float32(10 ** rng.uniform(2.8, 5.8))
     image = rician(rng, blurred(signal[tissue, 0], 0.6) * np.exp(0.12 * shading), 0.06)
-    return np.minimum(100 * image, 255).round().astype(np.uint8) if is_uint8 else gain * image
+    if is_uint8:
+        return np.minimum(100 * image, 255).round().astype(np.uint8)
+    return gain * image

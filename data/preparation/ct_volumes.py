@@ -1,7 +1,7 @@
 """Volumes of NIfTI files, turned to the orientation in which slices are tiled.
 
-Arrays are (rows, cols, slices) as those of `data.preparation.deeplesion`: rows run to the patient's
-back, columns to the left, slices to the feet.
+Arrays are (rows, cols, slices) as in `data.preparation.deeplesion`: rows run to the patient's back,
+columns to the left, slices to the feet.
 """
 
 import os
@@ -21,8 +21,8 @@ from ..nifti.sheared_grids import is_sheared
 from ..sets.case_names import name_fault
 
 AXCODES = ("P", "L", "I")
-# Label maps are no images to learn from; so they are named by MSD, MM-WHS, BraTS, LiTS and KiTS.
-MAX_NAME_BYTES = 255 - len("._dep1234.nii.12345678")  # less what a tile's temporary name adds
+MAX_NAME_BYTES = 255 - len("._dep1234.nii.12345678")  # a tile's temporary name adds that much
+# Names of label maps, which are not to be learned from, in MSD, MM-WHS, BraTS, LiTS and KiTS.
 LABEL_FOLDERS, LABEL_ENDINGS, LABEL_WORD = "labels", ("_label", "_seg"), "segmentation"
 
 
@@ -31,8 +31,8 @@ class NiftiVolume:
     """One NIfTI file.
 
     Attributes:
-        name: of what is made of it.
-        files: the file.
+        name: for the files that are made from it.
+        files: the file itself.
     """
 
     name: str
@@ -71,9 +71,10 @@ class NiftiVolume:
         _, affine, turn = _layout(file, path)
         if values.dtype.kind not in "biuf":
             raise ValueError(f"{path}: holds {values.dtype} values, not one real number per voxel")
-        bad = int(values.size - np.isfinite(values).sum()) if values.dtype.kind == "f" else 0
-        if bad:
-            raise ValueError(f"{path}: {bad} voxels are NaN or infinite")
+        if values.dtype.kind == "f":
+            bad = values.size - np.isfinite(values).sum()
+            if bad:
+                raise ValueError(f"{path}: {bad} voxels are NaN or infinite")
         return orientations.apply_orientation(values.reshape(values.shape[:3]), turn), affine
 
 
@@ -107,9 +108,9 @@ def _layout(file: NiftiFile,
 def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
     """The NIfTI volumes in a folder and below, sorted, and how many label maps were left out.
 
-    A volume is named by its path below `root`, less the suffix, with _ for separators and blanks.
-    Hidden files are left out, and label maps: folders named labels*, names that end in _label or
-    _seg or have "segmentation" in them.
+    A volume is named by its path below `root`, without the suffix and with _ for separators and
+    blanks. Hidden files are left out, and so are label maps: those in folders named labels*, and
+    those whose names end in _label or _seg or contain "segmentation".
 
     Raises:
         ValueError: no volume, two of one name, or a name that cannot be written.
@@ -138,11 +139,16 @@ def find_nifti(root: Path) -> tuple[list[NiftiVolume], int]:
         raise ValueError(f"{root}: {len(clashes)} pair(s) of volumes would share a name; move or "
                          f"rename one of each:\n" + "\n".join(clashes))
     if not found:
-        labels = f" but {num_labels} label map(s)" if num_labels else ""
+        labels = ""
+        if num_labels:
+            labels = f" but {num_labels} label map(s)"
         raise ValueError(f"{root}: holds no NIfTI volumes ({' or '.join(NIFTI_SUFFIXES)})"
                          f"{labels}.{foreign_hint(root)}")
-    unwritable = [f"  {printable(str(path))}: {fault}" for name, path in found.items()
-                  if (fault := name_fault(name, MAX_NAME_BYTES)) is not None]
+    unwritable = []
+    for name, path in found.items():
+        fault = name_fault(name, MAX_NAME_BYTES)
+        if fault is not None:
+            unwritable.append(f"  {printable(str(path))}: {fault}")
     if unwritable:
         raise ValueError(f"{root}: {len(unwritable)} volume(s) whose tiles could not be named; "
                          f"rename or move them:\n" + "\n".join(unwritable))

@@ -1,7 +1,7 @@
 """DeepLesion as the NIH distributes it: folders of 16-bit PNG slices and DL_info.csv.
 
 Images_png/PPPPPP_SS_RR/NNN.png are the slices around the key slices of a series (patient, study,
-series); a folder may hold several runs of consecutive slices, each of which becomes a volume.
+series); a folder may hold several runs of consecutive slices, and each run becomes a volume.
 Arrays are (rows, cols, slices): rows run to the patient's back, columns to the left, slices to
 the feet. (Yan et al., DeepLesion, Journal of Medical Imaging 2018.)
 """
@@ -180,16 +180,19 @@ def spacing_of(text: str) -> tuple[float, float, float]:
 
 
 def find_runs(root: Path) -> tuple[list[SliceRun], dict[str, str]]:
-    """All volumes of a DeepLesion folder, and why a series gives none, by its name.
+    """All volumes of a DeepLesion folder, and the reasons of series that give none, by name.
 
-    Files beside the series and hidden ones are passed over.
+    Hidden files and files beside the series are ignored.
 
     Raises:
         ValueError: the folder has no Images_png with series or no proper DL_info.csv.
     """
     images, info = root / IMAGES_DIR, root / INFO_FILE
-    absent = [path.name for path, there in ((images, images.is_dir()), (info, info.is_file()))
-              if not there]
+    absent = []
+    if not images.is_dir():
+        absent.append(images.name)
+    if not info.is_file():
+        absent.append(info.name)
     if absent:
         raise ValueError(f"{root}: has no {' and no '.join(absent)}; give the folder that holds "
                          f"{IMAGES_DIR}/ and {INFO_FILE}.")
@@ -235,18 +238,20 @@ def series_runs(folder: Path, spacings: dict[SeriesId, str]) -> list[SliceRun]:
         files[int(stem)] = entry.name
     if not files:
         raise ValueError(f"holds no slices (NNN.png).{foreign_hint(folder)}")
-    return [SliceRun(f"{folder.name}_{run[0]:03d}-{run[-1]:03d}", folder,
-                     tuple(files[number] for number in run), spacing_mm)
-            for run in consecutive_runs(files)]
+    runs = []
+    for run in consecutive_runs(files):
+        name = f"{folder.name}_{run[0]:03d}-{run[-1]:03d}"
+        runs.append(SliceRun(name, folder, tuple(files[number] for number in run), spacing_mm))
+    return runs
 
 
 def is_slice_name(name: str) -> bool:
-    """Whether a file's name ends as those of slices do, in any case."""
+    """Whether a file's name has the ending of a slice, in upper or lower case."""
     return name.lower().endswith(".png")
 
 
 def _whole_numbers(texts: Iterable[str | None]) -> SeriesId | None:
-    """The numbers of a row, 1.0 too, as spreadsheets write 1; None where they are none."""
+    """The numbers of a row (spreadsheets may write 1 as 1.0); None if they are none."""
     try:
         numbers = [float(text or "") for text in texts]
     except ValueError:

@@ -1,4 +1,4 @@
-"""One volume: read, converted, re-spaced and cut into tiles, as far as a job says."""
+"""One volume: read, converted, re-spaced and cut into tiles, as its job says."""
 
 import errno
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Source = SliceRun | NiftiVolume
 
 @dataclass(frozen=True)
 class Job:
-    """One volume and what to make of it."""
+    """One volume and what to make from it."""
 
     source: Source
     output: Path
@@ -37,25 +37,27 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one volume: "made", "there" already, or "failed" for a reason."""
+    """The outcome for one volume: "made", "there" already, or "failed" for a reason."""
 
     name: str
     status: str
     reason: str = ""
     depth: int = 0         # slices when cut into tiles
     tiles: tuple[str, ...] = ()
-    has_air: bool = True   # for CT; where it was read
+    has_air: bool = True   # for CT; only known if it was read
     is_sheared: bool = False
     disk_full: bool = False
 
 
 def prepare_volume(job: Job) -> Outcome:
-    """Do what a job says for one volume; a failure is an outcome too."""
+    """Do what a job says for one volume; an error becomes a failed outcome."""
     try:
         return _prepared(job)
     except Exception as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        return Outcome(job.source.name, "failed", kind + " ".join(str(error).split()),
+        reason = " ".join(str(error).split())
+        if not isinstance(error, ValueError):
+            reason = f"{type(error).__name__}: {reason}"
+        return Outcome(job.source.name, "failed", reason,
                        disk_full=getattr(error, "errno", None) == errno.ENOSPC)
 
 
@@ -73,9 +75,13 @@ def _prepared(job: Job) -> Outcome:
     if job.hu_offset:
         settings |= {"hu_offset": job.hu_offset}
     mark = mark_of(job.source.files, settings)
-    names = tuple(tile_names(name, shape[2])) if TILES in job.folders else ()
-    volumes = {folder: job.output / folder / f"{name}.nii.gz" for folder in job.folders
-               if folder != TILES}
+    names: tuple[str, ...] = ()
+    volumes = {}
+    for folder in job.folders:
+        if folder == TILES:
+            names = tuple(tile_names(name, shape[2]))
+        else:
+            volumes[folder] = job.output / folder / f"{name}.nii.gz"
     tile_paths = [job.output / TILES / tile for tile in names]
     paths = [*volumes.values(), *tile_paths]
     if not job.overwrite and all(is_whole(path, mark) for path in paths):
@@ -88,7 +94,7 @@ def _prepared(job: Job) -> Outcome:
         refuse_unlike_ct(volume, HU_RANGE)
     elif share_of_range(volume) < LOST:
         raise ValueError(f"its values, {volume.min():.4g} to {volume.max():.4g}, are so far apart "
-                         f"that nothing is left of most of them")
+                         f"that most of them become indistinguishable")
     has_air = job.rescale is not None or shows_air(volume, HU_RANGE[1])
     if NIFTI in volumes:
         write_volume(volumes[NIFTI], volume, affine, mark)
@@ -111,7 +117,7 @@ def _prepared(job: Job) -> Outcome:
 
 def _respaced_shape(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float],
                     target_mm: float) -> tuple[int, int, int]:
-    """The shape after re-spacing, refused before any memory is asked for."""
+    """The shape after re-spacing; refuses one that is too large before memory is allocated."""
     new_shape = respaced_shape(shape, spacing_mm, target_mm)
     fault = size_fault(shape, new_shape)
     if fault is not None:
@@ -122,7 +128,7 @@ def _respaced_shape(shape: tuple[int, int, int], spacing_mm: tuple[float, float,
 
 
 def _as_respaced(volume: np.ndarray) -> np.ndarray:
-    """An int16 volume, refused where it was never clipped."""
+    """The volume as int16; refuses one that was never clipped."""
     low, high = volume.min(), volume.max()
     if low < HU_RANGE[0] or high > HU_RANGE[1]:
         raise ValueError(f"its values, {low:g} to {high:g}, are not within {HU_RANGE[0]} to "
@@ -131,7 +137,7 @@ def _as_respaced(volume: np.ndarray) -> np.ndarray:
 
 
 def _remove_later_tiles(folder: Path, name: str, count: int) -> None:
-    """Remove tiles that the volume had when it was made deeper, with other settings."""
+    """Remove further tiles, of an earlier run with other settings that gave more."""
     while (path := folder / f"{name}_dep{count}.nii").is_file() and is_marked(path):
         path.unlink()
         count += 1

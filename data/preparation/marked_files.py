@@ -1,7 +1,7 @@
-"""Volumes on disk that say what they were made of, so that whole ones are not made again.
+"""Volumes on disk that record what they were made from, so that intact ones are not made again.
 
-The mark stands in the header's "descrip": what the volume was made of, and the CRC-32 of all
-other bytes of the file, so that damage is found too.
+The mark is in the header's "descrip": a digest of the volume's source and settings, and the CRC-32
+of all other bytes of the file, so that damage is found, too.
 """
 
 import gzip
@@ -40,7 +40,7 @@ def mark_of(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
 
 
 def code_versions() -> list[str]:
-    """Of the packages and of this project's own files."""
+    """Versions of the packages, and digests of this project's own files."""
     return [*map(version, PACKAGES),
             *(sha256_of(ROOT / "data" / name) for name in CODE)]
 
@@ -59,12 +59,12 @@ def write_volume(path: Path, volume: np.ndarray, affine: np.ndarray, mark: str) 
 
 
 def _crc32(header: bytes, rest: bytes = b"") -> int:
-    """Of a file's bytes but those of "descrip"."""
+    """The CRC-32 of a file's bytes, except those of "descrip"."""
     return zlib.crc32(rest, zlib.crc32(header[DESCRIP.stop:], zlib.crc32(header[:DESCRIP.start])))
 
 
 def is_whole(path: Path, mark: str) -> bool:
-    """Whether a file carries the mark and has every byte as it was written; reads it all."""
+    """Whether a file has the mark and is as it was written; reads every byte."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             header = file.read(HEADER_BYTES)
@@ -74,11 +74,11 @@ def is_whole(path: Path, mark: str) -> bool:
 
 
 def is_intact(header: bytes, file: BinaryIO) -> bool | None:
-    """Whether a file has every byte as `write_volume` wrote it; None where its mark says nothing.
+    """Whether a file is as `write_volume` wrote it; None if its mark has no checksum.
 
     Args:
         header: its first HEADER_BYTES bytes.
-        file: open behind these.
+        file: open, positioned after these.
     """
     found = MARK_WITH_CRC.match(header[DESCRIP])
     if found is None:
@@ -87,6 +87,6 @@ def is_intact(header: bytes, file: BinaryIO) -> bool | None:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether a .nii file is one of a preparation, of whatever."""
+    """Whether a .nii file was written by a preparation, whatever its source."""
     with open(path, "rb") as file:
         return MARK.match(file.read(HEADER_BYTES)[DESCRIP]) is not None

@@ -4,7 +4,7 @@ Arrays are (rows, cols, slices), as `data.preparation.deeplesion` makes them.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import ndimage
@@ -17,14 +17,14 @@ def respaced_shape(shape: Sequence[int], spacing_mm: Sequence[float],
                    target_mm: float = 1.0) -> tuple[int, int, int]:
     """The size at `target_mm` of a volume (rows, cols, slices).
 
-    The ratio of the voxel sizes is rounded to 4 digits; rows and columns are cut to whole voxels,
-    slices are rounded.
+    The ratio of the voxel sizes is rounded to 4 digits; rows and columns are truncated to whole
+    voxels, slices are rounded.
 
     Raises:
         ValueError: nothing would be left on an axis.
     """
-    rows, cols, slices = (
-        n * round(mm / target_mm, 4) for n, mm in zip(shape, spacing_mm, strict=True))
+    rows, cols, slices = [n * round(mm / target_mm, 4)
+                          for n, mm in zip(shape, spacing_mm, strict=True)]
     new = int(rows), int(cols), round(slices)
     if min(new) < 1:
         raise ValueError(f"{' x '.join(map(str, shape))} voxels of "
@@ -46,8 +46,8 @@ def axis_operator(size: int, new_size: int) -> np.ndarray:
         matrix = ndimage.gaussian_filter1d(
             matrix, (size / new_size - 1) / 2, axis=0, mode="mirror")
     if new_size != size:
-        matrix = np.stack([ndimage.zoom(column, new_size / size, order=3, mode="mirror",
-                                        grid_mode=True) for column in matrix.T], axis=1)
+        zoom = partial(ndimage.zoom, zoom=new_size / size, order=3, mode="mirror", grid_mode=True)
+        matrix = np.stack([zoom(column) for column in matrix.T], axis=1)
     matrix.setflags(write=False)
     return matrix
 

@@ -6,7 +6,7 @@ OUTPUT/DL_patches_v2/*_dep*.nii         tiles                          (tile, al
 OUTPUT/SSL_data_deeplesion.txt          the tiles of the last run, one per line
 OUTPUT/too_short.txt, failures.txt      volumes without tiles, and why
 OUTPUT/without_air.txt                  volumes that may be no CT in HU
-OUTPUT/preparation.json                 what each folder was made of, and how
+OUTPUT/preparation.json                 what each folder was made from, and how
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.nifti_names import is_nifti_name
+from configs.nifti_names import is_nifti_name, is_visible_nifti
 from system.exit import StatedError
 from system.files import read_json, write_json, write_text
 from system.locks import held
@@ -38,17 +38,17 @@ STEPS = {"nifti": (NIFTI,), "respace": (RESPACED,), "tile": (TILES,), "all": (TI
 
 @dataclass
 class Preparation:
-    """What a step made of a folder; lists are sorted.
+    """The result of a step over a folder; lists are sorted.
 
     Attributes:
         folders: the folders written to.
-        made, there: names of volumes done now and before.
+        made, there: names of volumes made now, and of those that existed already.
         tiles: file names.
         too_short: name and depth in slices of volumes that give no tile.
         failed: name -> reason.
         airless: names of volumes without air, which may not be CT in HU.
-        sheared: names of volumes whose axes are not at right angles, and are treated so.
-        passed_over: files of the input that are not taken.
+        sheared: names of volumes whose axes are not at right angles, but treated as if they were.
+        passed_over: unused files of the input.
         num_labels: label maps that were left out.
     """
 
@@ -65,18 +65,20 @@ class Preparation:
 
     @property
     def cuts_tiles(self) -> bool:
-        """Whether tiles are among what is made."""
+        """Whether tiles are made."""
         return any(folder.name == TILES for folder in self.folders)
 
     def add(self, outcome: Outcome) -> None:
-        """Sort in what became of one volume."""
+        """Add one volume's outcome to the lists."""
         if outcome.status == "failed":
             self.failed[outcome.name] = outcome.reason
             return
         if self.cuts_tiles and not outcome.tiles:
             self.too_short.append((outcome.name, outcome.depth))
+        elif outcome.status == "made":
+            self.made.append(outcome.name)
         else:
-            (self.made if outcome.status == "made" else self.there).append(outcome.name)
+            self.there.append(outcome.name)
         self.tiles += outcome.tiles
         if not outcome.has_air:
             self.airless.append(outcome.name)
@@ -88,7 +90,7 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
             spacing_mm: float = 1.0, rescale: tuple[float, float] | None = None,
             hu_offset: int = 0, keep_intermediate: bool = False, overwrite: bool = False,
             progress: bool = True) -> Preparation:
-    """Run one of STEPS over a folder; what is there, whole and made of the same is kept.
+    """Run one of STEPS over a folder; existing intact output of the same source is kept.
 
     Args:
         source_dir: a DeepLesion folder for "nifti", one of NIfTI volumes for "respace" and
@@ -97,20 +99,21 @@ def prepare(step: str, source_dir: str | Path, output_dir: str | Path, num_worke
         spacing_mm: edge of the isotropic voxels.
         rescale: percentiles that are mapped to HU_RANGE first, for images that are not CT.
         hu_offset: added to the values of every volume; for CT that is not in HU.
-        keep_intermediate: of "all", write what lies between the PNG files and the tiles too.
+        keep_intermediate: in "all", also write the stages between PNG files and tiles.
         overwrite: make everything again, whatever settings it was made with.
 
     Raises:
-        ValueError: wrong arguments or folders, or the output was made otherwise; nothing was done.
-        StatedError: the disk is full or a worker died; what was done stays.
+        ValueError: wrong arguments or folders, or output of other settings; nothing was done.
+        StatedError: the disk is full or a worker died; finished output stays.
     """
     source_dir, output_dir = Path(source_dir), Path(output_dir)
     _check_arguments(source_dir, output_dir, num_workers, spacing_mm, rescale, hu_offset)
     sources, failed, num_labels = _sources(step, source_dir, output_dir)
     folders = STEPS[step]
     if step == "all" and keep_intermediate:
-        between = (NIFTI,) if isinstance((sources or [None])[0], SliceRun) else ()
-        folders = (*between, RESPACED, TILES)
+        folders = (RESPACED, TILES)
+        if sources and isinstance(sources[0], SliceRun):
+            folders = (NIFTI, RESPACED, TILES)
     settings = {"input": str(source_dir.resolve())}
     if step in ("respace", "all"):
         settings |= {"spacing_mm": spacing_mm, "rescale": rescale and list(rescale)}
@@ -148,7 +151,9 @@ def _check_arguments(source_dir: Path, output_dir: Path, num_workers: int, spaci
                      rescale: tuple[float, float] | None, hu_offset: int) -> None:
     problems = []
     if not source_dir.is_dir():
-        what = "is a file, give the folder" if source_dir.exists() else "no such folder"
+        what = "no such folder"
+        if source_dir.exists():
+            what = "is a file, give the folder"
         problems.append(f"INPUT {source_dir}: {what}.")
     if output_dir.exists() and not output_dir.is_dir():
         problems.append(f"OUTPUT {output_dir}: is a file, a folder is needed.")
@@ -171,41 +176,45 @@ def _check_arguments(source_dir: Path, output_dir: Path, num_workers: int, spaci
 
 def _sources(step: str, source_dir: Path,
              output_dir: Path) -> tuple[Sequence[Source], dict[str, str], int]:
-    """Volumes, series that give none with the reason, number of label maps left out."""
+    """Volumes; series that give none, with the reason; and the number of label maps left out."""
     if _reads_slices(step, source_dir):
         return *find_runs(source_dir), 0
     if output_dir.resolve().is_relative_to(source_dir.resolve()):
-        raise ValueError(f"OUTPUT {output_dir}: lies in INPUT {source_dir}, where what is written "
-                         f"would be found as input; choose another.")
+        raise ValueError(f"OUTPUT {output_dir}: lies in INPUT {source_dir}, so its files would be "
+                         f"taken as input; choose another.")
     volumes, num_labels = find_nifti(source_dir)
     return volumes, {}, num_labels
 
 
 def _reads_slices(step: str, source_dir: Path) -> bool:
-    """Whether the input is a DeepLesion folder; else it is one of NIfTI volumes."""
+    """Whether the input is a DeepLesion folder rather than one of NIfTI volumes."""
     of_deeplesion = any((source_dir / name).exists() for name in (IMAGES_DIR, INFO_FILE))
     return step == "nifti" or (step == "all" and of_deeplesion)
 
 
 def _check_record(output_dir: Path, folders: Sequence[str], settings: dict[str, Any],
                   overwrite: bool) -> dict[str, Any]:
-    """What was noted of the output so far; folders that were made otherwise are refused.
+    """The record of the output so far; folders of other settings are refused.
 
     Raises:
         ValueError: a folder holds volumes of other settings or of unknown origin.
     """
     path = output_dir / RECORD
-    record = read_json(path) if path.exists() else {}
-    if not isinstance(record, dict):
-        raise ValueError(f"{path}: is not the record of a preparation; choose another OUTPUT, or "
-                         f"remove it and use --overwrite.")
-    if not path.exists():
+    record = {}
+    if path.exists():
+        record = read_json(path)
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}: is not the record of a preparation; choose another OUTPUT, "
+                             f"or remove it and use --overwrite.")
+    else:
         foreign = [name for name in (LIST, TOO_SHORT, FAILURES) if (output_dir / name).exists()]
         if foreign:
             raise ValueError(f"{output_dir}: holds {foreign[0]} but no {RECORD}, so this script "
                              f"did not write it; choose another OUTPUT.")
+    if overwrite:
+        return record
     problems = []
-    for folder in () if overwrite else folders:
+    for folder in folders:
         if not _holds_volumes(output_dir / folder):
             continue
         before = record.get(folder)
@@ -218,25 +227,26 @@ def _check_record(output_dir: Path, folders: Sequence[str], settings: dict[str, 
     if problems:
         raise ValueError(
             f"{output_dir} is not an output of the same command:\n" + "\n".join(problems)
-            + f"\nChoose another OUTPUT, or make everything again with --overwrite. If only the "
-              f"place of the input has changed, correct it in {path}.")
+            + f"\nChoose another OUTPUT, or make everything again with --overwrite. If the input "
+              f"has only been moved, correct its path in {path}.")
     return record
 
 
 def _holds_volumes(folder: Path) -> bool:
-    return folder.is_dir() and any(is_nifti_name(path.name) and not path.name.startswith(".")
-                                   for path in folder.iterdir())
+    return folder.is_dir() and any(is_visible_nifti(path.name) for path in folder.iterdir())
 
 
 def _known_as_airless(output_dir: Path, there: Sequence[str]) -> list[str]:
-    """Of the volumes that were there already, and so not read, those that the last run named."""
+    """Volumes that existed, and so were not read, but that the last run listed as airless."""
     path = output_dir / AIRLESS
-    named = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if not path.is_file():
+        return []
+    named = path.read_text(encoding="utf-8").splitlines()
     return sorted(set(named) & set(there))
 
 
 def _write_lists(output_dir: Path, result: Preparation) -> None:
-    """Sort the result and write the lists; a list of nothing is removed."""
+    """Sort the result and write its lists; files of empty lists are removed."""
     for names in (result.made, result.there, result.tiles, result.too_short, result.airless,
                   result.sheared):
         names.sort()

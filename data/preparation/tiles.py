@@ -15,29 +15,31 @@ MAX_UNTRIMMED = 320               # voxels in plane
 def tile_ranges(depth: int) -> list[tuple[int, int]]:
     """The slices (start, stop) of each tile of a volume.
 
-    The last tile is shifted back to end with the volume. 13 to 23 slices give one tile of them
-    all, fewer give none.
+    The last tile is shifted back to end with the volume. 13 to 23 slices make a single tile, fewer
+    make none.
     """
     if depth < MIN_DEPTH:
         return []
     last = max(depth - TILE_DEPTH, 0)
-    return [(start, min(start + TILE_DEPTH, depth))
-            for start in (*range(0, last, TILE_STRIDE), last)]
+    starts = [*range(0, last, TILE_STRIDE), last]
+    return [(start, min(start + TILE_DEPTH, depth)) for start in starts]
 
 
 def trim_range(size: int) -> tuple[int, int]:
     """The voxels (start, stop) kept of one in-plane axis: the middle 80 % beyond 320 voxels.
 
-    Differs from the authors' code: each axis is judged by its own size; there both are cut by
-    the size of the columns' axis alone. The same for slices that are square, as in DeepLesion.
+    Differs from the authors' code: each axis is judged by its own size; theirs trims both by the
+    size of the columns' axis. For square slices, as in DeepLesion, it is the same.
     """
-    return (int(0.1 * size), int(0.9 * size)) if size > MAX_UNTRIMMED else (0, size)
+    if size <= MAX_UNTRIMMED:
+        return 0, size
+    return int(0.1 * size), int(0.9 * size)
 
 
 def tiles(volume: np.ndarray, affine: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Tiles (rows, cols, 13 to 24 slices) of a volume, each with its affine (4, 4).
 
-    Differs from the authors' code: a tile's origin is its own, not that of its volume.
+    Differs from the authors' code: a tile has its own origin, not its volume's.
     """
     (top, bottom), (left, right) = map(trim_range, volume.shape[:2])
     for start, stop in tile_ranges(volume.shape[2]):

@@ -1,4 +1,4 @@
-"""How crops are augmented, as data: the papers' way, and one that keeps the patient upright."""
+"""How crops are augmented, as data: as in the papers, and in a way that keeps patients upright."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,22 +22,24 @@ class Augmentation:
 
 
 def anatomical(published: Augmentation, symmetric: bool) -> Augmentation:
-    """As patients and scanners differ from each other: front stays front, and up stays up.
+    """Variations as between patients and scanners: front stays front, and up stays up.
 
-    The published flips and quarter turns ask a network to know an organ in each of 16 positions,
-    of which a patient takes one. Here crops are turned and scaled a little, and their contrast
-    changes.
+    The published flips and quarter turns make a network learn organs in 16 orientations, although
+    patients have one. Here crops are rotated and scaled a little, and their contrast changes.
 
     Args:
-        published: whose crops it keeps.
+        published: the number and centres of the crops are taken from it.
         symmetric: whether the mirror image, left to right, is as likely as the image.
     """
-    return replace(published, flip_prob=0.5, flip_axes=(0,) if symmetric else (), rotate_prob=0.0,
+    flip_axes: tuple[int, ...] = ()
+    if symmetric:
+        flip_axes = (0,)
+    return replace(published, flip_prob=0.5, flip_axes=flip_axes, rotate_prob=0.0,
                    affine_prob=0.5, contrast_prob=0.15, gamma_prob=0.3, blur_prob=0.1)
 
 
 def as_published(published: Augmentation, symmetric: bool) -> Augmentation:
-    """The same."""
+    """The published augmentation, unchanged."""
     return published
 
 

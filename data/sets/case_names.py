@@ -1,4 +1,4 @@
-"""Case ids become file names and text; those that cannot are told before any work is done."""
+"""Case ids become file names and text; unfit ones are reported before any work is done."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ from system.text_files import is_control
 
 from .cases import Case, Problem
 
-# The longest name that is made of a case id, in bytes; file systems take 255. Files are written
-# under a temporary name first (system.files).
+# What the longest file name adds to a case id, in bytes, with the ending of its temporary name
+# (system.files); file systems allow 255.
 AROUND_ID = max(len("._probabilities.nii.gz.12345678"), len(".validation_median_.png.12345678"))
 MAX_NAME_BYTES = 255 - AROUND_ID
 
 
 def name_fault(name: str, max_bytes: int = MAX_NAME_BYTES) -> str | None:
-    """What keeps a name from being written to files, tables and logs; None: nothing."""
+    """What makes a name unfit for files, tables and logs; None if it is fit."""
     try:
         size = len(name.encode("utf-8"))
     except UnicodeEncodeError:
@@ -21,7 +21,7 @@ def name_fault(name: str, max_bytes: int = MAX_NAME_BYTES) -> str | None:
     if any(map(is_control, name)):
         return "its name has control characters"
     if size > max_bytes:
-        return f"its name has {size} bytes, and what is written for it would be too long a name"
+        return f"its name has {size} bytes, so the names of its results would be too long"
     return None
 
 

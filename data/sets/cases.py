@@ -18,10 +18,10 @@ def find_cases(data_dir: str | Path, layouts: Sequence[Layout],
                numbered: bool = False) -> tuple[list[Case], list[Problem]]:
     """Pair the images and labels of the first layout that `data_dir` has, sorted by case id.
 
-    Files pair by case id: the file name less its suffix and less _image or _label, and less the
-    channel numbers _0000, _0001, ... that nnU-Net gives to the images (see `join_channels`). These
-    endings count in any case. Hidden files (macOS leaves "._name.nii.gz" in archives) are passed
-    over; what else is, tells data.checks.passed_over.
+    Files pair by case id: the file name without its suffix, _image or _label, and the channel
+    numbers _0000, _0001, ... of nnU-Net's images (see `join_channels`). Upper and lower case of
+    these endings do not matter. Hidden files (macOS leaves "._name.nii.gz" in archives) are
+    skipped; data.checks.passed_over reports other unused files.
 
     Differs from the authors' code: theirs pairs two sorted lists by position, so one missing
     file shifts every later pair.
@@ -52,34 +52,40 @@ def find_cases(data_dir: str | Path, layouts: Sequence[Layout],
     files, lacking = join_channels(images, labels, channels, numbered)
     problems += lacking
     for case_id in sorted(set(files) ^ set(labels)):
-        has, lacks = ("an image", "label") if case_id in files else ("a label", "image")
-        path = files[case_id][0] if case_id in files else labels[case_id]
-        folder = root / (layout.labels if lacks == "label" else layout.images)
+        if case_id in files:
+            path, has, lacks, folder = files[case_id][0], "an image", "label", layout.labels
+        else:
+            path, has, lacks, folder = labels[case_id], "a label", "image", layout.images
         problems.append(Problem(case_id, path, f"is {has} without its {lacks}",
-                                f"add the {lacks} to {folder} under the same case id, or remove "
-                                f"this file"))
+                                f"add the {lacks} to {root / folder} under the same case id, or "
+                                f"remove this file"))
     incomplete = {problem.case_id for problem in lacking}
-    paired = sorted((set(files) & set(labels)) - incomplete)
-    return [Case(case_id, files[case_id][0], labels[case_id], layout.channel_first,
-                 files[case_id][1:]) for case_id in paired], problems
+    cases = []
+    for case_id in sorted((set(files) & set(labels)) - incomplete):
+        image, *more_channels = files[case_id]
+        cases.append(Case(case_id, image, labels[case_id], layout.channel_first,
+                          tuple(more_channels)))
+    return cases, problems
 
 
 def find_listed(data_dir: str | Path, listed: Sequence[Listed],
                 channels: Sequence[str] = ("image",)) -> tuple[list[Case], list[Problem]]:
-    """The cases of an explicit list, sorted by case id; files that it lacks are passed over.
+    """The cases of an explicit list, sorted by case id; other files are ignored.
 
-    Lists of nnU-Net leave out the channel numbers _0000, _0001, ... that its images have on disk;
-    such images are found too.
+    nnU-Net's lists leave out the channel numbers _0000, _0001, ... that its images have on disk;
+    such images are found, too.
 
     Returns:
-        The cases, and a problem for each file that is not there and each wrong number of channels.
+        The cases, and a problem for each missing file and each wrong number of channels.
 
     Raises:
         DataError: no such folder, or none of the files is below it.
     """
-    folders = sorted({str(Path(path).parent) for one in listed
-                      for path in (*one.images, one.label)})
-    wanted = " and ".join("the files" if folder == "." else f"{folder}/" for folder in folders)
+    folders = set()
+    for one in listed:
+        folders |= {str(Path(path).parent) for path in (*one.images, one.label)}
+    wanted = " and ".join("the files" if folder == "." else f"{folder}/"
+                          for folder in sorted(folders))
     root = _folder(data_dir, wanted)
     cases: list[Case] = []
     problems: list[Problem] = []
@@ -89,8 +95,9 @@ def find_listed(data_dir: str | Path, listed: Sequence[Listed],
         label = root / one.label
         absent = [path for path in (*images, label) if not path.is_file()]
         num_files += len(images) + 1 - len(absent)
-        faults += [Problem(one.case_id, path, "is listed in dataset.json, but is not there",
-                           "copy it there, or take the case off the list") for path in absent]
+        for path in absent:
+            faults.append(Problem(one.case_id, path, "is listed in dataset.json, but is not there",
+                                  "copy it there, or take the case off the list"))
         problems += faults
         if not faults:
             cases.append(Case(one.case_id, images[0], label, more_channels=images[1:]))
@@ -102,9 +109,9 @@ def find_listed(data_dir: str | Path, listed: Sequence[Listed],
 
 def _images_on_disk(root: Path, one: Listed,
                     channels: Sequence[str]) -> tuple[tuple[Path, ...], list[Problem]]:
-    """The files of a listed image, there or not, and what is wrong with their number."""
+    """The files of a listed image, whether they exist or not, and problems with their number."""
     images = tuple(root / path for path in one.images)
-    if len(images) > 1:  # as many as there are channels, which dataset.json was checked for
+    if len(images) > 1:  # as many as channels: dataset.json was checked for that
         return images, []
     image = images[0]
     stem, suffix = split_nifti_name(image.name)
@@ -167,7 +174,7 @@ def _by_case_id(folder: Path, layout: Layout, ending: str,
 
 
 def case_id_of(name: str) -> str:
-    """The name of a NIfTI file less its suffix and less _image or _label."""
+    """The name of a NIfTI file without its suffix and _image or _label."""
     stem, _ = split_nifti_name(name)
     for role in ROLE_ENDINGS:
         bare = without_role(stem, role)

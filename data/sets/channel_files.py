@@ -1,4 +1,4 @@
-"""Channels in files of their own, CASE_0000.nii.gz, CASE_0001.nii.gz: nnU-Net's raw layout."""
+"""One file per channel, CASE_0000.nii.gz, CASE_0001.nii.gz: nnU-Net's raw layout."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ Files = dict[str, tuple[Path, ...]]     # of each case, a file or one for each c
 
 def join_channels(images: Mapping[str, Path], labels: Mapping[str, Path],
                   channels: Sequence[str], numbered: bool) -> tuple[Files, list[Problem]]:
-    """Images by case id; those of one case with numbers behind its name are its channels.
+    """Images by case id; files named by a case id and a number are its channels.
 
-    A name that has a label of its own is a case, whatever its number. So is one whose file holds
-    all channels, since cases too may be numbered by four digits; a single such file that is
-    numbered 0000, and whose label is not, keeps its number from the case id.
+    A name with its own label is a case, whatever its number. So is a file that holds all channels,
+    since case ids may end in four digits, too; but the number of a single such file 0000 is not
+    part of the case id if its label has none.
 
     Args:
-        images, labels: by name, which is that of the file less its ending.
+        images, labels: by file name without its ending.
         channels: their names.
-        numbered: whether names must end in numbers, so that CASE_0000 of a single channel is
-            CASE even where no label says so.
+        numbered: whether names must end in numbers, so that CASE_0000 of a single channel is CASE
+            even if there is no label CASE.
 
     Returns:
         The files, also of cases that lack some, and a problem for each of these.
@@ -60,8 +60,10 @@ def channel_problems(case_id: str, found: Mapping[int, Path],
     """What is wrong with the numbers of a case's channels; `found` are its files, at least one."""
     first = found[min(found)]
     stem, suffix = split_nifti_name(first.name)
-    lacking = [f"{number} ({name}), {stem[:-4]}{number:04d}{suffix}"
-               for number, name in enumerate(channels) if number not in found]
+    lacking = []
+    for number, name in enumerate(channels):
+        if number not in found:
+            lacking.append(f"{number} ({name}), {stem[:-4]}{number:04d}{suffix}")
     problems = []
     if lacking:
         problems.append(Problem(case_id, first, f"lacks channel {' and channel '.join(lacking)}",
@@ -69,12 +71,12 @@ def channel_problems(case_id: str, found: Mapping[int, Path],
     for number in sorted(set(found) - set(range(len(channels)))):
         problems.append(Problem(case_id, found[number], f"is channel {number}, but the dataset has "
                                 f"{len(channels)} channel(s): {', '.join(channels)}",
-                                "name the channel in dataset.json, or take the file away"))
+                                "name the channel in dataset.json, or remove the file"))
     return problems
 
 
 def holds_all(path: Path, num_channels: int) -> bool:
-    """Whether a file that can be read holds so many channels, by its header."""
+    """Whether a file can be read and has that many channels, by its header."""
     try:
         channel_axis(read_header(path).shape, num_channels)
     except (UnreadableError, ValueError):
@@ -83,9 +85,9 @@ def holds_all(path: Path, num_channels: int) -> bool:
 
 
 def channel_files(image: Path, num_channels: int) -> dict[int, Path]:
-    """The files IMAGE_0000, IMAGE_0001, ... beside where an image would be, by number.
+    """The files IMAGE_0000, IMAGE_0001, ... that stand for an image, by number.
 
-    Of more channels than there are the first is looked for too.
+    Also looks for one channel more than there should be.
     """
     stem, suffix = split_nifti_name(image.name)
     paths = [image.with_name(f"{stem}_{number:04d}{suffix}") for number in range(num_channels + 1)]

@@ -24,17 +24,17 @@ class Dataset:
         channels: names of the input channels.
         class_names: by class index, background first.
         label_values: value in the file -> class index; any other value is an error.
-        layouts: where its files may lie below DATA, tried in order.
+        layouts: where its files may be below DATA, tried in order.
         intensity: a key of data.INTENSITIES.
         window: (low, high) of the intensity scheme "ct", in HU.
         spacing_mm: resampled to, along the file's axes; None to keep the file's.
         padding_mode: of training volumes that are smaller than the crop.
         augmentation: of training crops, as published.
         symmetric: whether a mirror image, left to right, is as likely as the image.
-        foreign_prefix: case ids that begin so belong to another dataset.
-        listed: its cases, where they are listed; None to take all that the layouts hold.
+        foreign_prefix: case ids that begin with it belong to another dataset.
+        listed: its cases if dataset.json lists them; None to take all that the layouts hold.
         numbered: whether images end in the number of their channel, as in nnU-Net's raw layout.
-        num_training: how many cases its dataset.json says there are; None where it does not.
+        num_training: how many cases there are according to its dataset.json; None if it is silent.
         split: (case ids, held-out size or None, validation size or None, number of folds or
             None) -> folds.
     """
@@ -63,7 +63,7 @@ class Dataset:
 
     @property
     def sided_classes(self) -> tuple[str, ...]:
-        """The classes whose names say left or right, so that a mirror image is another class."""
+        """Classes with left or right in their names: mirrored they are another class."""
         return tuple(name for name in self.class_names if _SIDE.search(name.replace("_", " ")))
 
     def find_cases(self, data_dir: str | Path) -> tuple[list[Case], list[Problem]]:
@@ -73,17 +73,16 @@ class Dataset:
             return cases, problems + name_problems(cases)
         cases, problems = find_cases(data_dir, self.layouts, self.channels, self.numbered)
         problems += name_problems(cases)
-        problems += [Problem(case.case_id, case.image, f"is not of {self.name}",
-                             "give the folder or the --dataset that it belongs to")
-                     for case in cases
-                     if self.foreign_prefix
-                     and case.case_id.lower().startswith(self.foreign_prefix)]
+        for case in cases:
+            if self.foreign_prefix and case.case_id.lower().startswith(self.foreign_prefix):
+                problems.append(Problem(case.case_id, case.image, f"is not of {self.name}",
+                                        "give the folder or the --dataset that it belongs to"))
         return cases, problems
 
     def passed_over(self, data_dir: str | Path) -> list[Problem]:
-        """What lies beside the cases and is not taken, and cases that should be there and are not.
+        """Findings on files that are not used, and on cases that should be there but are not.
 
-        Nothing where the cases are listed.
+        Empty if the cases are listed.
         """
         if self.listed is not None:
             return []
@@ -99,9 +98,9 @@ class Dataset:
         return found
 
 
-def _mmwhs(modality: str) -> Dataset:
+def _mmwhs(modality: str, intensity: str, foreign_prefix: str) -> Dataset:
     """MM-WHS 2017 (Zhuang and Shen, 2016), 20 labelled cases of one modality."""
-    folders, prefix = ("imagesTraining", "labelsTraining"), f"{modality}_"
+    prefix, folder = f"{modality}_", modality.upper()
     return Dataset(
         name=f"mmwhs-{modality}",
         channels=(modality.upper(),),
@@ -109,13 +108,13 @@ def _mmwhs(modality: str) -> Dataset:
                      "right ventricle", "ascending aorta", "pulmonary artery"),
         # 421 is a stray value in a few voxels of the release.
         label_values={0: 0, 205: 1, 420: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7, 421: 0},
-        layouts=(Layout(*folders),
-                 Layout(*(f"{modality.upper()}/{folder}" for folder in folders)),
+        layouts=(Layout("imagesTraining", "labelsTraining"),
+                 Layout(f"{folder}/imagesTraining", f"{folder}/labelsTraining"),
                  Layout(f"{modality}_train", f"{modality}_train", prefix),
                  Layout(".", ".", prefix)),
-        intensity="ct" if modality == "ct" else "zscore",
+        intensity=intensity,
         spacing_mm=(1.5, 1.5, 2.0),
-        foreign_prefix="mr_" if modality == "ct" else "ct_",
+        foreign_prefix=foreign_prefix,
         padding_mode="reflect",
         augmentation=Augmentation(num_crops=2),
         split=partial(folds_alone, fold_size=4))
@@ -152,8 +151,8 @@ _HIPPOCAMPUS = Dataset(
     split=partial(folds_with_test_set, default_testing=60, published_validation=30))
 
 DATASETS: dict[str, Dataset] = {
-    "mmwhs-ct": _mmwhs("ct"),
-    "mmwhs-mr": _mmwhs("mr"),
+    "mmwhs-ct": _mmwhs("ct", intensity="ct", foreign_prefix="mr_"),
+    "mmwhs-mr": _mmwhs("mr", intensity="zscore", foreign_prefix="ct_"),
     "msd-brats": _BRATS,
     "hippocampus": _HIPPOCAMPUS,
 }

@@ -30,8 +30,8 @@ def farthest_off(values: np.ndarray) -> float:
 def value_counts(values: np.ndarray) -> dict[float | int, int]:
     """How many voxels have each value, ascending; values near a whole number count as it.
 
-    Stops with MAX_DIFFERENT values, since that is an image and no label map. Values are numpy
-    scalars of the array's type, so that `str` gives all their digits. NaN is one value.
+    Stops after MAX_DIFFERENT values: that is an image, not a label map. Values are numpy scalars
+    of the array's type, so `str` gives all their digits. NaN counts as one value, the last.
     """
     counts: dict[float | int, int] = {}
     num_nan, nan = 0, None
@@ -45,7 +45,9 @@ def value_counts(values: np.ndarray) -> dict[float | int, int]:
         if len(counts) > MAX_DIFFERENT:
             break
     ascending = {value: counts[value] for value in sorted(counts)}
-    return ascending if nan is None else ascending | {nan: num_nan}
+    if nan is not None:
+        ascending[nan] = num_nan
+    return ascending
 
 
 def text_of(value: float | int) -> str:
@@ -54,7 +56,8 @@ def text_of(value: float | int) -> str:
 
 
 def _chunks(values: np.ndarray) -> Iterator[np.ndarray]:
-    """The values in pieces (n,), in the file's own order, so that none of them is a copy."""
-    flat = values.reshape(-1, order="F" if values.flags.f_contiguous else "C")
+    """The values in pieces (n,), in the array's memory order, so no piece is a copy."""
+    order = "F" if values.flags.f_contiguous else "C"
+    flat = values.reshape(-1, order=order)
     for start in range(0, flat.size, CHUNK):
         yield flat[start:start + CHUNK]

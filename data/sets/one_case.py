@@ -1,4 +1,4 @@
-"""What a case is: its files, where they lie, and what is wrong with them."""
+"""A case: its files, where they are, and what is wrong with them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ class Case:
     Attributes:
         image: with all channels, or with the first of several files.
         label: None for an image that is to be segmented.
-        channel_first: where the channels are if the shape of a file leaves that open.
-        more_channels: the files of the other channels, where each has one of its own.
+        channel_first: whether the channels come first if a file's shape leaves that open.
+        more_channels: the files of the other channels if each channel has its own.
     """
 
     case_id: str
@@ -35,9 +35,9 @@ class Layout:
 
     Attributes:
         images: folder of the images.
-        labels: folder of the labels; the same as `images` where both lie side by side, told
-            apart by the endings _image and _label.
-        prefix: only files whose names begin so.
+        labels: folder of the labels; the same as `images` if both are in one folder, told apart by
+            the endings _image and _label.
+        prefix: only files whose names begin with it.
         channel_first: as in Case.
     """
 
@@ -71,7 +71,7 @@ class Problem:
 
     @property
     def shown_id(self) -> str:
-        """The case id as it can be printed."""
+        """The case id in printable characters."""
         return printable(self.case_id)
 
     def __str__(self) -> str:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from system.files import read_json, write_json
+from system.text_files import few
 
 from .splits import Split
 
 
 def write_splits(path: str | Path, splits: Sequence[Split]) -> None:
-    """Write folds, whole, as `read_splits` and nnU-Net read them; "test" is ours."""
+    """Write folds as `read_splits` and nnU-Net read them, except that "test" is ours."""
     write_json(path, [split.to_dict() for split in splits])
 
 
@@ -19,7 +20,7 @@ def read_splits(path: str | Path, case_ids: Sequence[str]) -> list[Split]:
     """Read folds from a file of nnU-Net's splits_final.json structure.
 
     The file is a list of {"train": [ids], "val": [ids]}, one per fold, "test" optional. Warns of
-    cases that a fold leaves out, with their number.
+    cases that a fold leaves out, and how many there are.
 
     Raises:
         ValueError: another structure, ids that are not in the data, an empty group, or a case
@@ -38,9 +39,9 @@ def read_splits(path: str | Path, case_ids: Sequence[str]) -> list[Split]:
 
 
 def _warn_of_left_out(path: str | Path, splits: Sequence[Split], case_ids: Sequence[str]) -> None:
-    """One warning of all cases that are in no group, with the folds that leave the same ones out.
+    """One warning of all cases in no group, together for the folds that leave out the same ones.
 
-    A file made for other data, or before cases were added, looks just so.
+    They are a sign of a file made for other data, or before cases were added.
     """
     folds_of: dict[tuple[str, ...], list[str]] = {}
     for number, split in enumerate(splits, start=1):
@@ -49,28 +50,30 @@ def _warn_of_left_out(path: str | Path, splits: Sequence[Split], case_ids: Seque
         if left_out:
             folds_of.setdefault(left_out, []).append(str(number))
     lines = [f"  fold {', '.join(folds)}: {len(left_out)} of {len(case_ids)} cases are in no group "
-             f"and not used: {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}"
-             for left_out, folds in folds_of.items()]
+             f"and not used: {few(left_out, 3)}" for left_out, folds in folds_of.items()]
     if lines:
         warnings.warn(f"{path}: leaves cases out:\n" + "\n".join(lines), stacklevel=3)
 
 
 def _read_fold(fold: Any, number: int, known: set[str], problems: list[str]) -> Split:
-    groups = {key: fold.get(key, []) if isinstance(fold, dict) else None
-              for key in ("train", "val", "test")}
-    if not all(isinstance(ids, list) and all(isinstance(i, str) for i in ids)
-               for ids in groups.values()):
+    groups = {}
+    if isinstance(fold, dict):
+        groups = {key: fold.get(key, []) for key in ("train", "val", "test")}
+    if not groups or not all(map(_are_texts, groups.values())):
         problems.append(f'  fold {number}: must be {{"train": [ids], "val": [ids]}}.')
         return Split((), ())
-    every = [case_id for ids in groups.values() for case_id in ids]
+    every = groups["train"] + groups["val"] + groups["test"]
     unknown = sorted(set(every) - known)
     twice = sorted({case_id for case_id in every if every.count(case_id) > 1})
     if unknown:
-        problems.append(f"  fold {number}: not in the data: {', '.join(unknown[:10])}"
-                        f"{' ...' if len(unknown) > 10 else ''}.")
+        problems.append(f"  fold {number}: not in the data: {few(unknown, 10)}.")
     if twice:
         problems.append(f"  fold {number}: listed more than once: {', '.join(twice[:10])}.")
     if not groups["train"] or not groups["val"]:
         problems.append(f"  fold {number}: {len(groups['train'])} cases train and "
                         f"{len(groups['val'])} validate; neither may be 0.")
-    return Split(*(tuple(groups[key]) for key in ("train", "val", "test")))
+    return Split.from_dict(groups)
+
+
+def _are_texts(ids: Any) -> bool:
+    return isinstance(ids, list) and all(isinstance(case_id, str) for case_id in ids)

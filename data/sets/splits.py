@@ -14,6 +14,11 @@ class Split:
     validation: tuple[str, ...]
     testing: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, groups: dict[str, Sequence[str]]) -> "Split":
+        """The inverse of `to_dict`; values may be any sequences of ids."""
+        return cls(tuple(groups["train"]), tuple(groups["val"]), tuple(groups["test"]))
+
     def to_dict(self) -> dict[str, list[str]]:
         """The keys of nnU-Net's splits_final.json, and "test"."""
         return {"train": list(self.training), "val": list(self.validation),
@@ -21,8 +26,10 @@ class Split:
 
     def group_of(self, case_id: str) -> str | None:
         """"training", "validation", "testing", or None for a case that is in none."""
-        return next((group for group in ("training", "validation", "testing")
-                     if case_id in getattr(self, group)), None)
+        for group in ("training", "validation", "testing"):
+            if case_id in getattr(self, group):
+                return group
+        return None
 
 
 def consecutive_folds(case_ids: Sequence[str], fold_size: int) -> list[Split]:
@@ -58,12 +65,15 @@ def equal_folds(case_ids: Sequence[str], num_folds: int,
     """
     cases = tuple(case_ids)
     if not 2 <= num_folds <= len(cases):
-        left = f" that {len(testing)} for the test leave" if testing else ""
-        most = (f"be between 2 and {len(cases)}" if len(cases) >= 2
-                else "not be given for so few cases")
-        raise ValueError(f"--num_folds {num_folds}: the {len(cases)} case(s){left} cannot be split "
-                         f"into {num_folds} folds, each of which validates and trains on at least "
-                         f"one; the number must {most}.")
+        number = f"{len(cases)} case(s)"
+        if testing:
+            number += f" beside the {len(testing)} for the test"
+        most = "not be given for so few cases"
+        if len(cases) >= 2:
+            most = f"be between 2 and {len(cases)}"
+        raise ValueError(f"--num_folds {num_folds}: the {number} cannot be split into {num_folds} "
+                         f"folds that each validate and train on at least one; the number must "
+                         f"{most}.")
     bounds = [fold * len(cases) // num_folds for fold in range(num_folds + 1)]
     return [Split(cases[:start] + cases[end:], cases[start:end], tuple(testing))
             for start, end in pairwise(bounds)]
@@ -71,15 +81,15 @@ def equal_folds(case_ids: Sequence[str], num_folds: int,
 
 def shuffled_split(case_ids: Sequence[str], num_testing: int, num_validation: int | None,
                    published_validation: int | None) -> Split:
-    """Hold out the last sorted cases for the test, shuffle the rest, validate on its last ones.
+    """Hold out the last sorted cases for the test, shuffle the others, validate on their last.
 
     The shuffle is Python's `random.Random(0)`, as published.
 
     Args:
         case_ids: all of them.
         num_testing: cases held out for the test.
-        num_validation: None for the published number where at least twice as many cases remain
-            after the test set, else 15 % of what remains, at least one.
+        num_validation: None for the published number if at least twice as many cases remain
+            besides the test set, otherwise for 15 % of the remaining cases, at least one.
         published_validation: the dataset's published number, or None.
 
     Raises:
@@ -88,8 +98,9 @@ def shuffled_split(case_ids: Sequence[str], num_testing: int, num_validation: in
     cases = sorted(case_ids)
     remaining = len(cases) - num_testing
     if num_validation is None:
-        published = published_validation is not None and remaining >= 2 * published_validation
-        num_validation = published_validation if published else max(round(0.15 * remaining), 1)
+        num_validation = max(round(0.15 * remaining), 1)
+        if published_validation is not None and remaining >= 2 * published_validation:
+            num_validation = published_validation
     num_training = remaining - num_validation
     if min(num_training, num_validation, num_testing) < 1:
         raise ValueError(f"{len(cases)} cases cannot be split into {num_testing} for the test, "
@@ -114,7 +125,7 @@ def folds_alone(case_ids: Sequence[str], held_out: int | None, num_validation: i
     Args:
         held_out: cases per fold; None for the published `fold_size`.
         num_validation: None; there is no other group to give a size to.
-        num_folds: so many folds of sorted cases instead, as equal as can be.
+        num_folds: that many folds of sorted cases instead, as equal as possible.
 
     Raises:
         ValueError: settings that exclude each other or that leave a group empty.
@@ -124,7 +135,9 @@ def folds_alone(case_ids: Sequence[str], held_out: int | None, num_validation: i
                          f"they validate on the held-out cases; use --training_split for their "
                          f"number.")
     if num_folds is None:
-        return consecutive_folds(case_ids, fold_size if held_out is None else held_out)
+        if held_out is not None:
+            fold_size = held_out
+        return consecutive_folds(case_ids, fold_size)
     if held_out is not None:
         raise ValueError(f"--num_folds {num_folds} and --training_split {held_out}: the number "
                          f"of folds and their size exclude each other; give one.")
@@ -139,14 +152,16 @@ def folds_with_test_set(case_ids: Sequence[str], held_out: int | None, num_valid
     Args:
         held_out: cases held out for the test; None for `default_testing`, 0 for folds of all cases.
         num_validation: as in shuffled_split.
-        num_folds: so many folds of what the test set leaves, shuffled as for the one split.
+        num_folds: that many folds of the cases outside the test set, shuffled as for one split.
         default_testing: None for a fifth of the cases, at least one.
         published_validation: as in shuffled_split.
 
     Raises:
         ValueError: settings that exclude each other or that leave a group empty.
     """
-    num_testing = default_testing if held_out is None else held_out
+    num_testing = held_out
+    if num_testing is None:
+        num_testing = default_testing
     if num_testing is None:
         num_testing = max(round(0.2 * len(case_ids)), 1)
     if num_folds is None:

@@ -19,6 +19,7 @@ from configs.nifti_names import NIFTI_SUFFIXES, is_nifti_name
 from system.once import compares_checksums
 from system.text_files import listed_path, read_text
 
+from ..nifti.file_kinds import nifti_kind
 from ..nifti.images import not_finite_in_float32
 from ..nifti.nifti_stream import is_packed, load_nifti
 from ..preparation.marked_files import HEADER_BYTES, is_intact
@@ -32,26 +33,29 @@ LOOKED_AT = 8
 
 def read_tile_list(data_dir: str | Path, list_path: str | Path,
                    progress: bool = False) -> list[Path]:
-    """The tiles that a list names, each checked by header, size and, where it has one, checksum.
+    """The tiles that a list names, each checked by header, size and checksum, if it has one.
 
-    A line holds a path below `data_dir` (an absolute path stands for itself); what follows the
-    first white space is not read, and blank lines are passed over. A tile is a .nii file with
-    three axes (rows, cols, slices); .nii.gz is taken too, but takes several times as long to read,
-    in every epoch. Warns where values of some tiles, looked at from the first to the last line,
-    lie outside -1024..1024 HU, which re-spacing clips to and a view does not.
+    A line holds a path below `data_dir`, or an absolute path; the rest of a line after white space
+    is ignored, and so are blank lines. A tile is a .nii file with three axes (rows, cols, slices);
+    .nii.gz works too, but takes several times as long to read, in every epoch. Looks at a few tiles
+    throughout the list, and warns of values outside -1024..1024 HU, which re-spacing clips and a
+    view does not.
 
     Args:
         progress: show a bar.
 
     Raises:
-        ValueError: no folder, no list, an empty list, or every tile that cannot be used.
+        ValueError: no folder, no list, an empty list, or tiles that cannot be used, all in one
+            message.
 
     Differs from the authors' code: theirs concatenates folder and line as strings, stops at a
     blank line, and meets a missing or damaged tile in the middle of training.
     """
     data_dir, list_path = Path(data_dir), Path(list_path)
-    problems = [] if data_dir.is_dir() else [f"{data_dir}: is no folder; give the folder that the "
-                                             f"list's paths start from."]
+    problems = []
+    if not data_dir.is_dir():
+        problems.append(f"{data_dir}: is no folder; give the folder that the list's paths start "
+                        f"from.")
     try:
         lines = read_text(list_path).splitlines()
     except OSError as error:
@@ -69,11 +73,11 @@ def read_tile_list(data_dir: str | Path, list_path: str | Path,
         raise ValueError("\n".join(problems))
     bad = _unusable(paths, progress)
     if bad:
-        hidden = len(bad) - SHOWN
-        raise ValueError("\n".join([
-            f"{list_path}: {len(bad)} of {len(paths)} tiles cannot be used; make them again, or "
-            f"take their lines out of the list.", *bad[:SHOWN],
-            *([f"  ... and {hidden} more"] if hidden > 0 else [])]))
+        message = [f"{list_path}: {len(bad)} of {len(paths)} tiles cannot be used; make them "
+                   f"again, or take their lines out of the list.", *bad[:SHOWN]]
+        if len(bad) > SHOWN:
+            message.append(f"  ... and {len(bad) - SHOWN} more")
+        raise ValueError("\n".join(message))
     _warn_of_unclipped(list_path, paths)
     return paths
 
@@ -97,10 +101,10 @@ def read_tile(path: str | Path) -> np.ndarray:
 
 
 def tile_problem(path: Path) -> str | None:
-    """What keeps a file from being a tile, by its header and its size; None: nothing does.
+    """What keeps a file from being a tile, by its header and its size; None if nothing does.
 
-    Of a .nii file that says its checksum, as those of a preparation do, every byte is read, in one
-    process on a machine.
+    A .nii file with a checksum, as preparations write them, is read whole, by one process per
+    machine.
     """
     if not is_nifti_name(path.name):
         return f"is no {' or '.join(NIFTI_SUFFIXES)} file"
@@ -114,7 +118,7 @@ def tile_problem(path: Path) -> str | None:
                 file.seek(0)
                 if (size >= expected and compares_checksums()
                         and is_intact(file.read(HEADER_BYTES), file) is False):
-                    return "is damaged: its checksum is not that of its content"
+                    return "is damaged: its checksum does not fit its content"
     except FileNotFoundError:
         return "does not exist"
     except EOFError:
@@ -123,22 +127,25 @@ def tile_problem(path: Path) -> str | None:
         return f"cannot be read ({error})"
     except ValueError as error:
         return str(error)
-    return None if size >= expected else f"is truncated: {size} of {expected} bytes"
+    if size < expected:
+        return f"is truncated: {size} of {expected} bytes"
+    return None
 
 
 def _size_by_header(file: BinaryIO) -> int:
-    """Bytes that an open file must have by its header.
+    """The size in bytes that an open file must have by its header.
 
     Raises:
         ValueError: it is no file of one real number per voxel on three axes.
     """
     block = file.read(nibabel.Nifti2Header.sizeof_hdr)
-    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
-        if kind.may_contain_header(block):
-            header = kind(block[:kind.sizeof_hdr], check=False)
-            break
-    else:
-        raise ValueError("is no NIfTI file" if block else "is empty")
+    if not block:
+        raise ValueError("is empty")
+    image = nifti_kind(block)
+    if image is None:
+        raise ValueError("is no NIfTI file")
+    kind = image.header_class
+    header = kind(block[:kind.sizeof_hdr], check=False)
     if not header["magic"].item().startswith(b"n+"):
         raise ValueError("is no NIfTI file that holds its own voxels")
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
@@ -150,13 +157,13 @@ def _size_by_header(file: BinaryIO) -> int:
 
 
 def _packed_sizes(file: BinaryIO) -> tuple[int, int]:
-    """Bytes that an open .gz file has once unpacked, and that it must have."""
+    """The size in bytes of an open .gz file once unpacked, and the size that it must have."""
     with gzip.open(file) as stream:
         expected = _size_by_header(stream)
         file.seek(-4, os.SEEK_END)
         if int.from_bytes(file.read(4), "little") == expected % 2**32:
             return expected, expected
-        # It was cut, or packed in several parts, of which the file's end knows the last: count.
+        # Truncated, or packed in several parts (the file's end gives the last one's size): count.
         stream.seek(0)
         size = 0
         while size < expected and (part := stream.read(1 << 20)):  # a bomb has no end
@@ -168,8 +175,12 @@ def _unusable(paths: Sequence[Path], progress: bool) -> list[str]:
     """A line for each tile that cannot be used, in the list's order."""
     def check(first: int) -> list[str]:
         some = paths[first:first + PER_TASK]
-        return [f"  {path}: {problem}" for path in some
-                if (problem := tile_problem(path)) is not None]
+        lines = []
+        for path in some:
+            problem = tile_problem(path)
+            if problem is not None:
+                lines.append(f"  {path}: {problem}")
+        return lines
 
     def checked() -> Iterator[str]:
         with (ThreadPoolExecutor(NUM_THREADS) as pool,
@@ -184,7 +195,8 @@ def _unusable(paths: Sequence[Path], progress: bool) -> list[str]:
 def _warn_of_unclipped(list_path: Path, paths: Sequence[Path]) -> None:
     """Look at a few tiles, from the first to the last, for values that re-spacing clips."""
     some = sorted({round(index) for index in np.linspace(0, len(paths) - 1, LOOKED_AT)})
-    for path in (paths[index] for index in some):
+    for index in some:
+        path = paths[index]
         try:
             tile = read_tile(path)
         except RuntimeError as error:

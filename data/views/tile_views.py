@@ -1,4 +1,4 @@
-"""From tiles to batches of views for pre-training: fixed by seed, epoch and tile alone."""
+"""From tiles to batches of views for pre-training: they depend on seed, epoch and tile only."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ CROP_SIZE = (16, 96, 96)
 
 
 class TileViews(TorchDataset):
-    """Random views of tiles, fixed by (seed, epoch, index) and by nothing else.
+    """Random views of tiles that depend on (seed, epoch, index) only.
 
-    So the number of worker processes, of training processes or a resumed run changes no view.
-    Items are asked for as (epoch, index), which is what TileSampler yields.
+    So neither the numbers of worker and training processes nor resuming a run changes a view.
+    Items are indexed by (epoch, index), as TileSampler yields them.
 
     Args:
         paths: of the tiles; see `read_tile_list`.
@@ -54,8 +54,10 @@ class TileViews(TorchDataset):
         tile = read_tile(self.paths[key[1]])
         views = draw_views(rng, tile.shape, self.crop_size, len(self.kinds) - 2)
         padded = padded_shape(tile.shape, self.crop_size)
-        return [augmented(rng, take_view(tile, view, padded), kind)[None]
-                for view, kind in zip(views, self.kinds, strict=True)]
+        made = []
+        for view, kind in zip(views, self.kinds, strict=True):
+            made.append(augmented(rng, take_view(tile, view, padded), kind)[None])
+        return made
 
 
 class TileSampler(torch.utils.data.Sampler):
@@ -63,13 +65,13 @@ class TileSampler(torch.utils.data.Sampler):
 
     A step takes the next batch_size * world_size tiles of the order, and process `rank` every
     world_size-th of them: N processes see the same tiles in a step as one process with N times
-    the batch. What is left over at an epoch's end is dropped. Yields (epoch, index).
+    the batch. Tiles left over at the end of an epoch are dropped. Yields (epoch, index).
 
     Raises:
         ValueError: the tiles are fewer than a step takes.
 
-    Differs from the authors' code: theirs repeats some tiles to give every process as many, and
-    then drops what does not fill a batch; with fewer tiles than a batch it trains on nothing.
+    Differs from the authors' code: theirs repeats some tiles so that all processes have the same
+    number, then drops incomplete batches; with fewer tiles than a batch it trains on nothing.
     """
 
     def __init__(self, num_tiles: int, batch_size: int, seed: int, rank: int = 0,
@@ -88,7 +90,7 @@ class TileSampler(torch.utils.data.Sampler):
         self.epoch = self.start = 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch that the next pass draws, and how many of its items are behind it."""
+        """Choose the epoch of the next pass, and how many of its items to skip."""
         self.epoch, self.start = epoch, start
 
     @property
@@ -119,7 +121,7 @@ def pretraining_loader(paths: Sequence[str | Path], batch_size: int, seed: int,
     Args:
         paths: of the tiles; see `read_tile_list`.
         batch_size: tiles in a step of this process.
-        num_workers: processes that read, each with one thread.
+        num_workers: loader processes, each with one thread.
         rank, world_size: this process among those that train together.
 
     Raises:
@@ -128,13 +130,13 @@ def pretraining_loader(paths: Sequence[str | Path], batch_size: int, seed: int,
     """
     if min(crop_size) < 1 or min(crop_size[1:]) < 2:
         raise ValueError(f"--crop_size {' '.join(map(str, crop_size))}: give 1 slice of 2 x 2 "
-                         f"pixels or more; half of its sides are those of a local view.")
+                         f"pixels or more; a local view has half its sides.")
     check_shared_memory(_batch_bytes(crop_size, local_crops, batch_size), num_workers)
     return DataLoader(TileViews(paths, seed, local_crops, crop_size), batch_size=batch_size,
                       sampler=TileSampler(len(paths), batch_size, seed, rank, world_size),
                       num_workers=num_workers, persistent_workers=num_workers > 0,
                       pin_memory=pin_memory, worker_init_fn=leave_to_parent,
-                      generator=torch.Generator())  # without, it would draw from torch's own
+                      generator=torch.Generator())  # without one it would draw from torch's global
 
 
 def _batch_bytes(crop_size: Size, local_crops: int, batch_size: int) -> int:

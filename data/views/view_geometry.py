@@ -1,8 +1,8 @@
-"""Where the views of a tile lie, and how they are cut out of it.
+"""Where the views of a tile are, and how they are cut out of it.
 
 A sample's views come from one source region, so that they show the same part of the body
-(DeSD, MICCAI 2022; the global and local views of DINO, ICCV 2021). Positions are drawn apart
-from cutting; boxes are in voxels of the padded tile. Axes are (D, H, W): slices, rows, columns.
+(DeSD, MICCAI 2022; the global and local views of DINO, ICCV 2021). Positions are drawn before
+anything is cut; boxes are in voxels of the padded tile. Axes are (D, H, W): slices, rows, columns.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from torch.nn.functional import interpolate
 
 Size = tuple[int, int, int]
 
-SOURCE_SCALE = (1.4, 1.8)   # sides of the source region, of a global view's
+SOURCE_SCALE = (1.4, 1.8)   # sides of the source region, relative to a global view's
 GLOBAL_SCALE = (0.8, 1.2)
-LOCAL_SCALE = (1.5, 2.0)    # of a local view's
-MIRROR_PROBABILITY = 0.8    # of each axis, of global and local views
+LOCAL_SCALE = (1.5, 2.0)    # relative to a local view's
+MIRROR_PROBABILITY = 0.8    # for each axis, of global and local views
 HU_PER_UNIT = 1024
 
 
@@ -28,14 +28,14 @@ class Box:
     size: Size
 
     def slices(self) -> tuple[slice, slice, slice]:
-        """The same as indices."""
-        return tuple(slice(start, start + size)
-                     for start, size in zip(self.start, self.size, strict=True))
+        """The box as indices of an array."""
+        stop = np.add(self.start, self.size).tolist()
+        return tuple(map(slice, self.start, stop))
 
 
 @dataclass(frozen=True)
 class View:
-    """What one view shows.
+    """One view: where it is, and how it is mirrored and resized.
 
     Attributes:
         box: in the padded tile.
@@ -59,13 +59,13 @@ def local_size(crop_size: Size) -> Size:
 
 
 def scaled_side(base: int, scale: float, available: int) -> int:
-    """`base` times `scale`, truncated; `base` itself where that reaches what is available."""
+    """`base` times `scale`, truncated; `base` itself if that is not below `available`."""
     side = int(base * scale)
     return side if side < available else base
 
 
 def draw_source(rng: np.random.Generator, shape: Size, crop_size: Size) -> Box:
-    """The region that all views of a sample come from; it has the padded tile's full depth.
+    """The region that all views of a sample come from, with the padded tile's full depth.
 
     Args:
         shape: of the tile before padding.
@@ -79,7 +79,7 @@ def draw_view(rng: np.random.Generator, source: Box, size: Size,
               scale: tuple[float, float]) -> View:
     """A view in the source region: `size[0]` slices, whose sides are `size[1:]` times a scale.
 
-    Each side has a scale of its own, and every axis is mirrored by chance of its own.
+    Each side has its own scale, and each axis is mirrored independently.
     """
     sides = _draw_sides(rng, size, scale, source.size)
     box = _draw_box(rng, source, (size[0], *sides))
@@ -106,22 +106,22 @@ def draw_views(rng: np.random.Generator, shape: Size, crop_size: Size,
 
 def _draw_sides(rng: np.random.Generator, size: Size, scale: tuple[float, float],
                 available: Size) -> list[int]:
-    """Height and width: those of `size`, each times a scale of its own."""
+    """Height and width of `size`, each times its own scale."""
     return [scaled_side(size[axis], rng.uniform(*scale), available[axis]) for axis in (1, 2)]
 
 
 def _draw_box(rng: np.random.Generator, outer: Box, size: Size) -> Box:
-    """A box of this size anywhere in the outer one, every place as likely."""
+    """A box of this size at a random place in the outer one, all equally likely."""
     room = np.subtract(outer.size, size)
     start = np.add(outer.start, rng.integers(0, room, endpoint=True))
     return Box(tuple(start.tolist()), size)
 
 
 def cut(volume: np.ndarray, box: Box, padded: Size) -> np.ndarray:
-    """The voxels of a box of the padded volume, as a view of the volume where the box is inside.
+    """The voxels of a box of the padded volume; a view of the volume if the box needs no padding.
 
-    Padding is 0, which is water in HU: rows and columns at their end, slices on both sides, of
-    which the front has the smaller half. Only the box is read, so `volume` may be a mapped file.
+    Padding is 0, which is water in HU: rows and columns at their end, slices on both sides, the
+    smaller half in front. Only the box is read, so `volume` may be a mapped file.
 
     Args:
         volume: (D, H, W), before padding.
@@ -140,7 +140,7 @@ def cut(volume: np.ndarray, box: Box, padded: Size) -> np.ndarray:
 
 
 def take_view(volume: np.ndarray, view: View, padded: Size) -> torch.Tensor:
-    """A view (D, H, W) of a volume in HU, float32: HU / 1024, mirrored, and then resized."""
+    """A view (D, H, W) of a volume in HU, float32: HU / 1024, mirrored, then resized."""
     voxels = cut(volume, view.box, padded)
     steps = tuple(slice(None, None, -1 if backwards else 1) for backwards in view.mirrored)
     slices = torch.from_numpy(np.ascontiguousarray(voxels[steps], np.float32))
@@ -148,9 +148,9 @@ def take_view(volume: np.ndarray, view: View, padded: Size) -> torch.Tensor:
 
 
 def resized(slices: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
-    """Slices (D, H, W) bilinearly brought to `side` (H, W), without antialiasing.
+    """Slices (D, H, W) resized bilinearly to `side` (H, W), without antialiasing.
 
-    Pixel centres are at halves: the corners of the first and last pixels stay where they are.
+    Pixel centres are at halves: the outer corners of the first and last pixels stay in place.
     """
     if tuple(slices.shape[1:]) == tuple(side):
         return slices

@@ -1,12 +1,12 @@
-"""What is done to the intensities of a view: everything is drawn anew for each slice.
+"""How the intensities of a view are changed: everything is drawn per slice.
 
-The chain of DeSD (MICCAI 2022): Gaussian noise, Gaussian blur, brightness that is multiplied and
-then added, contrast, gamma. The authors hand (1, D, H, W) to a library that takes it for D channels
-of an image, so that "per channel" is per slice and the blur stays in the plane.
+The chain of DeSD (MICCAI 2022): Gaussian noise, Gaussian blur, brightness multiplied and then
+added, contrast, gamma. The authors hand (1, D, H, W) to a library that takes it for an image of D
+channels, so "per channel" means per slice and the blur stays in the plane.
 
-Functions take slices (D, H, W), float32, and one parameter for each slice. None of them is a matrix
-product or a convolution of torch: neither the number of threads nor the precision that is set for
-those changes a voxel.
+Functions take slices (D, H, W), float32, and one parameter per slice. None uses a matrix product or
+convolution of torch, so neither the number of threads nor the precision set for these changes a
+voxel.
 """
 
 from dataclasses import dataclass
@@ -69,28 +69,31 @@ class Drawn:
 
 
 def draw_intensity(rng: np.random.Generator, kind: ViewIntensity, num_slices: int) -> Drawn:
-    """Draw the chain for a view of so many slices."""
+    """Draw the chain for a view of `num_slices` slices."""
     def happens(probability: float) -> bool:
         return rng.random() < probability
 
     def chosen(probability: float) -> np.ndarray:
         return rng.random(num_slices) < probability
 
-    return Drawn(
-        noise=rng.uniform(*NOISE),
-        sigmas=(rng.uniform(*BLUR_SIGMA, num_slices) * chosen(kind.blur[1])
-                if happens(kind.blur[0]) else None),
-        factors=rng.uniform(*FACTOR, num_slices) if happens(kind.factor) else None,
-        offsets=(rng.normal(0, OFFSET_STD, num_slices) * chosen(kind.offset[1])
-                 if happens(kind.offset[0]) else None),
-        contrasts=draw_about_one(rng, CONTRAST, num_slices),
-        exponents=draw_about_one(rng, GAMMA, num_slices) if happens(kind.gamma) else None,
-    )
+    # The order of the draws decides what a seed gives.
+    noise = rng.uniform(*NOISE)
+    sigmas = factors = offsets = exponents = None
+    if happens(kind.blur[0]):
+        sigmas = rng.uniform(*BLUR_SIGMA, num_slices) * chosen(kind.blur[1])
+    if happens(kind.factor):
+        factors = rng.uniform(*FACTOR, num_slices)
+    if happens(kind.offset[0]):
+        offsets = rng.normal(0, OFFSET_STD, num_slices) * chosen(kind.offset[1])
+    contrasts = draw_about_one(rng, CONTRAST, num_slices)
+    if happens(kind.gamma):
+        exponents = draw_about_one(rng, GAMMA, num_slices)
+    return Drawn(noise, sigmas, factors, offsets, contrasts, exponents)
 
 
 def draw_about_one(rng: np.random.Generator, limits: tuple[float, float],
                    count: int) -> np.ndarray:
-    """Numbers (count,) that are below 1 and above it equally often, uniform on either side."""
+    """Numbers (count,), equally often below and above 1, uniform on either side."""
     low, high = limits
     return np.where(rng.random(count) < 0.5, rng.uniform(low, 1, count),
                     rng.uniform(1, high, count))
@@ -110,20 +113,22 @@ def changed(slices: torch.Tensor, drawn: Drawn, standard_noise: torch.Tensor) ->
     if drawn.offsets is not None:
         slices = slices + _for_slices(drawn.offsets)
     slices = contrasted(slices, drawn.contrasts)
-    return slices if drawn.exponents is None else gamma_changed(slices, drawn.exponents)
+    if drawn.exponents is not None:
+        slices = gamma_changed(slices, drawn.exponents)
+    return slices
 
 
 def augmented(rng: np.random.Generator, slices: torch.Tensor, kind: ViewIntensity) -> torch.Tensor:
-    """Slices (D, H, W) after a chain and a noise that are drawn from `rng` alone."""
+    """Slices (D, H, W) after a chain, with its noise, drawn from `rng`."""
     drawn = draw_intensity(rng, kind, len(slices))
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     return changed(slices, drawn, torch.randn(slices.shape, generator=generator))
 
 
 def blurred(slices: torch.Tensor, sigmas: np.ndarray) -> torch.Tensor:
-    """Each slice (H, W) smoothed by a Gaussian of its own, which ends at 4 sigmas.
+    """Each slice (H, W) smoothed by its own Gaussian, cut off at 4 sigmas.
 
-    The slice goes on mirrored beyond its edge, whose pixels count twice.
+    Slices are mirrored at their edges, whose pixels count twice.
     """
     result = slices.numpy().copy()
     for index in np.flatnonzero(sigmas):
@@ -141,10 +146,10 @@ def contrasted(slices: torch.Tensor, factors: np.ndarray) -> torch.Tensor:
 
 
 def gamma_changed(slices: torch.Tensor, exponents: np.ndarray) -> torch.Tensor:
-    """Each slice to a power, taken on its range as [0, 1]; mean and std are what they were.
+    """Each slice, scaled to [0, 1], to a power; its mean and std are restored.
 
     Differs from the authors' code: their version of the library adds the mean back before it
-    scales by the std, which moves the mean by some thousandths; later versions have put it right.
+    scales by the std, which shifts the mean by some thousandths; later versions fixed it.
     """
     mean, std = _mean_and_std(slices)
     low = slices.amin((1, 2), keepdim=True)
@@ -158,7 +163,7 @@ def gamma_changed(slices: torch.Tensor, exponents: np.ndarray) -> torch.Tensor:
 
 
 def _mean_and_std(slices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each slice, (D, 1, 1); the std is that of the population."""
+    """Mean and population standard deviation of each slice, (D, 1, 1)."""
     mean = slices.mean((1, 2), keepdim=True)
     norm = torch.linalg.vector_norm(slices - mean, dim=(1, 2), keepdim=True)
     return mean, norm / slices[0].numel()**0.5

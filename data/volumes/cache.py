@@ -1,8 +1,8 @@
 """Prepared volumes on disk, keyed by everything that determines them.
 
 An entry's name is a digest of the content of the case's files, the settings, this code and the
-versions of the packages that do the work. So whatever changes is made anew, beside what there is;
-a cache may be deleted at any time, also while it is in use.
+versions of the packages that do the work. So after any change a new entry is made beside the old
+one; a cache may be deleted at any time, even while it is in use.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ CODE = ("nifti/images.py", "nifti/nifti_stream.py", "sets/intensities.py", "volu
 
 def recipe_of(dataset: Dataset, img_size: tuple[int, int, int] | None,
               distance_unit: str | None) -> dict[str, Any]:
-    """All that determines a volume except its files, as JSON values."""
+    """Everything that determines a volume except its files, as JSON values."""
     recipe = {
         "format": FORMAT, "versions": [version(name) for name in PACKAGES],
         "code": [_digest(ROOT / "data" / name) for name in CODE],
@@ -58,13 +58,13 @@ def _digest(path: Path) -> str:
 
 
 class DiskVolumes(Sequence):
-    """Volumes of a cache on disk, mapped whenever they are asked for.
+    """Volumes of a cache on disk, mapped each time they are used.
 
-    Holds names only, so that loader processes are sent no voxel, and a process takes no more
-    memory for many cases than for few. An entry that is gone or torn is made again.
+    Holds names only, so no voxel is sent to loader processes, and memory does not grow with the
+    number of cases. An entry that is missing or damaged is made again.
 
     Args:
-        folder: of the cache; the entries lie in a folder of their own in it.
+        folder: of the cache; the entries are in a folder of their own in it.
         keys: of the cases; see `volume_key`.
         prepare: makes a case's volume.
     """
@@ -81,13 +81,13 @@ class DiskVolumes(Sequence):
         try:
             volume = read_entry(self.entries[index])
         except (OSError, ValueError):
-            return self._made(index)  # not read back, since whoever deletes may do so again
+            return self._made(index)  # not read back: it may be deleted again meanwhile
         return volume | {"case_id": self.cases[index].case_id}
 
     def has(self, index: int) -> bool:
-        """Whether a volume's entry is there, with every byte as it was written.
+        """Whether a volume's entry exists and is intact.
 
-        Reads it all in one process on a machine; another one looks at the length of its files.
+        One process per machine reads every byte; others only compare the lengths of its files.
         """
         if compares_checksums():
             return is_intact(self.entries[index])
@@ -106,7 +106,7 @@ class DiskVolumes(Sequence):
         self._made(index)
 
     def _made(self, index: int) -> Volume:
-        """The volume in memory, of which the entry is written."""
+        """Prepare the volume, write its entry, and return the volume in memory."""
         entry, volume = self.entries[index], self.prepare(self.cases[index])
         try:
             open_cache(entry.parent)

@@ -24,46 +24,50 @@ from system.files import crc32_of, read_json, write_text
 
 from .transforms import BACKGROUND, DIST_MAP, FOREGROUND, GEOMETRY, KEYS
 
-TENSORS = (*KEYS, DIST_MAP)  # the indices stay arrays, of which a crop reads one number each
+TENSORS = (*KEYS, DIST_MAP)  # the indices stay arrays: a crop reads one number of each
 DTYPES = {"image": ("float32",), "label": ("uint8",), DIST_MAP: ("float32",),
           FOREGROUND: ("int32", "int64"), BACKGROUND: ("int32", "int64")}
 ENTRY = "entry.json"
-ABANDONED_S = 24 * 3600      # since a process that was killed last wrote
-FOLDER = "prepared_volumes"  # below what the user names, where anything else may lie
-MARKER = "cache.txt"         # says that FOLDER is ours
+ABANDONED_S = 24 * 3600      # since the last write of a process that was killed
+FOLDER = "prepared_volumes"  # below the user's folder, which may hold other files
+MARKER = "cache.txt"         # marks FOLDER as ours
 MARKER_TEXT = ("Prepared volumes of the training scripts. This folder may be deleted at any time; "
                "they are made again.\n")
 NAME = re.compile(r"[0-9a-f]{32}")                  # of an entry
-UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.[0-9a-f]{16}")  # of one that is being written
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.[0-9a-f]{16}")  # of an entry that is being written
 
 Volume = dict[str, Any]
 
 
 def open_cache(folder: Path) -> None:
-    """Make the folder of the entries with its marker, unless it is there.
+    """Create the folder of the entries with its marker, unless it exists.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: it holds files of another origin.
+        ValueError: it holds files of something else.
     """
     marker = folder / MARKER
     if marker.is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    # Entries without the marker: somebody is deleting the cache, which is allowed at any time.
-    foreign = [path.name for path in folder.iterdir()
-               if not (NAME.fullmatch(path.name) or UNFINISHED.fullmatch(path.name)
-                       or path.name.startswith((MARKER, f".{MARKER}.")))]
+    # Entries without a marker are fine: the cache may be deleted at any time, perhaps right now.
+    foreign = [path.name for path in folder.iterdir() if not _is_ours(path.name)]
     if foreign:
         raise ValueError(f"{folder}: holds {min(foreign)} but no {MARKER}, so it is not a cache of "
                          f"this project. Move it away, or choose another --cache_dir.")
     write_text(marker, MARKER_TEXT)
 
 
+def _is_ours(name: str) -> bool:
+    is_entry = NAME.fullmatch(name) or UNFINISHED.fullmatch(name)
+    return bool(is_entry) or name.startswith((MARKER, f".{MARKER}."))
+
+
 def write_entry(folder: Path, volume: Volume) -> None:
     """Write a volume as `folder`, whole or not at all.
 
-    Processes may do so at once: an entry that is there already and intact stays, any other goes.
+    Several processes may do so at the same time: an existing intact entry stays, a damaged one is
+    replaced.
     """
     temporary = _beside(folder)
     temporary.mkdir(parents=True)
@@ -130,7 +134,7 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether an entry is there, and every byte of its files is as it was written; reads it all."""
+    """Whether an entry exists and its files are as they were written; reads every byte."""
     try:
         read_entry(folder)
         about = read_json(folder / ENTRY)
@@ -149,9 +153,8 @@ def is_intact(folder: Path) -> bool:
 def read_entry(folder: Path) -> Volume:
     """The volume of an entry, its arrays mapped and not yet read.
 
-    A map is closed with the last tensor on it, and then counts for nothing in this process. What
-    is written to a tensor stays in this process. Bytes are not compared with their CRC-32, see
-    `is_intact`.
+    A map is closed with its last tensor and then takes no memory in this process. Writing to a
+    tensor does not change the file. Bytes are not checked against their CRC-32, see `is_intact`.
 
     Raises:
         OSError, ValueError: the entry is absent or torn.
@@ -169,7 +172,7 @@ def read_entry(folder: Path) -> Volume:
 
 def _mapped(path: str, dtypes: Sequence[str], dtype: str, shape: Sequence[int],
             file_size: int, crc32: int) -> np.ndarray:
-    """The array of an .npy file; np.load would take 0.2 ms to parse a header that is known."""
+    """The array of an .npy file; np.load would take 0.2 ms to parse its header, which is known."""
     with open(path, "rb") as file:
         voxels = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     if dtype not in dtypes or len(voxels) != file_size:
@@ -179,7 +182,7 @@ def _mapped(path: str, dtypes: Sequence[str], dtype: str, shape: Sequence[int],
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes have left in a cache, and nothing else."""
+    """Remove what killed processes have left in a cache, nothing else."""
     if not (folder / MARKER).is_file():
         return
     for path in folder.iterdir():
@@ -189,4 +192,4 @@ def remove_abandoned(folder: Path) -> None:
             if time.time() - path.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(path)
         except OSError:
-            continue  # gone already, or of another user
+            continue  # gone already, or another user's

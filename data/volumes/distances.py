@@ -1,6 +1,7 @@
 """Distance maps of label volumes, for the boundary loss."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -14,10 +15,10 @@ def distance_maps(label: np.ndarray, num_classes: int,
         D_c = + distance to the nearest voxel of M              outside M
         D_c = - (distance to the nearest voxel outside M - 1)   inside M
 
-    so that in voxels (the default spacing) the class's own voxels at its faces are 0 and the
-    next layer is -1. Distances are Euclidean between voxel centres; the border of the volume is
-    no border of a class. With a spacing in mm they are in mm; the 1 stays 1, so that nothing need
-    be exactly 0. D_0 is 0 throughout: the boundary loss leaves the background out.
+    so in voxels (the default spacing) the outermost voxels of a class are 0 and the next layer is
+    -1. Distances are Euclidean between voxel centres; the border of the volume does not bound a
+    class. With a spacing in mm they are in mm, but the 1 stays 1, so no voxel need be exactly 0.
+    D_0 is 0 throughout: the boundary loss leaves the background out.
 
     A class that is absent, and one that fills the volume, have no boundary: their map is 0.
 
@@ -31,17 +32,17 @@ def distance_maps(label: np.ndarray, num_classes: int,
         spacing: of the voxels along H, W, D.
 
     Returns:
-        (K, H, W, D) float32: 4 K bytes for each voxel.
+        (K, H, W, D) float32: 4 K bytes per voxel.
     """
     import edt
 
+    distance = partial(edt.edt, anisotropy=tuple(spacing), black_border=False)
     maps = np.zeros((num_classes, *label.shape), np.float32)
     for index in range(1, num_classes):
         inside = np.ascontiguousarray(label == index)
         if not inside.any() or inside.all():
             continue
         # edt measures from a voxel that is set to the nearest one that is not.
-        to_class, to_outside = (edt.edt(mask, anisotropy=tuple(spacing), black_border=False)
-                                for mask in (~inside, inside))
+        to_class, to_outside = distance(~inside), distance(inside)
         maps[index] = np.where(inside, 1 - to_outside, to_class)
     return maps

@@ -60,9 +60,9 @@ class CropDataset(TorchDataset):
 
 
 def reseed(transform: mt.Compose, seed: int) -> None:
-    """The same as set_random_state, after one such call.
+    """The same as set_random_state, once that has been called.
 
-    MONAI would make ten generators anew, which takes 1 ms: more than to cut a crop of 96^3.
+    MONAI would create ten new generators, which takes 1 ms: more than cutting a crop of 96^3.
     """
     transform.R.seed(seed % MAX_SEED)
     for step in transform.transforms:
@@ -73,18 +73,21 @@ def reseed(transform: mt.Compose, seed: int) -> None:
 
 
 def _random_parts(step: mt.Randomizable) -> list[mt.Randomizable]:
-    """A transform, and those within it that draw for themselves."""
-    inner = [part for part in vars(step).values() if isinstance(part, mt.Randomizable)]
-    return [step, *(part for one in inner for part in _random_parts(one))]
+    """A transform and those within it that have generators, too."""
+    parts = [step]
+    for part in vars(step).values():
+        if isinstance(part, mt.Randomizable):
+            parts += _random_parts(part)
+    return parts
 
 
 def _for_crops(volume: Volume) -> Volume:
-    """Without the geometry, which MONAI would copy for each crop although no crop has it."""
+    """The volume without its geometry, which MONAI would copy into each crop to no use."""
     return {name: value for name, value in volume.items() if name not in GEOMETRY}
 
 
 class EpochSampler(torch.utils.data.Sampler):
-    """A new order of the volumes for each epoch, from the seed and the epoch's number."""
+    """A new order of the volumes in each epoch, from the seed and the epoch's number."""
 
     def __init__(self, num_volumes: int, seed: int):
         self.num_volumes = num_volumes
@@ -92,7 +95,7 @@ class EpochSampler(torch.utils.data.Sampler):
         self.epoch = self.start = 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch that the next pass draws, and how many of its items are behind it."""
+        """Choose the epoch of the next pass, and how many of its items to skip."""
         self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
@@ -107,8 +110,8 @@ class EpochSampler(torch.utils.data.Sampler):
 class SharedBatches(BatchSampler):
     """One process's part of each batch: consecutive crops, split as evenly as possible.
 
-    So the crops of a step do not depend on the number of processes. Where a batch, as an epoch's
-    last may be, has fewer crops than there are processes, some get a crop of weight 0.
+    So the crops of a step do not depend on the number of processes. If a batch has fewer crops
+    than there are processes, as an epoch's last may have, some get a crop of weight 0.
 
     Args:
         sampler: of (epoch, index).
@@ -132,14 +135,18 @@ class SharedBatches(BatchSampler):
     def __iter__(self) -> Iterator[list[Part]]:
         for batch in super().__iter__():
             total = len(batch) * self.num_crops
-            first, last = (place * total // self.world_size
-                           for place in (self.rank, self.rank + 1))
+            first = self.rank * total // self.world_size
+            last = (self.rank + 1) * total // self.world_size
             if first == last:
                 yield [Part(*batch[0], 0, 1, 0.0)]
                 continue
-            starts = [(key, place * self.num_crops) for place, key in enumerate(batch)]
-            yield [Part(*key, max(first - start, 0), min(last - start, self.num_crops), 1 / total)
-                   for key, start in starts if first < start + self.num_crops and start < last]
+            parts = []
+            for place, key in enumerate(batch):
+                start = place * self.num_crops  # of this volume's crops in the batch
+                if first < start + self.num_crops and start < last:
+                    parts.append(Part(*key, max(first - start, 0),
+                                      min(last - start, self.num_crops), 1 / total))
+            yield parts
 
 
 def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
@@ -147,14 +154,14 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
                     rank: int = 0, world_size: int = 1) -> DataLoader:
     """Batches of {"image": (B, C, H, W, D), "label": (B, 1, H, W, D), "case_id": [B]}.
 
-    And "dist_map": (B, K, H, W, D), where the volumes have distance maps. B is batch_size volumes
-    times the dataset's crops per volume; of several processes (see `SharedBatches`) it is a part
-    of them, with "share" (B,), what each crop is of all those of the step.
+    Also "dist_map": (B, K, H, W, D), if the volumes have distance maps. B is batch_size volumes
+    times the dataset's crops per volume. With several processes (see `SharedBatches`) B is this
+    process's part of them, and "share" (B,) has each crop's fraction of the step.
     `loader.batch_sampler.sampler.set_epoch` chooses the epoch. The global generators are neither
-    used nor changed, so that dropout goes on alike in a resumed run.
+    used nor changed, so dropout is the same in a resumed run.
 
     Args:
-        batch_size: volumes in a step of all processes.
+        batch_size: volumes in a step, over all processes.
         rank, world_size: this process among those that train together.
 
     Raises:
@@ -165,9 +172,12 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
                         num_workers)
     crops = CropDataset(volumes, augmentation(dataset, img_size), seed)
     sampler = EpochSampler(len(volumes), seed)
-    batches = {"batch_size": batch_size, "sampler": sampler} if world_size == 1 else {
-        "batch_sampler": SharedBatches(sampler, batch_size, dataset.augmentation.num_crops, rank,
-                                       world_size)}
+    if world_size == 1:
+        batches = {"batch_size": batch_size, "sampler": sampler}
+    else:
+        shared = SharedBatches(sampler, batch_size, dataset.augmentation.num_crops, rank,
+                               world_size)
+        batches = {"batch_sampler": shared}
     return DataLoader(crops, **batches, num_workers=num_workers, collate_fn=list_data_collate,
                       persistent_workers=num_workers > 0, pin_memory=pin_memory,
                       worker_init_fn=leave_to_parent, generator=torch.Generator())
@@ -175,7 +185,7 @@ def training_loader(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple
 
 def batch_bytes(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int, int, int],
                  batch_size: int, world_size: int) -> int:
-    """The size of one process's batch: images, labels and, where there are any, distance maps."""
+    """The size of one process's batch: images, labels and distance maps, if there are any."""
     num_crops = -(-batch_size * dataset.augmentation.num_crops // world_size)
     per_voxel = 4 * len(dataset.channels) + 1
     if DIST_MAP in volumes[0]:
@@ -186,7 +196,7 @@ def batch_bytes(volumes: Sequence[Volume], dataset: Dataset, img_size: tuple[int
 def evaluation_loader(volumes: Sequence[Volume], rank: int = 0, world_size: int = 1) -> DataLoader:
     """Whole volumes one at a time: {"image": (1, C, H, W, D), "label", "affine", ...}.
 
-    Of several processes each has every world_size-th.
+    With several processes, each gets every world_size-th.
     """
     mine = Subset(volumes, range(rank, len(volumes), world_size))
     return DataLoader(mine, batch_size=1, collate_fn=list_data_collate,

@@ -1,4 +1,4 @@
-"""From cases to prepared volumes: all in memory, mapped from disk, or made when asked for."""
+"""From cases to prepared volumes: in memory, mapped from disk, or prepared on demand."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from configs import TrainingConfig, cache_dir
 from system.ahead import each_ahead
+from system.text_files import few
 
 from ..checks.network_values import refuse_unseen
 from ..checks.selection import Selection
@@ -30,8 +31,8 @@ def run_volumes(config: TrainingConfig,
                 selection: Selection) -> tuple[Sequence[Volume], Sequence[Volume]]:
     """Training and validation volumes of a run, kept where its settings say.
 
-    Warns of training cases without foreground, whose crops are cut at random. With the cache off
-    that is left to the verification of the files, since it would take all volumes.
+    Warns of training cases without foreground, whose crops are cut at random. Not with the cache
+    off, since that would prepare all volumes; the verification of the files warns, too.
 
     Raises:
         ValueError: no training case has any foreground.
@@ -39,18 +40,20 @@ def run_volumes(config: TrainingConfig,
     """
     load = partial(load_volumes, dataset=selection.dataset, progress=config.show_verbose,
                    cache=config.cache, folder=cache_dir(config))
-    unit = config.distance_unit if config.shape_priors else None
+    unit = None
+    if config.shape_priors:
+        unit = config.distance_unit
     training = load(selection.group("training"), img_size=config.img_size, distance_unit=unit)
     if not any(map(has_foreground, training)):
         raise ValueError(f"none of the {len(training)} training cases has any foreground after "
                          f"resampling: there is nothing to learn. Look at their labels and at "
                          f"--spacing, or choose another fold.")
-    empty = [] if config.cache == "off" else [
-        volume["case_id"] for volume in training if not has_foreground(volume)]
-    if empty:
-        warnings.warn(f"{len(empty)} of {len(training)} training cases have no foreground after "
-                      f"resampling ({', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}); "
-                      f"their crops are cut at random.", stacklevel=2)
+    if config.cache != "off":
+        empty = [volume["case_id"] for volume in training if not has_foreground(volume)]
+        if empty:
+            warnings.warn(f"{len(empty)} of {len(training)} training cases have no foreground "
+                          f"after resampling ({few(empty, 3)}); their crops are cut at random.",
+                          stacklevel=2)
     return training, load(selection.group("validation"))
 
 
@@ -58,24 +61,23 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
                  img_size: tuple[int, int, int] | None = None, progress: bool = False,
                  distance_unit: str | None = None, cache: str = "memory",
                  folder: str | Path | None = None) -> Sequence[Volume]:
-    """All that is fixed about the cases, computed once and kept in memory or on disk.
+    """The deterministic part of the preparation, computed once and kept in memory or on disk.
 
-    A voxel takes 4 bytes for each channel and 1 for the label; with distance maps 4 more for each
-    class, so that with 8 classes and one channel they are most of it.
+    A voxel takes 4 bytes per channel and 1 for the label; distance maps take 4 more per class,
+    most of the total with 8 classes and one channel.
 
     Args:
         img_size: crop size to prepare for; None for evaluation, which neither pads nor crops.
-        distance_unit: "mm" or "voxel" adds "dist_map", (K, H, W, D) float32, of the label as it
-            is after padding; see data.distance_maps.
-        cache: "memory"; "disk", where this process holds no more for many cases than for few;
-            or "off", which makes a volume anew whenever it is asked for. The volumes are the
-            same to the bit.
-        folder: of the cache on disk. Every byte in it is compared with its checksum here, once;
-            what is damaged is made again.
+        distance_unit: "mm" or "voxel" adds "dist_map", (K, H, W, D) float32, of the padded label;
+            see data.distance_maps.
+        cache: "memory"; "disk", where memory does not grow with the number of cases; or "off",
+            which prepares a volume each time it is used. The volumes are the same to the bit.
+        folder: of the cache on disk. Every byte in it is checked against its checksum here, once;
+            damaged volumes are prepared again.
 
     Raises:
         RuntimeError: a case cannot be read or transformed; the message names it.
-        DataError: a network would see nothing of a case's image.
+        DataError: a case's image shows a network nothing.
         ValueError: `folder` cannot be written.
     """
     assert cache in ("memory", "disk", "off"), cache
@@ -98,7 +100,7 @@ def load_volumes(cases: Sequence[Case], dataset: Dataset,
 
 
 class FreshVolumes(Sequence):
-    """Volumes that are read and transformed whenever they are asked for, as by the authors."""
+    """Volumes that are read and transformed each time they are used, as in the authors' code."""
 
     def __init__(self, cases: Sequence[Case], prepare: Callable[[Case], Volume]):
         self.cases, self.prepare = list(cases), prepare
@@ -119,7 +121,9 @@ def prepare_volume(case: Case, dataset: Dataset, img_size: tuple[int, int, int] 
     if distance_unit is None:
         return volume
     assert distance_unit in ("mm", "voxel"), distance_unit
-    spacing = volume["spacing_mm"].tolist() if distance_unit == "mm" else (1.0, 1.0, 1.0)
+    spacing = (1.0, 1.0, 1.0)
+    if distance_unit == "mm":
+        spacing = volume["spacing_mm"].tolist()
     maps = distance_maps(volume["label"][0].numpy(), dataset.num_classes, spacing)
     return volume | {DIST_MAP: torch.from_numpy(maps)}
 
@@ -141,7 +145,7 @@ def _preprocessed(fixed: Callable, case: Case) -> Volume:
 
 
 def stream_images(cases: Iterable[Case], dataset: Dataset) -> Iterator[Volume]:
-    """`image_volume` of each case, the next one prepared meanwhile."""
+    """`image_volume` of each case; the next one is prepared in the background."""
     return each_ahead(partial(image_volume, dataset=dataset), cases)
 
 
@@ -162,5 +166,5 @@ def _in_threads(function: Callable, items: Iterable, total: int, what: str,
 
 
 def stream_volumes(cases: Iterable[Case], dataset: Dataset) -> Iterator[Volume]:
-    """Volumes for evaluation one at a time, the next one prepared meanwhile."""
+    """Volumes for evaluation one by one; the next one is prepared in the background."""
     return each_ahead(partial(prepare_volume, dataset=dataset), cases)

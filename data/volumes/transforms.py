@@ -27,26 +27,28 @@ INTERPOLATION = {"image": "bilinear", "label": "nearest"}
 
 
 def case_files(case: Case) -> dict[str, Any]:
-    """What `preprocessing` starts from; without "label" where the case has none."""
+    """The input of `preprocessing`; without "label" if the case has none."""
     files = {"image": tuple(map(str, case.images)), "case_id": case.case_id,
              "channel_first": case.channel_first}
-    return files if case.label is None else files | {"label": str(case.label)}
+    if case.label is not None:
+        files["label"] = str(case.label)
+    return files
 
 
 def preprocessing(dataset: Dataset, keys: Sequence[str] = KEYS) -> mt.Compose:
-    """Files -> volumes on the grid that networks see; for training and evaluation alike.
+    """Files -> volumes on the networks' grid, for training and evaluation.
 
     Gives {"image": (C, H, W, D) float32, "label": (1, H, W, D) uint8 classes, "affine": (4, 4)
-    float64 in mm, "spacing_mm": (3,) float64, "case_id"}, all in RAS orientation, so that the
-    spatial axes run to the patient's right, front and head. Resampling comes before
-    reorientation: the spacing is along the file's own axes (as in the authors' code).
+    float64 in mm, "spacing_mm": (3,) float64, "case_id"}, all in RAS orientation: the spatial axes
+    run to the patient's right, front and head. Resampling comes before reorientation, since the
+    spacing is along the file's own axes (as in the authors' code).
 
     Args:
         keys: ("image",) for images without a label.
     """
     keys = tuple(keys)
-    steps: list[mt.Transform] = [ReadVolumesd({key: 1 if key == "label" else len(dataset.channels)
-                                               for key in keys})]
+    num_channels = {"image": len(dataset.channels), "label": 1}
+    steps: list[mt.Transform] = [ReadVolumesd({key: num_channels[key] for key in keys})]
     if "label" in keys and any(value != index for value, index in dataset.label_values.items()):
         steps.append(mt.MapLabelValued("label", list(dataset.label_values),
                                        list(dataset.label_values.values()), dtype=np.float32))
@@ -67,11 +69,11 @@ def intensity_steps(dataset: Dataset) -> list[mt.Transform]:
 class ReadVolumesd(mt.Transform):
     """Paths to volumes (C, X, Y, Z) float32 with their affine.
 
-    Differs from MONAI's LoadImaged: the channels of a file may lie first, and the affine is
-    always the header's, which MONAI changes where its voxel sizes say something else. That of the
-    image counts for its label, too: they lie on one grid, which is verified up to rounding, and
-    rounding may otherwise turn a label another way. Label values are rounded to whole numbers,
-    which they are verified to be near.
+    Differs from MONAI's LoadImaged: the channels of a file may come first, and the affine is
+    always the header's, which MONAI changes if the header's voxel sizes differ from it. The label
+    takes the image's affine: the verification made sure that they are equal up to rounding, and
+    rounding alone might turn the label another way. Label values are rounded to the whole numbers
+    that the verification found them close to.
 
     Args:
         num_channels: by key, the image's first.
@@ -96,7 +98,7 @@ class ReadVolumesd(mt.Transform):
 
 
 class PlainTensorsd(mt.Transform):
-    """MetaTensors to plain tensors, keeping of their metadata what evaluation needs."""
+    """MetaTensors to plain tensors and the metadata that evaluation needs."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace image and label; add "affine" (4, 4) and "spacing_mm" (3,)."""
@@ -111,26 +113,29 @@ class PlainTensorsd(mt.Transform):
 
 def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
                   img_size: tuple[int, int, int]) -> dict[str, Any]:
-    """The rest of what is fixed in training: padding to the crop size, and the crops' centres.
+    """The other deterministic steps of training: padding to the crop size, and the crops' centres.
 
-    Padding is shared by both sides, and reflects as often as it takes (torch and MONAI reflect
-    once). The centres are flat indices (N,), int32 where the volume has fewer than 2^31 voxels,
-    as "foreground_indices" and "background_indices"; background is where the label is 0 and the
-    image above 0. When no crop is ever centred on background a single index stands in for them
-    all, since there may be 10^8. Where no foreground voxel is left, up to MAX_CENTRES voxels from
-    the whole volume stand in, so that its crops are cut at random; see `has_foreground`.
+    Both sides are padded, reflecting as often as needed (torch and MONAI reflect once). The
+    centres are flat indices (N,), int32 if the volume has fewer than 2^31 voxels, as
+    "foreground_indices" and "background_indices"; background is where the label is 0 and the image
+    above 0. If no crop is ever centred on background, a single index stands for all of them, of
+    which there may be 10^8. If there is no foreground, up to MAX_CENTRES voxels from the whole
+    volume replace it, so that crops are cut at random; see `has_foreground`.
     """
     lacking = [max(want - have, 0)
                for want, have in zip(img_size, volume["image"].shape[1:], strict=True)]
     widths = [(0, 0), *((n // 2, n - n // 2) for n in lacking)]
-    image, label = (np.pad(volume[key].numpy(), widths, dataset.padding_mode) for key in KEYS)
+    image = np.pad(volume["image"].numpy(), widths, dataset.padding_mode)
+    label = np.pad(volume["label"].numpy(), widths, dataset.padding_mode)
     foreground, background = map_binary_to_indices(label, image, 0.0)
     if len(foreground) == 0:
         foreground = np.linspace(0, label.size - 1, min(label.size, MAX_CENTRES)).astype(np.int64)
-    kept = background if dataset.augmentation.negative > 0 else background[:1]
+    if dataset.augmentation.negative == 0:
+        background = background[:1]
     kind = np.int32 if label.size < 2**31 else np.int64
-    return dict(volume) | {"image": torch.from_numpy(image), "label": torch.from_numpy(label),
-                           FOREGROUND: foreground.astype(kind), BACKGROUND: kept.astype(kind)}
+    return dict(volume) | {
+        "image": torch.from_numpy(image), "label": torch.from_numpy(label),
+        FOREGROUND: foreground.astype(kind), BACKGROUND: background.astype(kind)}
 
 
 def has_foreground(volume: Mapping[str, Any]) -> bool:
@@ -141,23 +146,22 @@ def has_foreground(volume: Mapping[str, Any]) -> bool:
 def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose:
     """Random crops of a prepared volume and their augmentation; a list of crops per volume.
 
-    Rotations by 90 degrees need a plane of equal sides; a crop that has none is not rotated.
-    Smaller turns are about the crop's centre and as if voxels were cubes; what a crop then lacks
-    at its rim repeats its edge. Image, label and, where the volume has them, distance maps move
-    as one. A turned or scaled crop keeps the distances it had, although its voxels need not be as
-    wide as long.
+    Rotations by 90 degrees need a plane with equal sides; a crop without one is not rotated.
+    Smaller rotations are about the crop's centre, as if voxels were cubes; voxels from outside the
+    crop repeat its edge. Image, label and distance maps, if there are any, move together. The
+    distances of a rotated or scaled crop are not recomputed, although voxels need not be cubes.
     """
     how, keys = dataset.augmentation, (*KEYS, DIST_MAP)
-    present = {"allow_missing_keys": True}  # of which only the distance maps ever are
+    present = {"allow_missing_keys": True}  # only the distance maps may be missing
     steps: list[mt.Transform] = [mt.RandCropByPosNegLabeld(
         keys, label_key="label", spatial_size=img_size, pos=how.positive, neg=how.negative,
         num_samples=how.num_crops, fg_indices_key=FOREGROUND, bg_indices_key=BACKGROUND,
         **present)]
     steps += [mt.RandFlipd(keys, prob=how.flip_prob, spatial_axis=axis, **present)
               for axis in how.flip_axes]
-    plane = next(((a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if img_size[a] == img_size[b]), None)
-    if plane is not None:
-        steps.append(mt.RandRotate90d(keys, prob=how.rotate_prob, max_k=3, spatial_axes=plane,
+    planes = [(a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if img_size[a] == img_size[b]]
+    if planes:
+        steps.append(mt.RandRotate90d(keys, prob=how.rotate_prob, max_k=3, spatial_axes=planes[0],
                                       **present))
     if how.affine_prob > 0:
         steps += [mt.RandAffined(
@@ -170,7 +174,7 @@ def augmentation(dataset: Dataset, img_size: tuple[int, int, int]) -> mt.Compose
 
 
 def _intensity_steps(how: Augmentation) -> list[mt.Transform]:
-    """Those that can happen; all but the published shift suit any scale of intensity."""
+    """The steps of nonzero probability; all but the published shift suit any scale of intensity."""
     steps = [
         (how.blur_prob, mt.RandGaussianSmoothd, dict.fromkeys(
             ("sigma_x", "sigma_y", "sigma_z"), (0.5, 1.0))),
@@ -183,7 +187,7 @@ def _intensity_steps(how: Augmentation) -> list[mt.Transform]:
 
 @contextmanager
 def plain_tensors():
-    """MONAI transforms on plain tensors, without the metadata that crops have no use for."""
+    """Within, MONAI's transforms give plain tensors, without metadata, which crops do not need."""
     before = get_track_meta()
     set_track_meta(False)
     try:

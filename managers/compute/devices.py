@@ -13,9 +13,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU where there is one.
+    """The device of that name; "auto" is the first GPU, or the CPU without one.
 
-    A GPU that is not there is warned of and replaced by the CPU, so that published commands run.
+    Without a CUDA GPU it warns and uses the CPU, so published commands run anywhere.
 
     Raises:
         ValueError: no such name.
@@ -40,11 +40,11 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what a training step frees for the next one.
+    """Have the C library keep the memory that a training step frees for the next step.
 
-    By default it gives large tensors back to the system, which has to clear every page of them
-    again: on a CPU a fifth of a step of nnU-Net at 64^3. It costs memory, for nnU-Net at 96^3 a
-    peak of 3.5 in place of 2.7 GB. Does nothing where the library is not glibc.
+    By default it returns large tensors to the system, which has to clear all their pages again:
+    on a CPU a fifth of a step of nnU-Net at 64^3. The price is memory: for nnU-Net at 96^3 a peak
+    of 3.5 instead of 2.7 GB. Does nothing with a C library other than glibc.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -56,12 +56,12 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seed Python, NumPy and torch; the crops have generators of their own (data.volumes.loaders).
 
     Args:
-        deterministic: whether to compute in one fixed way; before anything is on a GPU.
+        deterministic: whether to compute reproducibly; set before anything is on a GPU.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    # As in the authors' code: fixed crop sizes profit from trying what is fastest.
+    # As in the authors' code: with fixed crop sizes it pays to try which algorithm is fastest.
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
@@ -72,8 +72,8 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 def move_state_to_parameters(optimizer: torch.optim.Optimizer) -> None:
     """Give a resumed optimiser's state the device and the memory layout of its parameters.
 
-    It comes with those of the checkpoint, and a fused step reads both as they lie in memory. The
-    number of steps stays on the CPU unless the step is fused.
+    The checkpoint's may differ, and a fused step assumes that both have one layout. The number of
+    steps stays on the CPU unless the step is fused.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:

@@ -23,16 +23,18 @@ from .synced_norm import synchronise
 
 Item = TypeVar("Item")
 LOST = "another process has ended, see its message"
-# Who ends takes its connections along, so that nobody waits for it; only work is waited for.
+SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "remote process exited",
+                 "Broken pipe")  # in messages of gloo and NCCL
+# A process that exits closes its connections, so its peers fail at once: only work is waited for.
 STEP_TIMEOUT, WORK_TIMEOUT = timedelta(hours=2), timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that work together; alone without a process group.
+    """This process among those that train together; a single one needs no process group.
 
     Attributes:
-        control: group for values on the host, beside that for tensors on the device.
+        control: group for values on the host; the default group is for tensors on the device.
     """
 
     rank: int = 0
@@ -48,8 +50,8 @@ class Processes:
     def main_first(self) -> Iterator[None]:
         """Within, the others begin when the main process has finished; all leave together.
 
-        What is wrong with the input is so reported once, and files are made once. What the main
-        process does afterwards, as making a run's folder, finds nobody still looking at it.
+        So problems of the input are reported once and files are made once. When the main process
+        goes on, e.g. to create the run's folder, no other process is still reading.
         """
         if not self.is_main:
             self.wait()
@@ -59,34 +61,37 @@ class Processes:
         self.wait()
 
     def wait(self) -> None:
-        """For all processes to come here.
+        """Wait until all processes have called this.
 
         Raises:
-            StatedError: another one has ended; as all that waits for the others.
+            StatedError: another process has ended; so do all methods that wait for the others.
         """
         if self.world_size > 1:
             with _with_the_others():
                 dist.barrier(self.control)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """The mean of every process's `value`; the value itself where there is one process."""
+        """The mean of every process's `value`; with one process the value itself."""
         if self.world_size == 1:
             return value
         total = value.detach().clone()
-        dist.all_reduce(total, group=self.control if total.device.type == "cpu" else None)
+        group = None
+        if total.device.type == "cpu":
+            group = self.control
+        dist.all_reduce(total, group=group)
         return total / self.world_size
 
     def share(self, items: Sequence[Item]) -> list[Item]:
-        """The items that fall to this process: every world_size-th."""
+        """This process's share of the items: every world_size-th."""
         return list(items[self.rank::self.world_size])
 
     def turns(self, items: Sequence[Item]) -> list[list[Item]]:
-        """The `share` in as many turns as every process has: one item each, or in the last none."""
+        """The `share` one by one, as many turns in every process; the last may be empty."""
         starts = range(0, len(items), self.world_size)
         return [list(items[start + self.rank:start + self.rank + 1]) for start in starts]
 
     def in_order(self, found: Sequence[Item]) -> list[Item]:
-        """What every process found for each item of its `share`, in the order of all items."""
+        """Every process's results for its `share`, in the order of all items."""
         if self.world_size == 1:
             return list(found)
         of_all: list[Any] = [None] * self.world_size
@@ -100,14 +105,18 @@ class Processes:
         return max(self._of_all(number))
 
     def is_first(self, number: int | None) -> bool | None:
-        """Whether this process has the smallest of every `number`; None where nobody has one.
+        """Whether this process has the smallest `number` of all; None if all have None.
 
-        Of several it is the one of the lowest rank. Waits for all.
+        Among equals the lowest rank is first. Waits for all.
         """
-        nobody = torch.iinfo(torch.int64).max
-        place = nobody if number is None else number * self.world_size + self.rank
-        first = min(self._of_all(place))
-        return None if first == nobody else first == place
+        no_number = torch.iinfo(torch.int64).max
+        if number is None:
+            number = no_number
+        numbers = self._of_all(number)
+        smallest = min(numbers)
+        if smallest == no_number:
+            return None
+        return numbers.index(smallest) == self.rank
 
     def _of_all(self, number: int) -> list[int]:
         """Every process's `number`, by rank."""
@@ -119,7 +128,7 @@ class Processes:
         return [int(one) for one in found]
 
     def ask_all(self, number: int) -> tuple[list[torch.Tensor], Any]:
-        """Where every process's `number` will be, by rank, and what to wait for until then."""
+        """Tensors that will hold every process's `number`, by rank, and the work to wait for."""
         found = [torch.zeros((), dtype=torch.int64) for _ in range(self.world_size)]
         return found, dist.all_gather(found, torch.tensor(number), self.control, async_op=True)
 
@@ -131,13 +140,14 @@ class Processes:
         """
         if self.world_size == 1:
             return network
-        on_gpu = next(network.parameters()).device.type == "cuda"
+        device_ids = None
+        if next(network.parameters()).device.type == "cuda":
+            device_ids = [torch.cuda.current_device()]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # from torch 2.13 on
-            # The batch norm is synchronised, so that there are no buffers to send around.
-            return DistributedDataParallel(
-                network, broadcast_buffers=False, static_graph=True,
-                device_ids=[torch.cuda.current_device()] if on_gpu else None)
+            # Batch norms are synchronised, so there are no buffers to send around.
+            return DistributedDataParallel(network, broadcast_buffers=False, static_graph=True,
+                                           device_ids=device_ids)
 
     def synchronised(self, network: nn.Module) -> nn.Module:
         """The network with batch statistics over all processes; names and values stay."""
@@ -146,9 +156,9 @@ class Processes:
         return synchronise(network, on_gpus=dist.get_backend() == "nccl")
 
     def seed_step(self, seed: int, epoch: int, step: int) -> None:
-        """Give each process random numbers of its own, from nothing that needs to be saved.
+        """Give each process its own random numbers, a function of values known anyway.
 
-        One process alone goes on with the generators that it has.
+        A single process just continues with its generators.
         """
         if self.world_size > 1:
             drawn = np.random.SeedSequence((seed, epoch, step, self.rank)).generate_state(1)
@@ -162,10 +172,10 @@ class Processes:
 
 
 class StopVote:
-    """The signal that any of the processes has received: all learn of it at the same step.
+    """Whether any process has received a signal: all learn of it at the same step.
 
-    Asked in each step, each process the same number of times. No process waits for the others'
-    present step: the answer is to the question before.
+    Every process asks once per step. None waits for the others' current step: each answer is to
+    the previous question.
     """
 
     def __init__(self, processes: Processes):
@@ -174,7 +184,7 @@ class StopVote:
         self._asked: tuple[list[torch.Tensor], Any] | None = None
 
     def ask(self, number: int | None) -> int | None:
-        """The number of the signal, None while there was none."""
+        """The number of the signal; None as long as there was none."""
         if self.processes.world_size == 1:
             self.agreed = number
         elif self.agreed is None:
@@ -189,7 +199,9 @@ class StopVote:
     def settle(self, number: int | None) -> int | None:
         """The answer to all questions so far and this one; waits for all processes."""
         self.ask(number)
-        return self.ask(number) if self.processes.world_size > 1 else self.agreed
+        if self.processes.world_size > 1:
+            self.ask(number)
+        return self.agreed
 
 
 @contextmanager
@@ -203,11 +215,10 @@ def _with_the_others() -> Iterator[None]:
 
 
 def has_lost_another(error: BaseException) -> bool:
-    """Whether an error says no more than that another process has ended."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("Connection closed by peer", "Connection reset by peer",
-                                  "remote process exited", "Broken pipe"))
+    """Whether an error only means that another process has ended."""
+    if not isinstance(error, RuntimeError):
+        return False
+    return any(sign in str(error) for sign in SIGNS_OF_LOSS)
 
 
 def is_started_among_several() -> bool:
@@ -229,8 +240,8 @@ def refuse_several_processes() -> None:
 def join_processes(device: str) -> tuple[Processes, torch.device]:
     """Join the processes that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), if it did.
 
-    NCCL between GPUs, gloo between CPUs. One process needs no process group. All but the main one
-    keep quiet from here on: they report errors alone.
+    NCCL between GPUs, gloo between CPUs. One process needs no process group. From here on all but
+    the main process report errors only.
 
     Args:
         device: as for `choose_device`; each process gets the GPU of its local rank.
@@ -241,7 +252,7 @@ def join_processes(device: str) -> tuple[Processes, torch.device]:
     if not is_started_among_several():
         chosen = choose_device(device)
         if chosen.type == "cuda":
-            torch.cuda.set_device(chosen)  # whoever asks for no index gets this one
+            torch.cuda.set_device(chosen)  # for code that asks for "cuda" without an index
         return Processes(), chosen
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if rank > 0:
@@ -255,12 +266,15 @@ def join_processes(device: str) -> tuple[Processes, torch.device]:
                              f"many, or --device cpu.")
         chosen = torch.device("cuda", local_rank)
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=STEP_TIMEOUT)
+    backend = "gloo"
+    if chosen.type == "cuda":
+        backend = "nccl"
+    dist.init_process_group(backend, timeout=STEP_TIMEOUT)
     control = dist.new_group(backend="gloo", timeout=WORK_TIMEOUT)
     return Processes(rank, world_size, control), chosen
 
 
 def loader_workers(wanted: int) -> int:
-    """Loader processes of this process: as many as wanted, at most its share of the cores."""
+    """How many loader processes this process starts: `wanted`, at most its share of the cores."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return min(wanted, num_cores() // local)

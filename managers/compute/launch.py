@@ -24,37 +24,41 @@ GRACE_SECONDS = 30  # for the others, once a process has failed
 
 
 def spread_over_gpus(config: TrainingConfig) -> None:
-    """With --use_multi_gpus start this command once for each GPU and leave with its status.
+    """With --use_multi_gpus start this command once for each GPU, then exit with its status.
 
-    Returns without the flag, in a process that was so started, and, with a warning, where one
-    process is all there is work for.
+    Returns without the flag, in a process started in this way, and, with a warning, if there is
+    only work for one process.
 
     Raises:
         SystemExit: the processes have ended.
     """
     if not config.use_multi_gpus or is_started_among_several():
         return
-    there = torch.cuda.device_count() if choose_device(config.device).type == "cuda" else 0
+    num_gpus = 0
+    if choose_device(config.device).type == "cuda":
+        num_gpus = torch.cuda.device_count()
     num_crops = config.batch_size * dataset_of(config).augmentation.num_crops
-    number = min(there, num_crops)
+    number = min(num_gpus, num_crops)
     if number < 2:
-        why = ("it takes two GPUs or more and a --device among them" if there < 2 else
-               "a step has a single crop; give a larger --batch_size or --num_crops")
+        why = "a step has a single crop; give a larger --batch_size or --num_crops"
+        if num_gpus < 2:
+            why = "it takes two GPUs or more and a --device among them"
         warnings.warn(f"--use_multi_gpus: one process is used; {why}.", stacklevel=2)
         return
-    if number < there:
-        warnings.warn(f"--use_multi_gpus: {number} of {there} GPUs are used, since a step has "
+    if number < num_gpus:
+        warnings.warn(f"--use_multi_gpus: {number} of {num_gpus} GPUs are used, since a step has "
                       f"{num_crops} crops; a larger --batch_size uses more.", stacklevel=2)
     sys.exit(run_processes([sys.executable, *sys.argv], number))
 
 
 def run_processes(command: Sequence[str], number: int) -> int:
-    """Run a command as `number` processes that know of each other, as torchrun starts them.
+    """Run a command as `number` processes that know of each other, as torchrun does.
 
-    A signal goes to all of them, a second one ends them. Where one fails the others are ended.
+    A signal is passed on to all of them; a second one kills them. When one fails, the others are
+    ended.
 
     Returns:
-        The status of the first that failed, as a shell gives it; 0 when none did.
+        The status of the first that failed, as a shell gives it; 0 if none did.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -68,11 +72,13 @@ def run_processes(command: Sequence[str], number: int) -> int:
 
     def tell(signal_number: int) -> None:
         told.append(signal_number)
+        if len(told) > 1:
+            signal_number = signal.SIGKILL
         for process in processes:
             if process.poll() is None:
-                process.send_signal(signal_number if len(told) == 1 else signal.SIGKILL)
+                process.send_signal(signal_number)
 
-    # A session of their own: ^C reaches them through here alone, and so once.
+    # In sessions of their own, so ^C reaches them only through `tell`, once.
     with forwarded(tell):
         for rank in range(number):
             own = {"RANK": rank, "LOCAL_RANK": rank}
@@ -96,8 +102,9 @@ def _first_failure(processes: Sequence[subprocess.Popen]) -> int:
     failed = failed or _failure_among(processes)
     if failed >= 0:
         return failed
-    name = signal.Signals(-failed).name
-    hint = "; the system does so when memory is short" if name == "SIGKILL" else ""
+    name, hint = signal.Signals(-failed).name, ""
+    if name == "SIGKILL":
+        hint = "; the system does so when memory is short"
     print(f"failed: a process was ended by {name}{hint}", file=sys.stderr)
     return 128 - failed
 

@@ -8,21 +8,23 @@ from torch import nn
 from torch.nn.functional import conv3d, pad
 
 AMP_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-"""Name to type; every other name ("off", "none") means float32 throughout."""
+"""Name to type; any other name ("off", "none") means float32 throughout."""
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager:
     """Torch's autocast for a network's forward pass; the loss belongs outside."""
-    return torch.autocast(device.type, AMP_TYPES[amp]) if amp in AMP_TYPES else nullcontext()
+    if amp not in AMP_TYPES:
+        return nullcontext()
+    return torch.autocast(device.type, AMP_TYPES[amp])
 
 
 def gradient_scaler(device: torch.device, amp: str) -> torch.amp.GradScaler:
-    """A scaler, which does nothing but under fp16: bf16 has float32's range."""
+    """A scaler that is active under fp16 only: bf16 has float32's range."""
     return torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
 
 def check_amp(amp: str, device: torch.device) -> None:
-    """Refuse a precision that the device cannot do; warn of one that it is slow in.
+    """Refuse a precision that the device cannot do; warn of a slow one.
 
     Raises:
         ValueError: fp16 on a CPU.
@@ -33,7 +35,7 @@ def check_amp(amp: str, device: torch.device) -> None:
         raise ValueError("--amp fp16: is for GPUs, and the device is the CPU; give --amp bf16, "
                          "or off.")
     if amp == "bf16" and not cpu_has_bf16():
-        warnings.warn("--amp bf16: this CPU has no instructions for it, so that it is slower than "
+        warnings.warn("--amp bf16: this CPU has no instructions for it, so it is slower than "
                       "float32.", stacklevel=3)
 
 
@@ -43,13 +45,13 @@ def cpu_has_bf16() -> bool:
 
 
 class ShortAxisConv3d(nn.Conv3d):
-    """A convolution that pads on its own on a CPU where an axis is not longer than its kernel.
+    """A convolution that, on a CPU, pads its input itself if an axis is not longer than its kernel.
 
-    The weight gradient of oneDNN 3.12 (torch 2.13), told to pad there, reads or writes memory that
-    is not its own, as seen on a Xeon with AVX-512 and AMX: in float32 for kernel 7 with stride 2
-    (NaN, or large numbers), in bf16 for others too (up to a crash). Over an input with the zeros
-    around it already it is right. Transposed convolutions read their gradient from the output,
-    which is never shorter than the kernel.
+    Otherwise the weight gradient of oneDNN 3.12 (torch 2.13) reads or writes out of bounds, as
+    seen on a Xeon with AVX-512 and AMX: in float32 for kernel 7 with stride 2 (NaN, or large
+    numbers), in bf16 for others too (up to a crash). On an input that is padded already it is
+    right. Transposed convolutions take their gradient from the output, which is never shorter than
+    the kernel.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -57,17 +59,21 @@ class ShortAxisConv3d(nn.Conv3d):
         if (input.device.type != "cpu" or self.padding_mode != "zeros"
                 or isinstance(self.padding, str) or not self._is_short(input.shape[2:])):
             return super().forward(input)
-        around = [voxels for axis in reversed(self.padding) for voxels in (axis, axis)]
+        around = []
+        for voxels in reversed(self.padding):
+            around += [voxels, voxels]
         return conv3d(pad(input, around), self.weight, self.bias, self.stride, 0, self.dilation,
                       self.groups)
 
     def _is_short(self, size: torch.Size) -> bool:
-        return any(kernel > 1 and voxels <= step * (kernel - 1) + 1 for voxels, kernel, step
-                   in zip(size, self.kernel_size, self.dilation, strict=True))
+        for voxels, kernel, step in zip(size, self.kernel_size, self.dilation, strict=True):
+            if kernel > 1 and voxels <= step * (kernel - 1) + 1:
+                return True
+        return False
 
 
 def guard_short_axes(network: nn.Module) -> None:
     """Make every plain Conv3d of a network a ShortAxisConv3d, weights and names unchanged."""
     for module in network.modules():
-        if type(module) is nn.Conv3d:  # a subclass of someone's own has a forward of its own
+        if type(module) is nn.Conv3d:  # a subclass may have its own forward
             module.__class__ = ShortAxisConv3d

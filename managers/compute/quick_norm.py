@@ -1,4 +1,4 @@
-"""Instance norms that a CPU evaluates in less time."""
+"""Instance norms that a CPU evaluates faster."""
 
 import torch
 from torch import nn
@@ -6,10 +6,10 @@ from torch.nn.functional import group_norm
 
 
 class QuickInstanceNorm3d(nn.InstanceNorm3d):
-    """An instance norm that a CPU computes as a group norm of one channel a group, in evaluation.
+    """An instance norm that a CPU computes, in evaluation, as a group norm of one channel a group.
 
-    The same to rounding in half the time, a tenth of the pass of nnU-Net. A training step stays
-    as it is.
+    The same up to rounding in half the time; it saves a tenth of nnU-Net's forward pass. Training
+    is unchanged.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -23,5 +23,5 @@ class QuickInstanceNorm3d(nn.InstanceNorm3d):
 def quicken_norms(network: nn.Module) -> None:
     """Make every plain InstanceNorm3d of a network a quick one, weights and names unchanged."""
     for module in network.modules():
-        if type(module) is nn.InstanceNorm3d:  # a subclass of someone's own has its own forward
+        if type(module) is nn.InstanceNorm3d:  # a subclass may have its own forward
             module.__class__ = QuickInstanceNorm3d

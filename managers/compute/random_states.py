@@ -1,4 +1,4 @@
-"""Every random generator that a training may draw from, as plain values for a checkpoint."""
+"""The states of all random generators that training may draw from, as values for a checkpoint."""
 
 import random
 from typing import Any
@@ -10,8 +10,8 @@ import torch
 def random_states() -> dict[str, Any]:
     """States of torch, its GPUs, Python and NumPy: tensors and plain values, to be saved.
 
-    The GPUs' are by device index. Only the GPUs that this process has used: to ask another one
-    would take memory of it.
+    The GPUs' are by device index, for GPUs that this process uses: asking another one would
+    allocate memory on it.
     """
     name, keys, *rest = np.random.get_state()
     return {"rng_state": torch.get_rng_state(),
@@ -21,17 +21,17 @@ def random_states() -> dict[str, Any]:
 
 
 def used_gpus() -> list[int]:
-    """The current GPU's index, where torch has begun to use it."""
+    """The current GPU's index, if torch has begun to use it."""
     if not torch.cuda.is_initialized():
         return []
     return [torch.cuda.current_device()]
 
 
 def restore_random_states(saved: dict[str, Any]) -> None:
-    """Go on where `random_states` was, as far as `saved` has it: older checkpoints have less.
+    """Restore what `random_states` gave, as far as `saved` has it: older checkpoints have less.
 
-    A GPU takes the state of its index. Where there is none of it but one of a single GPU, as in
-    a run that goes on with --device cuda:1, it takes that.
+    A GPU takes the state saved for its index. If there is none, but that of one other GPU, as in a
+    run that is resumed with --device cuda:1, it takes that.
     """
     if "rng_state" in saved:
         torch.set_rng_state(saved["rng_state"])
@@ -43,10 +43,11 @@ def restore_random_states(saved: dict[str, Any]) -> None:
 
 
 def _restore_gpus(states: dict[int, torch.Tensor] | list[torch.Tensor]) -> None:
-    """Older checkpoints have a list of all GPUs' states."""
-    if isinstance(states, list):
+    if isinstance(states, list):  # older checkpoints: of all GPUs
         states = dict(enumerate(states))
-    only = next(iter(states.values())) if len(states) == 1 else None
+    only = None
+    if len(states) == 1:
+        [only] = states.values()
     for index in used_gpus():
         state = states.get(index, only)
         if state is not None:

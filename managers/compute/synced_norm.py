@@ -7,10 +7,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def synchronise(network: nn.Module, on_gpus: bool = False) -> nn.Module:
-    """Give the batch norms statistics over all processes, in place; names and values stay.
+    """Make the batch norms share statistics over all processes, in place; names and values stay.
 
-    On GPUs they are torch's, whose kernels read the samples twice forward and twice backward.
-    Hooks stay, which torch's own conversion would lose.
+    On GPUs they become torch's, whose kernels read the samples twice forward and twice backward.
+    Hooks stay, too; torch's own conversion would lose them.
     """
     for module in [m for m in network.modules() if isinstance(m, _BatchNorm)]:
         if on_gpus:
@@ -40,23 +40,24 @@ class _SumOverProcesses(torch.autograd.Function):
 class SyncedBatchNorm(_BatchNorm):
     """Batch norm of (N, C, ...) over the samples of all processes on CPUs.
 
-    torch.nn.SyncBatchNorm does the same but runs on GPUs only. Processes may have different
-    numbers of samples. Statistics are made in float32 from two sums, the second of squared
-    deviations, which loses no digits. The running variance is the unbiased one over all samples,
-    as with one process.
+    torch.nn.SyncBatchNorm does the same on GPUs only. Processes may have different numbers of
+    samples. Statistics are computed in float32 from two sums, the second of squared deviations,
+    which loses no digits. The running variance is the unbiased one over all samples, as with one
+    process.
     """
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         assert input.ndim >= 2, input.shape
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """(N, C, ...) -> the same; in evaluation mode, or alone, what the plain norm does."""
+        """(N, C, ...) -> the same; the plain norm in evaluation mode or with one process."""
         if not self.training or not dist.is_initialized():
             return super().forward(samples)
-        half = samples.dtype in (torch.float16, torch.bfloat16)
-        wide = samples.float() if half else samples
+        wide = samples
+        if samples.dtype in (torch.float16, torch.bfloat16):
+            wide = samples.float()
         others = [axis for axis in range(wide.ndim) if axis != 1]
-        shape = [-1 if axis == 1 else 1 for axis in range(wide.ndim)]
+        shape = [1, -1] + [1] * (wide.ndim - 2)
         sums = torch.cat([wide.sum(others), wide.new_tensor([wide[:, 0].numel()])])
         sums = _SumOverProcesses.apply(sums)
         count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()

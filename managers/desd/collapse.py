@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch.nn.functional import normalize
 
-# Limits between small trainings made to collapse and healthy or untrained networks, the latter at
-# depth 10 to 200 with 60000 prototypes.
+# Limits that separate small runs made to collapse from healthy or untrained networks, the latter
+# of depth 10 to 200 with 60000 prototypes.
 UNIFORM_ENTROPY = 0.999     # of log K; untrained and centred up to 0.9983, collapsed from 0.9998
 UNIFORM_KL = 0.01           # nats; at the start of a training above 0.3, collapsed below 0.003
 LEAST_INFORMATION = 0.001   # nats; untrained from 0.018, collapsed below 0.0001
@@ -16,10 +16,10 @@ LARGEST_CENTER = 0.5        # of sqrt(K); healthy up to 0.17
 
 
 def feature_moments(features: torch.Tensor) -> torch.Tensor:
-    """Mean and mean square of L2-normalised features over the rows, dimension by dimension.
+    """Mean and mean square of L2-normalised features over the rows, per dimension.
 
-    To be averaged over the steps and processes of an epoch, then given to `feature_std`: the
-    rows of a single step are too few to tell.
+    Average them over the steps and processes of an epoch before `feature_std`: a single step has
+    too few rows to tell.
 
     Args:
         features: (N, w).
@@ -34,7 +34,7 @@ def feature_moments(features: torch.Tensor) -> torch.Tensor:
 def feature_std(moments: torch.Tensor) -> torch.Tensor:
     """How much L2-normalised features differ: their standard deviation, averaged over dimensions.
 
-    About 1 / sqrt(w) for features spread evenly over the sphere, 0 for one and the same.
+    About 1 / sqrt(w) for features spread evenly over the sphere, 0 if all are the same.
 
     Args:
         moments: (2, w), see `feature_moments`.
@@ -47,13 +47,13 @@ def feature_std(moments: torch.Tensor) -> torch.Tensor:
 
 
 def signs_of_collapse(stats: Mapping[str, float], out_dim: int, feature_width: int) -> list[str]:
-    """One sentence per sign of collapse in the means of an epoch; none in a healthy one.
+    """One sentence per sign of collapse in the means of an epoch; none if it is healthy.
 
-    There are two ways to collapse: targets that are uniform, and the same target for each
-    sample, in the end a single prototype. Centring alone leads to the first, sharpening alone to
-    the second (DINO, ICCV 2021). The information of the targets shows both, low entropy alone
-    none: easy data have confident targets too. It is that of the samples of each step, so a step
-    must hold two or more.
+    There are two ways to collapse: uniform targets, and the same target for every sample, in the
+    end a single prototype. Centring alone leads to the first, sharpening alone to the second
+    (DINO, ICCV 2021). The information of the targets shows both; low entropy alone shows neither,
+    since easy data have confident targets, too. It is computed over the samples of a step, so a
+    step must hold two or more.
 
     Args:
         stats: "teacher_entropy", "kl", "target_information" (nats) and "center_norm", mean terms
@@ -62,8 +62,7 @@ def signs_of_collapse(stats: Mapping[str, float], out_dim: int, feature_width: i
         feature_width: w, of the encoder's deepest features.
     """
     most = math.log(out_dim)
-    entropy, kl, information = (stats[name] for name in ("teacher_entropy", "kl",
-                                                         "target_information"))
+    entropy, kl, information = stats["teacher_entropy"], stats["kl"], stats["target_information"]
     spread = stats["feature_std"] * math.sqrt(feature_width)
     signs = []
     if entropy > UNIFORM_ENTROPY * most and kl < UNIFORM_KL:

@@ -32,9 +32,10 @@ class LARS(Optimizer):
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0,
                  momentum: float = 0.9, eta: float = 0.001):
         values = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "eta": eta}
-        problems = [f"{name} must be {'above' if name == 'eta' else 'at least'} 0, got {value}"
-                    for name, value in values.items()
-                    if not (value > 0 if name == "eta" else value >= 0)]
+        problems = [f"{name} must be at least 0, got {values[name]}"
+                    for name in ("lr", "weight_decay", "momentum") if not values[name] >= 0]
+        if not eta > 0:
+            problems.append(f"eta must be above 0, got {eta}")
         if problems:
             raise ValueError(f"LARS: {'; '.join(problems)}.")
         super().__init__(params, values)
@@ -73,8 +74,8 @@ def scaled_gradients(weights: list[torch.Tensor], weight_decay: float,
     if not weights:
         return []
     updates = list(torch._foreach_add([w.grad for w in weights], weights, alpha=weight_decay))
-    weight_norms, update_norms = (torch.stack(torch._foreach_norm(tensors))
-                                  for tensors in (weights, updates))
+    weight_norms = torch.stack(torch._foreach_norm(weights))
+    update_norms = torch.stack(torch._foreach_norm(updates))
     both = (weight_norms > 0) & (update_norms > 0)
     ratios = torch.where(both, eta * weight_norms / update_norms, 1.0)
     torch._foreach_mul_(updates, list(ratios.unbind()))

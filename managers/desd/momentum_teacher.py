@@ -7,6 +7,7 @@ from torch import nn
 
 SHOWN = 5  # names in an error message
 
+
 def pair_by_name(teacher: nn.Module, student: nn.Module,
                  ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The teacher's parameters and the student's of the same names, in the teacher's order.
@@ -14,12 +15,12 @@ def pair_by_name(teacher: nn.Module, student: nn.Module,
     What only the student has, such as its shallow heads, is left out. A module wrapped in
     DistributedDataParallel or DataParallel counts as the module inside.
 
-    Differs from the authors' code: theirs pairs by position, so that another order of the heads
-    would average tensors that do not belong together.
+    Differs from the authors' code: theirs pairs by position, so another order of the heads would
+    average tensors that do not belong together.
 
     Raises:
-        ValueError: parameters of the teacher that the student lacks or has in another shape, all
-            counted and the first ones named.
+        ValueError: the student lacks parameters of the teacher or has them in another shape; all
+            are counted and the first ones named.
     """
     students = dict(_unwrapped(student).named_parameters())
     teachers = dict(_unwrapped(teacher).named_parameters())
@@ -31,7 +32,9 @@ def pair_by_name(teacher: nn.Module, student: nn.Module,
             problems.append(f"{name} is {tuple(parameter.shape)} in the teacher, "
                             f"{tuple(students[name].shape)} in the student")
     if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        more = ""
+        if len(problems) > SHOWN:
+            more = f"; and {len(problems) - SHOWN} more"
         raise ValueError("the teacher cannot follow this student; build both with one "
                          f"architecture and head: {'; '.join(problems[:SHOWN])}{more}.")
     return list(teachers.values()), [students[name] for name in teachers]
@@ -47,7 +50,7 @@ def update(teacher: Sequence[torch.Tensor], student: Sequence[torch.Tensor],
     and are not averaged: the running statistics of a teacher's batch norm are its own.
 
     Args:
-        teacher: see `pair_by_name`; to be found once, not at each step.
+        teacher: from `pair_by_name`, which is to be called once, not at each step.
         student: as many tensors, of the same shapes.
         momentum: from 0 (copy the student) to 1 (stay).
     """
@@ -56,4 +59,6 @@ def update(teacher: Sequence[torch.Tensor], student: Sequence[torch.Tensor],
 
 def _unwrapped(module: nn.Module) -> nn.Module:
     wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-    return module.module if isinstance(module, wrappers) else module
+    if isinstance(module, wrappers):
+        return module.module
+    return module

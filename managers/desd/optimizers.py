@@ -25,9 +25,12 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     """
     decayed, undecayed = [], []
     for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            spared = name.endswith(".bias") or parameter.ndim == 1
-            (undecayed if spared else decayed).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if name.endswith(".bias") or parameter.ndim == 1:
+            undecayed.append(parameter)
+        else:
+            decayed.append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay},
             {"params": undecayed, "weight_decay": 0.0}]
 
@@ -54,8 +57,8 @@ def set_rates(optimizer: Optimizer, lr: float, weight_decay: float) -> None:
 def clip_each(parameters: Iterable[torch.Tensor], limit: float) -> None:
     """Shorten every tensor's own gradient to norm `limit` where it is longer, in place.
 
-    Each tensor by itself, not all together as torch's clip_grad_norm_ (DINO, ICCV 2021). Scaled
-    gradients are to be unscaled first. Nothing waits for the device.
+    Each tensor by itself (DINO, ICCV 2021), not all together as in torch's clip_grad_norm_.
+    Scaled gradients must be unscaled first. Nothing waits for the device.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if gradients:
@@ -65,10 +68,10 @@ def clip_each(parameters: Iterable[torch.Tensor], limit: float) -> None:
 
 
 def drop_last_layer_gradients(student: nn.Module) -> None:
-    """Take the gradients from the last layer of every head: an optimiser then skips it.
+    """Remove the gradients of every head's last layer, so that the optimiser skips it.
 
-    No step, no decay, no momentum. It keeps the prototypes still in the first epoch, when the
-    targets mean little yet (DINO, ICCV 2021).
+    No step, no decay, no momentum: the prototypes stay fixed in the first epoch, when the targets
+    mean little yet (DINO, ICCV 2021).
     """
     for name, parameter in student.named_parameters():
         if "last_layer" in name:

@@ -21,10 +21,9 @@ Views = list[torch.Tensor]
 
 
 class DeSDManager(Trainer):
-    """Trains a student to predict the other view's target of its momentum teacher.
+    """Trains a student to predict its momentum teacher's target for the other view.
 
-    Every schedule is a function of the step's number, so that a resumed run needs no more than
-    the epoch to go on with.
+    Every schedule is a function of the step number, so a resumed run needs only the epoch.
 
     Args:
         student: views -> logits of each head, shallow to deep.
@@ -36,8 +35,8 @@ class DeSDManager(Trainer):
         processes: those that train together.
 
     Differs from the authors' code: the teacher runs without gradients, its weights are paired with
-    the student's by name, and nothing in the step waits for the device (but for fp16, whose
-    gradient scaler does).
+    the student's by name, and nothing in the step waits for the device (except fp16's gradient
+    scaler).
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, optimizer: torch.optim.Optimizer,
@@ -65,7 +64,7 @@ class DeSDManager(Trainer):
         return views, views[:2]
 
     def train_step(self, x_train: Views, y_train: Views) -> dict[str, float]:
-        """One step of the student, then one of the teacher after it."""
+        """One step of the student, then the teacher follows it."""
         config, optimizer = self.config, self.compiled_optimizer
         self._set_rates()
         with self.autocast():
@@ -88,7 +87,7 @@ class DeSDManager(Trainer):
 
     @property
     def step(self) -> int:
-        """Number of the step under way, from 0, over all epochs."""
+        """Number of the current step, from 0, over all epochs."""
         return (self.current_epoch * self.steps_per_epoch + self.first_step
                 + self.current_batch)
 
@@ -120,7 +119,7 @@ class DeSDManager(Trainer):
         """Means since the last reset, over all processes; waits for the device.
 
         "loss" and its terms (see DeSDLoss), "feature_std" of the teacher's deepest features, and
-        the teacher's temperature. Every process must ask for it, each epoch once.
+        the teacher's temperature. Every process must ask for it once per epoch.
         """
         loss = self.compiled_losses
         steps = loss.running["steps"]
@@ -130,17 +129,18 @@ class DeSDManager(Trainer):
 
     @property
     def running(self) -> dict[str, Any]:
-        """The loss's sums, and those of the features' moments; see Trainer."""
+        """The running sums of the loss and of the features' moments; see Trainer."""
         return {"loss": super().running, "moments": self._moments}
 
     def restore_running(self, running: dict[str, Any]) -> None:
-        """Go on with such means, on this device."""
+        """Continue from such sums, on this device."""
         super().restore_running(running["loss"])
-        moments = running["moments"]
-        self._moments = moments if isinstance(moments, int) else moments.to(self._device)
+        self._moments = running["moments"]
+        if isinstance(self._moments, torch.Tensor):
+            self._moments = self._moments.to(self._device)
 
     def to_state(self) -> dict[str, Any]:
-        """What a checkpoint holds of the training; see pretraining_runs."""
+        """The state of the training that goes into a checkpoint; see SavePretraining."""
         return {"student": self.model.state_dict(), "teacher": self.teacher.state_dict(),
                 "optimizer": self.compiled_optimizer.state_dict(),
                 "desd_loss": self.raw_loss_fn.state_dict(), "scaler": self.scaler.state_dict(),

@@ -32,10 +32,10 @@ log = logging.getLogger(LOGGER_NAME)
 
 
 def pretrain(config: PretrainingConfig) -> None:
-    """Pre-train an encoder, or resume its run; everything about the run is kept in its folder.
+    """Pre-train an encoder, or resume its run; everything about the run goes into its folder.
 
     Raises:
-        ValueError: settings or tiles that cannot be used; nothing has been written by then.
+        ValueError: settings or tiles that cannot be used; nothing has been written then.
         TrainingError, TrainingInterruptedError: see Trainer.fit.
     """
     log_to_console()
@@ -89,9 +89,10 @@ def pretrain(config: PretrainingConfig) -> None:
 
 
 class SavePretraining(Callback):
-    """last.model after every epoch; the teacher alone, to be kept, every `saveckp_freq` epochs.
+    """last.model after every epoch; every `saveckp_freq` epochs also the teacher, which is kept.
 
-    And interrupted.model where a signal ends the run in an epoch, until that epoch is finished.
+    Also interrupted.model, when a signal ends the run within an epoch; removed when that epoch is
+    finished.
     """
 
     def __init__(self, folder: Path, manager: DeSDManager, history: list[dict[str, Any]],
@@ -104,7 +105,7 @@ class SavePretraining(Callback):
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:
-        """Save; after the record of the epoch, whose history goes into the file."""
+        """Save; runs after Record, because the file holds this epoch's record."""
         state = self._state() | {"epoch": epoch + 1}
         if (epoch + 1) % self.config.saveckp_freq == 0:
             kept = {name: state[name] for name in ("format", "teacher", "epoch", "config")}
@@ -128,7 +129,7 @@ class SavePretraining(Callback):
 
 
 class CollapseWatch(Callback):
-    """Warns when the epoch's means say that the teacher gives every tile the same answer."""
+    """Warns when an epoch's means show that the teacher gives every tile the same target."""
 
     def __init__(self, out_dim: int, feature_width: int):
         self.out_dim = out_dim
@@ -136,7 +137,8 @@ class CollapseWatch(Callback):
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:
-        """Log each sign of it."""
-        signs = signs_of_collapse(summary, self.out_dim, self.feature_width) if summary else []
-        for sign in signs:
+        """Log each sign of collapse."""
+        if not summary:
+            return
+        for sign in signs_of_collapse(summary, self.out_dim, self.feature_width):
             log.warning(f"warning: epoch {epoch + 1}: {sign}")

@@ -1,4 +1,4 @@
-"""Where a pre-training run goes on: its checkpoint, checked against settings and tiles."""
+"""Where a pre-training run resumes: its checkpoint, checked against settings and tiles."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from configs.pretraining.pretraining import PretrainingConfig
 from ..runs.folder import refuse_to_replace, where_it_goes_on
 from .pretraining_manager import DeSDManager
 
-# What weights and optimiser state depend on, and what has no influence on how a run goes on.
+# Settings that weights and optimiser state depend on, and those that never matter to a resumed run.
 SHAPES = ("method", "arch", "out_dim", "use_bn_in_head", "norm_last_layer", "optimizer")
 INDIFFERENT = ("data_dir", "tile_list", "output_dir", "num_workers", "device", "show_verbose",
                "resume", "overwrite", "saveckp_freq", "deterministic")
@@ -23,8 +23,8 @@ def pretraining_resume_point(config: PretrainingConfig,
                              world_size: int) -> dict[str, Any] | None:
     """The checkpoint that `config` continues from; None for a new run.
 
-    An epoch that was broken off goes on where its steps still have as many tiles, shared among
-    `world_size` processes; else it begins anew.
+    An interrupted epoch continues if its steps still have as many tiles, over all `world_size`
+    processes; otherwise it starts over.
 
     Differs from the authors' code: theirs continues whatever lies in the output folder.
 
@@ -42,11 +42,13 @@ def pretraining_resume_point(config: PretrainingConfig,
     if breaking:
         raise ValueError(f"{folder}: cannot be resumed, its checkpoint is for other settings: "
                          f"{'; '.join(breaking)}.")
-    checkpoint = where_it_goes_on(
-        folder, config.epochs, complete=True,
-        same_steps=lambda saved: (saved["config"]["seed"] == config.seed and
-                                  saved.get("tiles_per_step")  # older ones have none
-                                  == config.batch_size_per_gpu * world_size))
+
+    def same_steps(saved: dict[str, Any]) -> bool:
+        tiles_per_step = saved.get("tiles_per_step")  # None in older checkpoints
+        return (saved["config"]["seed"] == config.seed
+                and tiles_per_step == config.batch_size_per_gpu * world_size)
+
+    checkpoint = where_it_goes_on(folder, config.epochs, complete=True, same_steps=same_steps)
     for name in changed:
         warnings.warn(f"--resume: {name} {old[name]} -> {new[name]}; the run goes on with the new "
                       f"value.", stacklevel=2)
@@ -55,13 +57,13 @@ def pretraining_resume_point(config: PretrainingConfig,
 
 def restore_pretraining(checkpoint: dict[str, Any] | None, manager: DeSDManager, tiles: str,
                         steps_per_epoch: int) -> list[dict[str, Any]]:
-    """Put the manager where the checkpoint left it; the lines of the epochs done so far.
+    """Restore the manager from the checkpoint; returns the record of the epochs so far.
 
     Args:
         tiles: fingerprint of the tile list.
 
     Raises:
-        ValueError: the tiles have changed, on which the order of the steps depends.
+        ValueError: the list of tiles, which decides the order of the steps, has changed.
     """
     if checkpoint is None:
         return []

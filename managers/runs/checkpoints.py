@@ -10,6 +10,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 from torchmanager.callbacks import Callback
 
+from networks.errors import first_line
 from networks.weights.archives import archive_problem
 from system.files import sha256_of, write_bytes, write_with
 
@@ -27,11 +28,11 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
 
     The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so that the file also
-    means something on its own.
+    can be read on its own.
 
     Args:
-        position: in the next epoch (see Trainer.position); None at the end of one.
-        preprocessing: of trained_with.preprocessing_of, which the weights are for.
+        position: within the next epoch (see Trainer.position); None at the end of an epoch.
+        preprocessing: what the weights were trained with (trained_with.preprocessing_of).
     """
     state = {"format": FORMAT, "network": network.state_dict(),
              "optimizer": optimizer.state_dict(), **random_states(),
@@ -56,12 +57,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                          f"They appear at the end of an epoch.")
     damage = archive_problem(path)
     if damage is not None:
-        raise ValueError(f"{path}: cannot be read as a checkpoint, since it is damaged ({damage}). "
-                         f"Put a copy of it back, or train again.")
+        raise ValueError(f"{path}: cannot be read as a checkpoint, it is damaged ({damage}). "
+                         f"Restore it from a copy, or train again.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if isinstance(error, pickle.UnpicklingError):
             reason = "not tensors and plain values alone"  # torch would advise to load it unsafely
         raise ValueError(f"{path}: cannot be read as a checkpoint ({reason}). It is damaged, or "
@@ -72,9 +73,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a .model file, and the SHA-256 of the very file that was read.
+    """Read a .model file and its SHA-256.
 
-    A training that goes on may put another in its place meanwhile.
+    Reads again when a running training replaced the file in between.
 
     Raises:
         ValueError: see `load_checkpoint`.
@@ -99,21 +100,22 @@ def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
             optimizer: torch.optim.Optimizer,
             scaler: torch.amp.GradScaler | None = None,
             mean_teacher: Any = None) -> list[dict[str, Any]]:
-    """Put network, optimiser, random generators and scaler where the checkpoint left them.
+    """Set network, optimiser, random generators and scaler to their state in the checkpoint.
 
-    How the optimiser computes its step (fused or not) and its weight decay are as it was built,
-    not as they were saved; the learning rate follows from the epoch (callbacks.LearningRate).
+    How the optimiser computes its step (fused or not) and its weight decay stay as they were
+    built; the learning rate follows from the epoch (callbacks.LearningRate).
 
     Returns:
-        The lines of the epochs done so far; none for a new run, where `checkpoint` is None.
+        The record of the epochs so far; empty for a new run, where `checkpoint` is None.
     """
     if checkpoint is None:
         return []
     network.load_state_dict(checkpoint["network"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     for group in optimizer.param_groups:
-        group |= {name: optimizer.defaults[name]
-                  for name in ("foreach", "fused", "weight_decay") if name in group}
+        for name in ("foreach", "fused", "weight_decay"):
+            if name in group:
+                group[name] = optimizer.defaults[name]
     saved_scaler = checkpoint.get("scaler")  # older runs have none
     if scaler is not None and saved_scaler:
         scaler.load_state_dict(saved_scaler)
@@ -136,8 +138,8 @@ def export_weights(path: Path, network: nn.Module) -> None:
 class SaveCheckpoints(Callback):
     """last.model after every epoch, best.model when the validation Dice is the highest so far.
 
-    And interrupted.model before a validation and where a signal ends the run in an epoch, until
-    that epoch is finished.
+    Also interrupted.model, before a validation and when a signal ends the run within an epoch;
+    removed when that epoch is finished.
     """
 
     def __init__(self, folder: Path, manager: Any, history: list[dict[str, Any]],
@@ -152,7 +154,7 @@ class SaveCheckpoints(Callback):
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:
-        """Save; after the record of the epoch, whose history goes into the file.
+        """Save; runs after Record, because the file holds this epoch's record.
 
         best.model first: a run killed between the two repeats the epoch and saves both.
         """

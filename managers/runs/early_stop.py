@@ -10,16 +10,18 @@ def has_stopped(history: list[dict[str, Any]], patience: int | None) -> bool:
     """Whether val_dice has not risen for `patience` epochs, counted from its best epoch.
 
     Args:
-        history: a line an epoch, as in metrics.jsonl; validated ones have "val_dice".
+        history: one entry per epoch, as in metrics.jsonl; validated ones have "val_dice".
         patience: in epochs, at least 1; None never stops.
     """
     if patience is None or not history or "val_dice" not in history[-1]:
         return False
     validated = [line for line in history if "val_dice" in line]
-    best = max(validated, key=lambda line: line["val_dice"])  # the first of equal ones
+    best = max(validated, key=lambda line: line["val_dice"])  # the first among equals
     return history[-1]["epoch"] - best["epoch"] >= patience
 
 
 def epochs_to_train(history: list[dict[str, Any]], epochs: int, patience: int | None) -> int:
-    """The epochs that a run will have: those that it has, once it has stopped early."""
-    return len(history) if has_stopped(history, patience) else epochs
+    """How many epochs a run trains: `epochs`, or the epochs so far if it has stopped early."""
+    if has_stopped(history, patience):
+        return len(history)
+    return epochs

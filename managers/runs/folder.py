@@ -1,4 +1,4 @@
-"""The folder of a run on disk: when it may be made, and what it records about itself."""
+"""The folder of a run on disk: when it may be created, and what it records about itself."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt"
 
 
 def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment") -> None:
-    """Nothing that is not a run is ever replaced, and a run only when asked for.
+    """Refuse to replace anything that is not a run, or a run without `overwrite`.
 
     Args:
         name: the flag that names the run.
@@ -49,7 +49,7 @@ def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment")
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder has the config.json of a run, and not one of another program."""
+    """Whether a folder has a config.json, and it is that of a run."""
     try:
         config = read_json(folder / "config.json")
     except ValueError:
@@ -57,13 +57,13 @@ def is_run(folder: Path) -> bool:
     return isinstance(config, dict) and "method" in config
 
 
-# What a run that was killed before it wrote config.json has in its folder.
+# Files of a run that was killed before it wrote config.json.
 BEFORE_CONFIG = re.compile(r"\.lock|\.scores\.lock|\.config\.json\.[a-z0-9_]{8}")
 UNFINISHED_MODEL = re.compile(r"\.(best|last|interrupted|epoch\d+)\.model\.[a-z0-9_]{8}")
 
 
 def _content(folder: Path) -> list[str]:
-    """Names in a folder, but for what a kill may have left before the run had begun."""
+    """Names in a folder, except those that a run killed at its start may have left."""
     return [path.name for path in folder.iterdir() if not BEFORE_CONFIG.fullmatch(path.name)]
 
 
@@ -74,31 +74,33 @@ def is_absent(folder: Path) -> bool:
 
 def where_it_goes_on(folder: Path, epochs: int, complete: bool,
                      same_steps: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """The checkpoint that a run goes on from; None, and a warning, where there is none yet.
+    """The checkpoint that a run resumes from; None, with a warning, if it has none yet.
 
-    That is interrupted.model, saved in the middle of an epoch, or last.model where that is of a
+    That is interrupted.model, saved in the middle of an epoch, or last.model if that is from a
     later epoch.
 
     Args:
-        epochs: that the run should have.
-        complete: whether all that comes after the last epoch is done.
-        same_steps: whether an epoch has the steps that it had where a checkpoint was saved.
+        epochs: the run is to have.
+        complete: whether the work after the last epoch is done, too.
+        same_steps: whether an epoch still has the steps that it had when a checkpoint was saved.
 
     Raises:
-        ValueError: the run has its epochs, a checkpoint cannot be read, or there is none although
+        ValueError: the run is finished, a checkpoint cannot be read, or there is none although
             the run has trained for more than an epoch.
     """
-    names = [name for name in ("interrupted.model", "last.model") if (folder / name).is_file()]
-    found = {name: load_checkpoint(folder / name) for name in names}
-    broken_off = found.get("interrupted.model")
-    if broken_off is not None and not same_steps(broken_off):
+    found = {}
+    for name in ("interrupted.model", "last.model"):
+        if (folder / name).is_file():
+            found[name] = load_checkpoint(folder / name)
+    interrupted = found.get("interrupted.model")
+    if interrupted is not None and not same_steps(interrupted):
         del found["interrupted.model"]
-        warnings.warn(f"--resume: the steps of an epoch have changed, so that the one that was "
-                      f"broken off begins anew ({folder / 'interrupted.model'}).", stacklevel=3)
+        warnings.warn(f"--resume: an epoch now has other steps, so the interrupted epoch starts "
+                      f"over ({folder / 'interrupted.model'}).", stacklevel=3)
     if not found:
         refuse_to_lose(folder)
-        warnings.warn(f"--resume: {folder} has no checkpoint to go on from, since it was stopped "
-                      f"in its first epoch; it begins anew.", stacklevel=3)
+        warnings.warn(f"--resume: {folder} was stopped in its first epoch and has no checkpoint "
+                      f"yet; it starts over.", stacklevel=3)
         return None
     checkpoint = max(found.values(), key=lambda one: len(one["history"]))
     done = len(checkpoint["history"])
@@ -109,38 +111,40 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
 
 
 def refuse_to_lose(folder: Path) -> None:
-    """Refuse to begin a run anew whose results are there and whose checkpoints are not.
+    """Refuse to start a run over that has results but no checkpoints.
 
     Raises:
-        ValueError: somebody has removed the checkpoints.
+        ValueError: its checkpoints have been removed.
     """
-    # The record of the first epoch is written before its checkpoint, that of the second after it.
+    # One epoch on record may have no checkpoint yet: the record is written first. Two have one.
     if epochs_done(folder) > 1 or (folder / "summary.json").is_file():
         raise ValueError(f"{folder}: has trained {epochs_done(folder)} epoch(s), but its "
-                         f"last.model is gone, so that it cannot go on, and what it holds is not "
-                         f"replaced unasked. Put last.model back, or move the folder away to "
-                         f"train it again.")
+                         f"last.model is gone: the run cannot continue, and its results are not "
+                         f"replaced without being asked. Put last.model back, or move the folder "
+                         f"away to train it again.")
 
 
 def epochs_done(folder: Path) -> int:
-    """The epochs that a run has done, by its record.
+    """How many epochs a run has on record.
 
     Raises:
         ValueError: metrics.jsonl is damaged.
     """
     lines = read_lines(folder / "metrics.jsonl", "epoch")
-    return lines[-1]["epoch"] if lines else 0
+    if not lines:
+        return 0
+    return lines[-1]["epoch"]
 
 
 def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device: torch.device,
                 resumed: bool) -> None:
-    """Make a run's folder anew, or go on in it, and open its log; writes config.json.
+    """Create a run's folder, or continue in it; writes config.json and opens the log.
 
-    environment.json says where the run began and, for each time it was resumed, went on.
+    environment.json records where the run started and where each resumption of it ran.
 
     Raises:
-        ValueError: another run of that name has begun since `refuse_to_replace`, another process
-            trains it now or scores what is to be replaced, or environment.json of a resumed one
+        ValueError: another run of that name has started since `refuse_to_replace`, another process
+            trains it now or scores the run to be replaced, or environment.json of a resumed run
             is damaged.
     """
     _remove_leftovers(folder)
@@ -152,20 +156,20 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
                 _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     claim_run(folder)
-    for left in folder.iterdir():  # by a kill while it was written
+    for left in folder.iterdir():  # by a process killed while writing
         if UNFINISHED_MODEL.fullmatch(left.name):
             left.unlink()
     here = environment(device)
     if resumed:
         first = read_object(folder / "environment.json")
         here = first | {"resumed": [*resumptions(first, folder), here]}
-    write_json(folder / "config.json", config.to_dict())  # first: it makes the folder a run
+    write_json(folder / "config.json", config.to_dict())  # first: it makes this folder a run
     write_json(folder / "environment.json", here)
     _log_to_file(folder / f"{folder.stem}.log")
 
 
 def resumptions(about: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """What environment.json says of the times that a run was resumed.
+    """What environment.json records of each resumption of a run.
 
     Raises:
         ValueError: it is damaged.
@@ -178,27 +182,29 @@ def resumptions(about: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a run, out of its place first, so that a kill leaves no part of it there."""
+    """Remove a run: rename it first, so that a kill never leaves half a run under its name."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     folder.rename(aside)
     _remove_all(aside)
 
 
 def _remove_all(aside: Path) -> None:
-    """Remove a run that is out of its place; its lock last, by which a part of it is known."""
+    """Remove a renamed run; its lock last, which marks a half-removed one as ours."""
     for path in aside.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != ".lock":
-            with suppress(OSError):  # as rmtree: what stays is removed the next time
+            with suppress(OSError):  # as rmtree: the next run removes the rest
                 path.unlink()
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what --overwrite moved out of this place and a kill kept it from removing."""
+    """Remove what an --overwrite that was killed had renamed but not yet removed."""
+    if not folder.parent.is_dir():
+        return
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.([1-9]\d*)")
-    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+    for path in folder.parent.iterdir():
         found = pattern.fullmatch(path.name)
         if (found and path.is_dir() and not path.is_symlink() and not _is_alive(int(found[1]))
                 and ((path / ".lock").is_file() or is_run(path)) and not is_claimed(path)):
@@ -210,7 +216,7 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # of another user, or no number of a process
+    except (OSError, OverflowError):  # another user's process, or no process number
         return True
     return True
 
@@ -250,31 +256,31 @@ class LogFile(logging.FileHandler):
     """A log that ignores a full disk: the code that cannot write reports it itself."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Drop the line, where logging would show a traceback for each."""
+        """Drop the line; logging would print a traceback for each."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 
 
-MARKS_OF_WORK = ("cv.json", "gathered.json")  # of such a folder, should its log be gone
+MARKS_OF_WORK = ("cv.json", "gathered.json")  # tell a work folder whose log is gone
 OF_WORK_FOLDERS = (".lock", ".alone")
 
 
 @contextmanager
 def work_folder(folder: Path, log_name: str, script: str, shared: bool = False) -> Iterator[None]:
-    """A folder over several runs, made where it is not, for this process alone, with its log.
+    """A folder for several runs, created if need be, with its log; locked by this process.
 
     Args:
-        script: that works on such folders.
-        shared: with other processes that open it so.
+        script: the name of the script, for messages.
+        shared: allows other processes that open it with `shared`, too.
 
     Raises:
-        ValueError: another process works on it, or it holds files and is not such a folder.
+        ValueError: another process works on it, or it holds the files of something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in OF_WORK_FOLDERS)
     if foreign and not any((folder / name).is_file() for name in (log_name, *MARKS_OF_WORK)):
         raise ValueError(f"{folder}: holds {foreign[0]} but no {log_name}, so {script} did not "
-                         f"make it, and might replace files in it. Give another name.")
+                         f"make it and might replace files in it. Give another name.")
     with locked(folder / ".lock", shared) as mine:
         if not mine:
             raise ValueError(f"{folder}: another {script} is at work on it. Wait for it, or stop "

@@ -32,10 +32,10 @@ from .trained_with import (
 def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
     """The checkpoint that `config` continues from; None for a new run.
 
-    A run that has all its epochs but was stopped before its scores goes on with these; one that
-    was stopped before its first checkpoint begins anew.
+    A run that has all its epochs but was stopped before its scores continues with these; one that
+    was stopped before its first checkpoint starts over.
 
-    Asked before any data are read, so that a run that cannot be is refused at once.
+    Called before any data are read, so that a run that cannot be resumed is refused at once.
 
     Raises:
         ValueError: the experiment exists and neither --resume nor --overwrite was given, there is
@@ -44,27 +44,29 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
     folder = experiment_dir(config.experiment)
     if config.output_model is not None:
         _check_output(Path(config.output_model))
-    if config.resume:
-        before = read_config(folder)
-        _compare(before, config, folder)
-        scored = _is_newer(folder / "summary.json", folder / "last.model")
-        # Not `before`: an attempt that came to nothing may have changed it since.
-        checkpoint = where_it_goes_on(
-            folder, config.epochs, complete=scored,
-            same_steps=lambda saved: all(saved["config"][name] == getattr(config, name)
-                                         for name in ("batch_size", "seed")))
-        if scored and checkpoint is not None and has_stopped(checkpoint["history"],
-                                                             config.early_stop):
-            raise ValueError(f"{folder}: stopped early after {len(checkpoint['history'])} epochs "
-                             f"and is scored; give a larger --early_stop to train on.")
-        _compare_weights(folder, checkpoint, config)
-        return checkpoint
-    refuse_to_replace(folder, config.overwrite)
-    return None
+    if not config.resume:
+        refuse_to_replace(folder, config.overwrite)
+        return None
+
+    def same_steps(saved: dict[str, Any]) -> bool:
+        # The checkpoint's settings: a failed attempt may have changed config.json since.
+        used = saved["config"]
+        return used["batch_size"] == config.batch_size and used["seed"] == config.seed
+
+    _compare(read_config(folder), config, folder)
+    scored = _is_newer(folder / "summary.json", folder / "last.model")
+    checkpoint = where_it_goes_on(folder, config.epochs, scored, same_steps)
+    if scored and checkpoint is not None:
+        history = checkpoint["history"]
+        if has_stopped(history, config.early_stop):
+            raise ValueError(f"{folder}: stopped early after {len(history)} epochs and is scored; "
+                             f"give a larger --early_stop to train on.")
+    _compare_weights(folder, checkpoint, config)
+    return checkpoint
 
 
 def _is_newer(path: Path, other: Path) -> bool:
-    """Whether both files are there and `path` was not written before `other`."""
+    """Whether both files exist and `path` was not written before `other`."""
     return (path.is_file() and other.is_file()
             and path.stat().st_mtime_ns >= other.stat().st_mtime_ns)
 
@@ -74,15 +76,15 @@ def _check_output(path: Path) -> None:
     if path.is_dir():
         raise ValueError(f"OUTPUT {path}: is a directory; give a file, or _ for none.")
     if is_of_a_run(path):
-        raise ValueError(f"OUTPUT {path}: lies in the folder of a run and might replace a file of "
-                         f"it; give another place, or _ for none.")
+        raise ValueError(f"OUTPUT {path}: lies in the folder of a run and might replace one of "
+                         f"its files; give another place, or _ for none.")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise ValueError(f"OUTPUT {path}: {parent} is not a folder that can be written to.")
 
 
-# What a checkpoint's content depends on, with the cases that it has seen, and what changes nothing
-# but the rounding.
+# SHAPES decide what a checkpoint holds and which cases it has seen; INDIFFERENT settings change
+# nothing but rounding.
 SHAPES = ("method", "dataset", "dataset_definition", "fold", "network", "network_options",
           "img_size", "upsampling", "optimizer", "encoder_heads")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
@@ -92,13 +94,15 @@ INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
 
 
 def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:
-    """The settings that matter and differ, by name, each in words for people."""
+    """The settings that matter and differ: a readable "name old -> new" by name."""
     old, new = before.to_dict(), now.to_dict()
     for settings in (old, new):
         settings["dataset_definition"] = content_of(settings["dataset_definition"])
-    changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old
-               if old[name] != new[name] and name not in INDIFFERENT
-               and not (name == "amp" and now.amp is None)}  # --fast: the device chooses it
+    changed = {}
+    for name in old:
+        chosen_by_device = name == "amp" and now.amp is None  # --fast
+        if old[name] != new[name] and name not in INDIFFERENT and not chosen_by_device:
+            changed[name] = f"{name} {old[name]} -> {new[name]}"
     if "dataset_definition" in changed:  # too long to be shown
         changed["dataset_definition"] = (
             f"the content of dataset.json ("
@@ -109,10 +113,12 @@ def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, s
 def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
     changed = changed_settings(before, now)
-    switched = {"hint_weight"} if 0 in (before.hint_weight, now.hint_weight) else set()
+    fixed = set(SHAPES)
+    if 0 in (before.hint_weight, now.hint_weight):  # heads would come or go
+        fixed.add("hint_weight")
     if "ema" in (before.teacher, now.teacher):  # its mean is in the checkpoint
-        switched.add("teacher")
-    breaking = [text for name, text in changed.items() if name in {*SHAPES, *switched}]
+        fixed.add("teacher")
+    breaking = [text for name, text in changed.items() if name in fixed]
     if {"dataset", "dataset_definition"} & changed.keys():
         breaking += [changed[name] for name in FLAGS if name in changed]
     else:
@@ -120,22 +126,26 @@ def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
     if breaking:
         raise _not_resumable(folder, "its checkpoint is", breaking)
     for name, text in changed.items():
-        effect = ("its weights were taken when the run began, so that this has no effect"
-                  if name in ("init_from", "init_part") else "the run goes on with the new value")
+        effect = "the run goes on with the new value"
+        if name in ("init_from", "init_part"):
+            effect = "this has no effect, since the weights were taken when the run started"
         warnings.warn(f"--resume: {text}; {effect}.", stacklevel=2)
 
 
 def _compare_weights(folder: Path, checkpoint: dict[str, Any] | None,
                      config: TrainingConfig) -> None:
-    """Refuse to go on from weights, or to leave a best.model, of other preprocessing.
+    """Refuse if the checkpoint or best.model was trained with other preprocessing.
 
-    config.json may have been changed since they were saved; they know what they were trained with.
+    The files record it themselves, since config.json may have been changed after they were saved.
     """
+    weights = {}
+    if checkpoint is not None:
+        weights["its checkpoint is"] = checkpoint
     best = folder / "best.model"
-    weights = {"its checkpoint is": checkpoint,
-               "best.model is": load_checkpoint(best) if best.is_file() else None}
+    if best.is_file():
+        weights["best.model is"] = load_checkpoint(best)
     for whose, saved in weights.items():
-        changes = [] if saved is None else preprocessing_changes(saved, config)
+        changes = preprocessing_changes(saved, config)
         if changes:
             raise _not_resumable(folder, whose, changes)
 
@@ -148,13 +158,13 @@ def _not_resumable(folder: Path, whose: str, changes: list[str]) -> ValueError:
 
 def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
              checkpoint: dict[str, Any] | None, processes: Processes | None = None) -> Path:
-    """Make the run's folder, or continue it from `checkpoint`, and open its log.
+    """Create the run's folder, or continue it from `checkpoint`, and open its log.
 
     Writes config.json, environment.json and splits.json. Only the main process does any of it.
 
     Raises:
         ValueError: the split differs from that of the run to be resumed, or another run of that
-            name has begun since `resume_point`.
+            name has started since `resume_point`.
     """
     folder = experiment_dir(config.experiment)
     if processes is not None and not processes.is_main:
@@ -179,12 +189,13 @@ def network_of(config: TrainingConfig) -> nn.Module:
         ValueError: options or an image size that it cannot take.
     """
     dataset = dataset_of(config)
-    checkpointing = {"use_checkpoint": True} if config.use_checkpoint else {}
+    options = dict(config.network_options)
+    if config.use_checkpoint:
+        options["use_checkpoint"] = True
     return build_network(config.network, len(dataset.channels), dataset.num_classes,
                          config.img_size, self_distillation=config.method == "dsd",
                          upsampling=config.upsampling, hints=config.hint_weight > 0,
-                         encoder_heads=config.encoder_heads,
-                         **config.network_options | checkpointing)
+                         encoder_heads=config.encoder_heads, **options)
 
 
 def initialise(network: nn.Module, config: TrainingConfig,
@@ -212,8 +223,7 @@ def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
     config = read_config(folder)
     path = folder / "splits.json"
     try:
-        folds = [Split(*(tuple(fold[key]) for key in ("train", "val", "test")))
-                 for fold in read_json(path)]
+        folds = [Split.from_dict(fold) for fold in read_json(path)]
     except (TypeError, KeyError) as error:
         raise ValueError(f"{path}: is not a list of folds with train, val and test.") from error
     return folder, config, choose_fold(folds, config.fold)
@@ -231,14 +241,19 @@ def check_network_code(runs: Iterable[tuple[Path, TrainingConfig]],
     Raises:
         ValueError: names every such run, its module and the flag.
     """
-    named = [f"{folder / 'config.json'}: the run's network is {config.network!r}, which is not "
-             f"part of this project: to build it, the module {config.network.partition(':')[0]} "
-             f"would be imported and its code run." for folder, config in runs
-             if ":" in config.network]
-    if named and not trust_network_code:
-        raise ValueError("\n".join([*named, "Only the run folder names it, not this command line. "
-                                    "Read the module first; if you trust its code, give "
-                                    "--trust_network_code."]))
+    if trust_network_code:
+        return
+    problems = []
+    for folder, config in runs:
+        module, colon, _ = config.network.partition(":")
+        if colon:
+            problems.append(f"{folder / 'config.json'}: the run's network is {config.network!r}, "
+                            f"which is not part of this project: to build it, the module {module} "
+                            f"would be imported and its code run.")
+    if problems:
+        problems.append("Only the run folder names it, not this command line. Read the module "
+                        "first; if you trust its code, give --trust_network_code.")
+        raise ValueError("\n".join(problems))
 
 
 def load_network(folder: Path, config: TrainingConfig, saved_model: str,
@@ -246,13 +261,13 @@ def load_network(folder: Path, config: TrainingConfig, saved_model: str,
     """The run's network with its "best" or "last" weights, and what these are.
 
     Args:
-        trust_network_code: whether a factory of which only the run folder knows is imported.
+        trust_network_code: whether to import a factory that only the run folder names.
 
     Returns:
         the network; "sha256" of the file, "weights_sha256" and "epoch" of its content.
 
     Raises:
-        ValueError: the checkpoint is absent, damaged, of another network, or was trained with
+        ValueError: the checkpoint is absent, damaged, for another network, or was trained with
             other preprocessing than `config` has; a factory that is not trusted.
     """
     check_network_code([(folder, config)], trust_network_code)
@@ -264,6 +279,8 @@ def load_network(folder: Path, config: TrainingConfig, saved_model: str,
         network.load_state_dict(checkpoint["network"])
     except RuntimeError as error:
         raise ValueError(f"{path}: does not fit the network of config.json: {error}") from error
-    history = checkpoint["history"]
+    epoch = 0
+    if checkpoint["history"]:
+        epoch = checkpoint["history"][-1]["epoch"]
     return network, {"sha256": sha256, "weights_sha256": weights_sha256(checkpoint["network"]),
-                     "epoch": history[-1]["epoch"] if history else 0}
+                     "epoch": epoch}

@@ -11,18 +11,21 @@ from system.locks import TAKEN, held
 
 @contextmanager
 def locked(path: Path, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of a file, which is made where it is not; False where that cannot be now.
+    """Hold the lock of a file, created if need be; yields False if another process holds it.
 
     Args:
-        shared: with other processes that ask for it so.
+        shared: together with other processes that ask for a shared lock.
     """
+    mode = fcntl.LOCK_EX
+    if shared:
+        mode = fcntl.LOCK_SH
     with open(path, "a") as file:
-        yield _got(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield _got(file.fileno(), mode)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Within, others that ask for the same folder wait; it may not be there, or be read-only."""
+    """Within, others that ask for this folder wait. No lock if it is missing or read-only."""
     with ExitStack() as held:
         with suppress(OSError):
             fcntl.flock(held.enter_context(open(folder / ".alone", "a")), fcntl.LOCK_EX)
@@ -30,7 +33,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody, be it this process, holds the lock of a file."""
+    """Whether any process, this one included, holds the lock of a file."""
     if not path.exists():
         return False
     with open(path) as file:
@@ -38,12 +41,12 @@ def is_locked(path: Path) -> bool:
 
 
 def claim_run(folder: Path) -> None:
-    """Keep other processes from training this run as long as this one lives.
+    """Keep other processes from training this run until this process ends.
 
     Raises:
         ValueError: another process trains it.
     """
-    # Never closed: the end of the process does that, and gives the claim up.
+    # Never closed: the end of the process closes it and so gives up the claim.
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,7 +70,7 @@ def scores_held(folder: Path, wait: bool = False) -> AbstractContextManager[None
     """Within, no other process writes scores of this run.
 
     Args:
-        wait: for another process to end, rather than to refuse.
+        wait: for the other process to finish, instead of raising.
 
     Raises:
         ValueError: another process scores it.
@@ -77,7 +80,7 @@ def scores_held(folder: Path, wait: bool = False) -> AbstractContextManager[None
 
 
 def output_held(folder: Path) -> AbstractContextManager[None]:
-    """Within, no other call of predict.py writes to this folder.
+    """Within, no other predict.py writes to this folder.
 
     Raises:
         ValueError: another one writes there.

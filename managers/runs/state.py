@@ -1,4 +1,4 @@
-"""One run among several: how far it is, how to start or continue it, whether it is scored."""
+"""One of several runs: how far it is, how to start or continue it, whether it is scored."""
 
 import hashlib
 import sys
@@ -21,7 +21,7 @@ from .resume import changed_settings
 
 SCRIPTS = {"basic": "train_basic.py", "dsd": "train_SelfDistil_Original.py"}
 ABSENT, BEGUN, FINISHED = "absent", "begun", "finished"
-# What eval.py --mode calls a group, and what splits.json does.
+# Names of the groups in eval.py --mode to those in splits.json.
 GROUPS = {"training": "train", "validation": "val", "testing": "test"}
 
 
@@ -29,11 +29,11 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
     """How far a run is: ABSENT, BEGUN or FINISHED.
 
     Args:
-        scored: `course_of` the run when its scores were last gathered; None where they were not.
+        scored: `course_of` the run when its scores were last gathered; None if they never were.
 
     Raises:
-        ValueError: what is there has other settings that matter, is no run, or has lost its
-            checkpoints.
+        ValueError: the folder's run has other settings that matter, has lost its checkpoints, or
+            is no run.
     """
     folder = experiment_dir(wanted.experiment)
     if is_absent(folder):
@@ -51,12 +51,12 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
     if not _has_checkpoint(folder):
         refuse_to_lose(folder)
         return BEGUN
-    if not (complete and (folder / "best.model").is_file()
-            and (folder / "last.model").is_file()):
-        return BEGUN
-    # metrics.jsonl is written before last.model: a run may have been killed in between.
-    saved = load_checkpoint(folder / "last.model")["history"]
-    return FINISHED if _is_complete(saved, wanted) else BEGUN
+    if complete and (folder / "best.model").is_file() and (folder / "last.model").is_file():
+        # metrics.jsonl is written before last.model: a run may have been killed in between.
+        saved = load_checkpoint(folder / "last.model")["history"]
+        if _is_complete(saved, wanted):
+            return FINISHED
+    return BEGUN
 
 
 def _is_complete(history: list[dict[str, Any]], wanted: TrainingConfig) -> bool:
@@ -71,7 +71,7 @@ def _has_checkpoint(folder: Path) -> bool:
 
 
 def course_of(folder: Path) -> str:
-    """Digest of a run's record: another training of that name has another."""
+    """Digest of a run's record, which tells it from another training of that name."""
     return hashlib.sha256((folder / "metrics.jsonl").read_bytes()).hexdigest()
 
 
@@ -81,8 +81,8 @@ def run_command(wanted: TrainingConfig, arguments: list[str], state: str,
 
     Args:
         arguments: of the training script.
-        state: of `run_state`.
-        overwrite: begin anew whatever there is.
+        state: from `run_state`.
+        overwrite: start over, whatever the folder holds.
     """
     folder = experiment_dir(wanted.experiment)
     extra = []
@@ -94,29 +94,31 @@ def run_command(wanted: TrainingConfig, arguments: list[str], state: str,
 
 
 def flags_to_go_on(folder: Path) -> list[str]:
-    """What a training or pre-training script needs to go on in a run folder that may be there."""
+    """Flags with which a training or pre-training script continues a run folder, if it exists."""
     if _has_checkpoint(folder):
         return ["--resume"]
     if (folder / "config.json").is_file():
-        # Stopped before a checkpoint: there is nothing to continue from, and nothing to lose.
+        # Stopped before its first checkpoint: nothing to continue from, and nothing to lose.
         return ["--overwrite"]
     return []
 
 
 def is_scored(folder: Path, group: str, native_space: bool = False,
               models_are_gone: bool = False) -> bool:
-    """Whether a run's per_case.csv is of its best.model on all cases of a group, in mm and float32.
+    """Whether per_case.csv has the scores of best.model on a whole group, in mm and float32.
 
     Args:
-        group: of GROUPS.
-        native_space: on the grid of the label files, rather than on that of the network.
+        group: a key of GROUPS.
+        native_space: on the grid of the label files instead of the network's.
         models_are_gone: removed on purpose, so there is nothing to compare the scores with.
     """
-    files = [folder / name for name in ("per_case.csv", "summary.json")]
-    if not all(path.is_file() for path in files):
+    scores = folder / "per_case.csv"
+    if not scores.is_file() or not (folder / "summary.json").is_file():
         return False
-    summary = read_object(files[1])
-    space = "native" if native_space else "resampled"
+    summary = read_object(folder / "summary.json")
+    space = "resampled"
+    if native_space:
+        space = "native"
     found = (summary.get("group"), summary.get("saved_model"), summary.get("space", "resampled"),
              summary.get("amp", "off"))
     if found != (group, "best", space, "off"):
@@ -133,34 +135,37 @@ def is_scored(folder: Path, group: str, native_space: bool = False,
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{folder / 'splits.json'}: is damaged (no {group} cases of fold "
                          f"{fold}).") from error
-    rows = read_per_case(files[0])
+    rows = read_per_case(scores)
     return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
 
 
 def _is_of(summary: dict[str, Any], folder: Path) -> bool:
-    """Whether a summary.json is of the per_case.csv and the best.model that are beside it."""
+    """Whether a summary.json belongs to the per_case.csv and best.model beside it."""
     if "weights_sha256" in summary:
         best = load_checkpoint(folder / "best.model")
         return (are_of_one_evaluation(folder, summary)
                 and summary["weights_sha256"] == weights_sha256(best["network"]))
-    # Of an older version, which wrote it after both.
+    # Older versions recorded no digest, but wrote summary.json after both files.
     written = (folder / "summary.json").stat().st_mtime_ns
-    return all((folder / name).stat().st_mtime_ns <= written
-               for name in ("per_case.csv", "best.model"))
+    return ((folder / "per_case.csv").stat().st_mtime_ns <= written
+            and (folder / "best.model").stat().st_mtime_ns <= written)
 
 
 def evaluation_command(run: TrainingConfig, group: str, native_space: bool = False) -> list[str]:
-    """The command line that scores best.model of a run on a group of its cases, in mm.
+    """The command line that scores a run's best.model on a group of its cases, in mm.
 
     Args:
-        run: as this command line asks for it; the run folder has the same settings (`run_state`).
+        run: the settings asked for; those of the run folder agree (see `run_state`).
         native_space: on the grid of the label files.
     """
-    space = "--native_space" if native_space else "--no-native_space"
-    trust = "--trust_network_code" if ":" in run.network else "--no-trust_network_code"
+    space, trust = "--no-native_space", "--no-trust_network_code"
+    if native_space:
+        space = "--native_space"
+    if ":" in run.network:
+        trust = "--trust_network_code"
     return [sys.executable, str(ROOT / "eval.py"), "--experiment", run.experiment,
             "--data", run.data_dir, "--mode", group, "--saved_model", "best",
             "--device", run.device, "--amp", "off", "--no-paper_metrics", space,
             "--tolerance_mm", f"{TOLERANCE_MM:g}", "--no-tune_postprocessing",
             "--no-save_predictions", "--no-include_training_cases", trust, "--no-show_verbose",
-            "--cases"]  # no ids: all of the group, whatever SETTINGS of eval.py say
+            "--cases"]  # no ids: the whole group, whatever the SETTINGS in eval.py say

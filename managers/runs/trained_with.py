@@ -1,18 +1,19 @@
-"""What a checkpoint was trained with: what its network was given, and what its classes mean."""
+"""What a checkpoint was trained with: how its images were prepared, and what its classes mean."""
 
 from pathlib import Path
 from typing import Any
 
 from configs import TrainingConfig
 from data import dataset_of
+from system.text_files import few
 
 FLAGS = {"spacing_mm": "--spacing", "intensity": "--intensity", "window": "--window"}
 
 
 def preprocessing_of(config: TrainingConfig) -> dict[str, Any]:
-    """All that decides how files become a network's input and its output a label map.
+    """Everything that decides how files become a network's input, and its output a label map.
 
-    Plain values, with those that the settings leave to the dataset.
+    Plain values; settings that are left to the dataset are filled in.
     """
     dataset = dataset_of(config)
     return {
@@ -26,9 +27,9 @@ def preprocessing_of(config: TrainingConfig) -> dict[str, Any]:
 
 
 def preprocessing_changes(checkpoint: dict[str, Any], config: TrainingConfig) -> list[str]:
-    """What `config` says otherwise than a checkpoint was trained with, in words for people.
+    """Where `config` differs from what a checkpoint was trained with, as readable sentences.
 
-    A checkpoint of an older version records less, or nothing; only what it records is compared.
+    Checkpoints of older versions record less, or nothing; only what they record is compared.
     """
     trained = checkpoint.get("preprocessing")
     if trained is None:
@@ -40,31 +41,39 @@ def preprocessing_changes(checkpoint: dict[str, Any], config: TrainingConfig) ->
 
 
 def changes_between(before: TrainingConfig, now: TrainingConfig) -> list[str]:
-    """What two settings say otherwise of it, in words for people."""
+    """Where two configurations differ in preprocessing, as readable sentences."""
     return _changes(preprocessing_of(before), preprocessing_of(now))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [f"{FLAGS.get(name, name)} {_shown(name, before[name])} -> {_shown(name, now[name])}"
-            for name in now if name in before and before[name] != now[name]]
+    changes = []
+    for name, new in now.items():
+        old = before.get(name, new)
+        if old != new:
+            changes.append(f"{FLAGS.get(name, name)} {_shown(name, old)} -> {_shown(name, new)}")
+    return changes
 
 
 def _shown(name: str, value: Any) -> str:
+    if value is None and name == "spacing_mm":
+        return "of the files"
     if value is None:
-        return "of the files" if name == "spacing_mm" else "none"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        return "none"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)
 
 
 def refuse_other_preprocessing(path: Path, checkpoint: dict[str, Any],
                                config: TrainingConfig) -> None:
-    """Refuse to use weights on volumes that are prepared otherwise than in their training.
+    """Refuse to use weights on volumes that are prepared in another way than in training.
 
     Args:
         path: of the checkpoint.
-        config: of config.json beside it.
+        config: read from the config.json beside it.
 
     Raises:
-        ValueError: names each setting with the checkpoint's value and that of config.json.
+        ValueError: names each setting with the checkpoint's value and that in config.json.
     """
     changes = preprocessing_changes(checkpoint, config)
     if changes:
@@ -73,32 +82,38 @@ def refuse_other_preprocessing(path: Path, checkpoint: dict[str, Any],
                          f"run again.")
 
 
-LAYOUT = ("numbered", "num_training")  # of a definition: how its files are found, no more
+LAYOUT = ("numbered", "num_training")  # keys of a definition that say how its files are found
 
 
 def content_of(definition: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A definition of a dataset less what older versions leave out and no volume depends on."""
+    """A dataset's definition without LAYOUT, which older versions lack and no volume depends on."""
     if definition is None:
         return None
     return {name: value for name, value in definition.items() if name not in LAYOUT}
 
 
 def definition_changes(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
-    """What two definitions of a dataset (see configs.dataset_json) say otherwise."""
+    """Where two definitions of a dataset (see configs.dataset_json) differ."""
     before, now = content_of(before) or {}, content_of(now) or {}
-    said = []
+    changes = []
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)
         if old == new:
             continue
-        if name == "cases" and old and new:
-            others = sorted({case["case_id"] for case in old} ^ {case["case_id"] for case in new})
-            said.append(f"cases {len(old)} -> {len(new)}, "
-                        + (f"of which {', '.join(others[:3])}{' ...' if len(others) > 3 else ''} "
-                           f"in one only" if others else "with other files"))
-        elif name == "cases":
-            said.append(f"cases {'listed' if old else 'all files'} -> "
-                        f"{'listed' if new else 'all files'}")
+        if name == "cases":
+            changes.append(_changed_cases(old, new))
         else:
-            said.append(f"{name} {old} -> {new}")
-    return "; ".join(said)
+            changes.append(f"{name} {old} -> {new}")
+    return "; ".join(changes)
+
+
+def _changed_cases(old: list[dict[str, Any]] | None, new: list[dict[str, Any]] | None) -> str:
+    """Where two lists of cases differ; None, or an empty list, stands for all files."""
+    if not new:
+        return "cases listed -> all files"
+    if not old:
+        return "cases all files -> listed"
+    others = sorted({case["case_id"] for case in old} ^ {case["case_id"] for case in new})
+    if not others:
+        return f"cases {len(old)} -> {len(new)}, with other files"
+    return f"cases {len(old)} -> {len(new)}, {few(others, 3)} in only one of them"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .levels import LevelledNetwork
-from .probe import probe
+from .probe import described, probe
 from .side_outputs import Level, SideOutputs
 
 
@@ -30,16 +30,16 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
     Args:
         network: images (B, C, H, W, D) -> logits (B, K, H, W, D), in evaluation and training.
         img_size: (H, W, D) of training crops, voxels.
-        encoder_modules: sub-modules that `--init_part encoder` may write to; None: those of the
+        encoder_modules: sub-modules that `--init_part encoder` may write to; None for those of the
             encoder's levels.
         share_heads: levels of equal channels and scale share one head; otherwise each has its own.
 
     Raises:
-        ValueError: all that is wrong with the names at once: unknown, never called or called
-            several times in a forward pass, an output that is not a feature map of one image or
-            whose size does not divide the image's; a branch without levels, or with levels in
-            another order; or a network that cannot take the image or does not return logits. A
-            text instead of a list of names.
+        ValueError: everything that is wrong, in one message: names that are unknown, never called
+            or called several times in a forward pass; an output that is not a feature map of one
+            image, or whose size does not divide the image's; a branch without levels or with
+            levels in the wrong order; a network that cannot take the image or does not return
+            logits; a text instead of a list of names.
 
     Warns:
         UserWarning: the encoder goes on to the bottleneck, which is then its teacher.
@@ -51,12 +51,14 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
     branches = {"dec": tuple(decoder), "enc": tuple(encoder)}
     known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
     modules = {name: _split(name)[0] for names in branches.values() for name in names}
-    extra = tuple(encoder_modules) if encoder_modules is not None else ()
+    extra = tuple(encoder_modules or ())
     problems = []
     for word, names in (("encoder", branches["enc"]), ("decoder", branches["dec"])):
-        problems += [] if names else [f"the {word} has no levels"]
-        problems += [f"{name!r} is named twice in the {word}" for name in dict.fromkeys(names)
-                     if names.count(name) > 1]
+        if not names:
+            problems.append(f"the {word} has no levels")
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                problems.append(f"{name!r} is named twice in the {word}")
     unknown = dict.fromkeys(name for name in (*modules.values(), *extra) if name not in known)
     problems += [_unknown(name, known) for name in unknown]
     listen = dict.fromkeys(name for name in modules.values() if name not in unknown)
@@ -87,9 +89,13 @@ def find_levels(network: nn.Module, in_channels: int, img_size: Sequence[int], *
         module, item = _split(name)
         channels, *size = shapes[name]
         scale = tuple(n // m for n, m in zip(img_size, size, strict=True))
-        own = f"{branch}{number}"
-        head = heads.setdefault((channels, scale), own) if share_heads else own
-        return Level(module, channels, scale, head, None if item is None else itemgetter(item))
+        head = f"{branch}{number}"
+        if share_heads:
+            head = heads.setdefault((channels, scale), head)
+        read = None
+        if item is not None:
+            read = itemgetter(item)
+        return Level(module, channels, scale, head, read)
 
     return LevelledNetwork(
         network,
@@ -103,13 +109,13 @@ def with_side_outputs(network: nn.Module, in_channels: int, img_size: Sequence[i
                       encoder: Sequence[str], decoder: Sequence[str], upsampling: str = "shared",
                       hints: bool = False, encoder_modules: Sequence[str] | None = None,
                       share_heads: bool = False) -> SideOutputs:
-    """Any network, ready to be trained with DSD: its levels found, its side heads made.
+    """Any network, ready to be trained with DSD: its levels found, its side heads built.
 
     In training mode it returns {"out": logits, "dec": [...], "enc": [...]} as the built-in
     networks do, in evaluation mode the logits alone. K is that of the network's own output.
 
     Args:
-        upsampling, hints: see `build_network`; the others see `find_levels`.
+        upsampling, hints: see `build_network`; for the others see `find_levels`.
 
     Raises:
         ValueError: see `find_levels`.
@@ -123,7 +129,9 @@ def with_side_outputs(network: nn.Module, in_channels: int, img_size: Sequence[i
 def _split(name: str) -> tuple[str, int | None]:
     """"encoder[2]" to ("encoder", 2), "encoder" to ("encoder", None)."""
     match = re.fullmatch(r"(.*)\[(-?\d+)\]", name)
-    return (match[1], int(match[2])) if match else (name, None)
+    if match is None:
+        return name, None
+    return match[1], int(match[2])
 
 
 def _order_problem(branch: str, names: Sequence[str], shapes: dict[str, tuple],
@@ -136,9 +144,8 @@ def _order_problem(branch: str, names: Sequence[str], shapes: dict[str, tuple],
         shapes: (C, h, w, d) by name.
         called: modules in the order of their outputs.
     """
-    sign = -1 if branch == "encoder" else 1
-    right = sorted(names, key=lambda name: (sign * prod(shapes[name][1:]),
-                                            called.index(_split(name)[0])))
+    right = sorted(names, key=lambda name: called.index(_split(name)[0]))
+    right.sort(key=lambda name: prod(shapes[name][1:]), reverse=branch == "encoder")
     if right == list(names):
         return []
     sizes = ", ".join(f"{name!r} {shapes[name][1:]}" for name in names)
@@ -151,8 +158,9 @@ def _warn_of_bottleneck(branches: dict[str, tuple[str, ...]], shapes: dict[str, 
     last, first = branches["enc"][-1], branches["dec"][0]
     is_coarser = prod(shapes[last][1:]) < prod(shapes[first][1:])
     if len(branches["enc"]) > 1 and (last in branches["dec"] or is_coarser):
-        why = (f"coarser than {first!r}, where the decoder begins" if is_coarser
-               else "a level of the decoder too")
+        why = "a level of the decoder too"
+        if is_coarser:
+            why = f"coarser than {first!r}, where the decoder begins"
         warnings.warn(f"The encoder's last level {last!r}, its teacher, is {why}. As published the "
                       f"bottleneck is the decoder's first level and the encoder ends before it: "
                       f"encoder={list(branches['enc'][:-1])}.", stacklevel=3)
@@ -171,8 +179,8 @@ def _feature_shape(name: str, calls: list[Any], img_size: tuple[int, ...]) -> tu
     if not calls:
         return f"{name!r} is not called in a forward pass"
     if len(calls) > 1:
-        return (f"{name!r} is called {len(calls)} times in a forward pass, so that it is no one "
-                f"level; name a sub-module that is called once")
+        return (f"{name!r} is called {len(calls)} times in a forward pass, so it is not one level; "
+                f"name a sub-module that is called once")
     output, item = calls[0], _split(name)[1]
     if item is not None:
         if not isinstance(output, list):
@@ -184,9 +192,7 @@ def _feature_shape(name: str, calls: list[Any], img_size: tuple[int, ...]) -> tu
         return (f"{name!r} returns {len(output)} things; name one of them, "
                 f"'{name}[0]' to '{name}[{len(output) - 1}]'")
     if not isinstance(output, torch.Tensor) or output.ndim != 5:
-        what = (f"a tensor {tuple(output.shape)}" if isinstance(output, torch.Tensor)
-                else f"a {type(output).__name__}")
-        return f"{name!r} returns {what}, not a feature map (B, C, h, w, d)"
+        return f"{name!r} returns {described(output)}, not a feature map (B, C, h, w, d)"
     batch, channels, *size = output.shape
     if batch != 1:
         return f"{name!r} returns {batch} feature maps for one image"

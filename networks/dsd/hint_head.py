@@ -13,12 +13,12 @@ class HintHead(SideHead):
     The average is linear in the feature map, and a transposed convolution whose kernel equals its
     stride writes each output voxel once: the mean of its output is the mean of its kernel over
     positions, applied to the mean of its input, plus the bias. So the average is exact and the
-    (B, 128, H, W, D) volume is never made.
+    (B, 128, H, W, D) volume is never computed.
 
     Source: the L2 between feature maps of the DSD papers' ablation.
 
-    Differs from the authors' code: theirs makes the volume and pools it, with the same result,
-    and knows UNETR only.
+    Differs from the authors' code: theirs computes the volume and pools it, with the same result,
+    and only for UNETR.
 
     Args:
         in_channels: channels of the feature map.

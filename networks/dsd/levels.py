@@ -1,4 +1,4 @@
-"""What a builder hands to the wrapper, and the sizes a network can take."""
+"""What a builder hands to the wrapper, and the image sizes a network can take."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class LevelledNetwork:
         initialise: applied to every module of the heads; None keeps torch's defaults.
         encoder_modules: dotted names of the sub-modules that make up the encoder, bottleneck
             included; what `transfer_weights(part="encoder")` may write to.
-        num_classes: K of the network's output where it was measured, else None.
+        num_classes: K of the network's output if it was measured, else None.
     """
 
     network: nn.Module
@@ -46,13 +46,17 @@ def check_size(name: str, img_size: tuple[int, int, int], divisor: tuple[int, in
     single = prod(size // d for size, d in zip(img_size, divisor, strict=True)) == 1
     if fits and not (single and normed_bottleneck):
         return
-    reason = (f"every axis must be a multiple of {divisor}" if not fits
-              else "its bottleneck would be a single voxel, which its norm cannot train on")
+    reason = f"every axis must be a multiple of {divisor}"
+    if fits:
+        reason = "its bottleneck would be a single voxel, which its norm cannot train on"
     below = tuple(max(size // d, 1) * d for size, d in zip(img_size, divisor, strict=True))
     above = tuple(-(-size // d) * d for size, d in zip(img_size, divisor, strict=True))
-    nearest = [better for size in (below, above)
-               for better in (_enlarged(divisor, img_size)
-                              if normed_bottleneck and size == divisor else (size,))]
+    nearest: list[tuple[int, ...]] = []
+    for size in (below, above):
+        if normed_bottleneck and size == divisor:
+            nearest += _enlarged(divisor, img_size)
+        else:
+            nearest.append(size)
     raise ValueError(f"{name}: image size {tuple(img_size)} does not work: {reason}. Nearest "
                      f"sizes that do: {' or '.join(map(str, dict.fromkeys(nearest)))}.")
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from ..errors import first_line
 
 
 def probe(network: nn.Module, in_channels: int, img_size: tuple[int, int, int],
@@ -27,20 +30,26 @@ def probe(network: nn.Module, in_channels: int, img_size: tuple[int, int, int],
         ValueError: the network cannot take such an image, or does not return (1, K, *img_size).
     """
     calls: dict[str, list[Any]] = {}
-    hooks = [network.get_submodule(name).register_forward_hook(
-        lambda _module, _inputs, output, name=name:
-            calls.setdefault(name, []).append(_shapes(output)))
-        for name in dict.fromkeys(modules)]
+
+    def listen(name: str) -> RemovableHandle:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            calls.setdefault(name, []).append(_shapes(output))
+
+        return network.get_submodule(name).register_forward_hook(hook)
+
+    hooks = [listen(name) for name in dict.fromkeys(modules)]
     like = next(chain(network.parameters(), network.buffers()), torch.empty(0))
-    zeros = torch.zeros(1, in_channels, *img_size, device=like.device,
-                        dtype=like.dtype if like.is_floating_point() else torch.float32)
+    dtype = torch.float32
+    if like.is_floating_point():
+        dtype = like.dtype
+    zeros = torch.zeros(1, in_channels, *img_size, device=like.device, dtype=dtype)
     kind = type(network).__name__
     try:
         with _evaluation(network), torch.no_grad():
             output = network(zeros)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{kind} cannot take an image {tuple(zeros.shape)}: {reason}") from error
+        raise ValueError(f"{kind} cannot take an image {tuple(zeros.shape)}: "
+                         f"{first_line(error)}") from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -55,12 +64,19 @@ def probe(network: nn.Module, in_channels: int, img_size: tuple[int, int, int],
 
 
 def _shapes(output: Any) -> Any:
-    """Tensors to their shapes, so that a pass keeps no feature map; tuples and lists throughout."""
+    """Tensors to their shapes, also inside tuples and lists, so no feature map is kept."""
     if isinstance(output, torch.Tensor):
         return torch.empty(output.shape, device="meta")
     if isinstance(output, tuple | list):
         return [_shapes(item) for item in output]
     return output
+
+
+def described(output: Any) -> str:
+    """What a module returned, in words: "a tensor (1, 2)" or "a dict"."""
+    if isinstance(output, torch.Tensor):
+        return f"a tensor {tuple(output.shape)}"
+    return f"a {type(output).__name__}"
 
 
 @contextmanager

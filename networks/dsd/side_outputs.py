@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .hint_head import HintHead
+from .probe import described
 from .side_head import LastStep, SideHead
 
 _FEATURE = "_requested_side_feature"
@@ -52,7 +53,7 @@ class SideOutputs(nn.Module):
     Args:
         network: (B, C, H, W, D) -> logits (B, K, H, W, D).
         num_classes: K, background included.
-        decoder: levels along the data flow: next to the bottleneck first, the teacher last.
+        decoder: levels along the data flow: the one next to the bottleneck first, the teacher last.
         encoder: levels along the data flow: full resolution first, the teacher last.
         initialise: applied to every module of the heads; None keeps torch's defaults.
         upsampling: of the heads, one of UPSAMPLINGS; hints always use the published one.
@@ -60,8 +61,8 @@ class SideOutputs(nn.Module):
         encoder_modules: the encoder's sub-modules, for `transfer_weights`.
 
     Raises:
-        ValueError: a level names a module the network lacks, levels that share a head differ, or
-            hints are asked for and no branch has the three levels that they need.
+        ValueError: a level names a module that the network lacks, levels that share a head differ,
+            or hints are asked for and no branch has the three levels that they need.
     """
 
     def __init__(self, network: nn.Module, num_classes: int, decoder: Sequence[Level] = (),
@@ -84,10 +85,11 @@ class SideOutputs(nn.Module):
         self.hint_heads, self.hint_levels = nn.ModuleDict(), {}
         if hints:
             self.hint_levels = _hint_levels(self.levels)
-            for level in (level for branch in self.hint_levels.values() for level in branch):
-                key = _hint_key(level)
-                if key not in self.hint_heads:
-                    self.hint_heads[key] = HintHead(level.channels, level.scale)
+            for branch in self.hint_levels.values():
+                for level in branch:
+                    key = _hint_key(level)
+                    if key not in self.hint_heads:
+                        self.hint_heads[key] = HintHead(level.channels, level.scale)
         if initialise is not None:
             self.heads.apply(initialise)
             self.hint_heads.apply(initialise)
@@ -100,7 +102,9 @@ class SideOutputs(nn.Module):
 
         Args and errors: see `all_outputs`.
         """
-        return self.all_outputs(images, whole) if self.training else self.network(images)
+        if self.training:
+            return self.all_outputs(images, whole)
+        return self.network(images)
 
     def all_outputs(self, images: torch.Tensor, whole: bool = True) -> dict[str, Any]:
         """Images (B, C, H, W, D) to the training dict, in either mode.
@@ -109,8 +113,8 @@ class SideOutputs(nn.Module):
         that the heads' largest volumes never exist.
 
         Raises:
-            ValueError: the network returns something else than (B, K, H, W, D), or does not call
-                the module of a level.
+            ValueError: the network returns anything but (B, K, H, W, D), or does not call the
+                module of a level.
         """
         with _requested(self.network, self.levels) as features:
             outputs = {"out": self.network(images)}
@@ -120,9 +124,10 @@ class SideOutputs(nn.Module):
                 if levels:
                     outputs[branch] = [logits[branch, index] for index in range(len(levels))]
             if self.hint_levels:
-                outputs["hints"] = {
-                    branch: [self.hint_heads[_hint_key(level)](features(level)) for level in levels]
-                    for branch, levels in self.hint_levels.items()}
+                outputs["hints"] = hints = {}
+                for branch, levels in self.hint_levels.items():
+                    hints[branch] = [self.hint_heads[_hint_key(level)](features(level))
+                                     for level in levels]
         return outputs
 
     def _side_logits(self, features: Callable[[Level], torch.Tensor],
@@ -130,9 +135,13 @@ class SideOutputs(nn.Module):
         """By branch and index; each head is called once, for all its levels."""
         found = {}
         for name, head in self.heads.items():
-            places = [(branch, index) for branch, levels in self.levels.items()
-                      for index, level in enumerate(levels) if level.head == name]
-            made = head([features(self.levels[branch][index]) for branch, index in places], whole)
+            places, maps = [], []
+            for branch, levels in self.levels.items():
+                for index, level in enumerate(levels):
+                    if level.head == name:
+                        places.append((branch, index))
+                        maps.append(features(level))
+            made = head(maps, whole)
             found |= dict(zip(places, made, strict=True))
         return found
 
@@ -146,15 +155,19 @@ def _hand_over(module: nn.Module, _inputs: Any, output: Any) -> None:
 @contextmanager
 def _requested(network: nn.Module, branches: dict[str, tuple[Level, ...]]):
     """Ask the levels' modules for their outputs; none is kept once the block is left."""
-    modules = {level.module: network.get_submodule(level.module)
-               for levels in branches.values() for level in levels}
+    modules = {}
+    for levels in branches.values():
+        for level in levels:
+            modules[level.module] = network.get_submodule(level.module)
 
     def feature(level: Level) -> torch.Tensor:
         output = modules[level.module].__dict__[_FEATURE]
         if output is None:
-            raise ValueError(f"In training mode the network does not call {level.module}, so that "
-                             f"it is no level.")
-        return output if level.read is None else level.read(output)
+            raise ValueError(f"In training mode the network does not call {level.module}, so it "
+                             f"cannot be used as a level.")
+        if level.read is None:
+            return output
+        return level.read(output)
 
     for module in modules.values():
         module.__dict__[_FEATURE] = None
@@ -166,7 +179,7 @@ def _requested(network: nn.Module, branches: dict[str, tuple[Level, ...]]):
 
 
 def _hint_levels(branches: dict[str, tuple[Level, ...]]) -> dict[str, tuple[Level, ...]]:
-    """Each branch without its first level, where a student and the teacher are left."""
+    """Each branch without its first level, if that leaves a student and the teacher."""
     found = {branch: levels[1:] for branch, levels in branches.items() if len(levels) > 2}
     if not found:
         counts = ", ".join(f"{branch} {len(levels)}" for branch, levels in branches.items())
@@ -181,10 +194,9 @@ def _hint_key(level: Level) -> str:
 def _check_logits(output: Any, want: tuple[int, ...]) -> None:
     if isinstance(output, torch.Tensor) and output.shape == want:
         return
-    found = (f"a tensor {tuple(output.shape)}" if isinstance(output, torch.Tensor)
-             else f"a {type(output).__name__}")
-    raise ValueError(f"In training mode the network returned {found}; it must return one tensor "
-                     f"of logits {want}. Switch off its own deep supervision, if it has any.")
+    raise ValueError(f"In training mode the network returned {described(output)}; it must return "
+                     f"one tensor of logits {want}. Switch off its own deep supervision, if it "
+                     f"has any.")
 
 
 def _check_levels(network: nn.Module, levels: list[Level]) -> None:

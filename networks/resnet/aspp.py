@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling: one map seen at several distances at once."""
+"""Atrous spatial pyramid pooling: one map at several dilations at once."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ class ASPP(nn.Module):
 
     Source: ASPP (Chen et al., DeepLab, 2017), which DeSD (MICCAI 2022) puts between encoder and
     decoder; branches and dilations are those of ShaSpec, which has the same encoder. DeepLab's
-    own, 6, 12 and 18, would read little but padding here: the map of a 192 x 192 x 64 crop has
+    dilations 6, 12 and 18 would read little but padding here: the map of a 192 x 192 x 64 crop has
     6 x 6 x 4 voxels.
 
     Differs from ShaSpec: the mean, which is the same in all voxels, has no norm of its own and
-    joins the others behind their norm. An instance norm takes away what all voxels share, so that
-    the branch would have no effect.
+    joins the others after their norm. An instance norm removes what all voxels share, so the
+    branch would have no effect.
 
     Args:
         channels: of the map, of every branch and of the result.

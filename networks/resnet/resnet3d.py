@@ -1,6 +1,5 @@
 """The 3D ResNet encoder of DeSD: images (B, C, D, H, W) to five feature maps."""
 
-from itertools import pairwise
 
 import torch
 from torch import nn
@@ -29,12 +28,16 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv3d(planes, planes, 3, padding=1, bias=False)
         self.norm2 = _norm(planes)
         self.nonlin = _nonlin()
-        self.downsample = _projection(in_channels, planes, stride) if project else None
+        self.downsample = None
+        if project:
+            self.downsample = _projection(in_channels, planes, stride)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         out = self.nonlin(self.norm1(self.conv1(maps)))
         out = self.norm2(self.conv2(out))
-        return self.nonlin(out + (self.downsample(maps) if self.downsample else maps))
+        if self.downsample is not None:
+            maps = self.downsample(maps)
+        return self.nonlin(out + maps)
 
 
 class Bottleneck(nn.Module):
@@ -56,13 +59,17 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv3d(planes, width, 1, bias=False)
         self.norm3 = _norm(width)
         self.nonlin = _nonlin()
-        self.downsample = _projection(in_channels, width, stride) if project else None
+        self.downsample = None
+        if project:
+            self.downsample = _projection(in_channels, width, stride)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         out = self.nonlin(self.norm1(self.conv1(maps)))
         out = self.nonlin(self.norm2(self.conv2(out)))
         out = self.norm3(self.conv3(out))
-        return self.nonlin(out + (self.downsample(maps) if self.downsample else maps))
+        if self.downsample is not None:
+            maps = self.downsample(maps)
+        return self.nonlin(out + maps)
 
 
 STAGES = {10: (BasicBlock, (1, 1, 1, 1)), 18: (BasicBlock, (2, 2, 2, 2)),
@@ -108,10 +115,11 @@ class ResNet3D(nn.Module):
         self.norm1 = _norm(STEM_WIDTH)
         self.nonlin = _nonlin()
         self.maxpool = MaxPool3d(3, 2, padding=1)
-        stages = [_stage(block, before, planes, count, stride=1 if index == 0 else 2)
-                  for index, ((before, _), planes, count)
-                  in enumerate(zip(pairwise(self.widths), PLANES, counts, strict=True))]
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        stem, first, second, third, _ = self.widths
+        self.layer1 = _stage(block, stem, PLANES[0], counts[0], stride=1)
+        self.layer2 = _stage(block, first, PLANES[1], counts[1], stride=2)
+        self.layer3 = _stage(block, second, PLANES[2], counts[2], stride=2)
+        self.layer4 = _stage(block, third, PLANES[3], counts[3], stride=2)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps, fine to coarse.

@@ -1,6 +1,6 @@
 """A U-shaped network on DeSD's encoder, with its levels named."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -23,8 +23,8 @@ def build_resnet_unet(depth: int, in_channels: int, num_classes: int,
                       decoder_widths: Sequence[int] = DECODER_WIDTHS) -> LevelledNetwork:
     """DeSD's encoder with a decoder; every level has its own head.
 
-    The decoder's levels are the bottleneck (the output of the ASPP) and the up stages but the
-    last, which the logits are made of; the encoder's are its maps but the last.
+    The decoder's levels are the bottleneck (the output of the ASPP) and the up stages except the
+    last, which the logits are made from; the encoder's are its maps except the last.
 
     Args:
         depth: of the encoder, one of DEPTHS.
@@ -33,79 +33,73 @@ def build_resnet_unet(depth: int, in_channels: int, num_classes: int,
         decoder_widths: channels of the four up stages; the first is the bottleneck's as well.
 
     Raises:
-        ValueError: options that cannot be, an axis that is no multiple of 32, 32 and 16, or a size
-            that leaves one voxel at the bottleneck.
+        ValueError: impossible options, an image size that is no multiple of (32, 32, 16), or one
+            that leaves a single voxel at the bottleneck.
     """
     name = f"resnet{depth}-unet"
     widths = tuple(decoder_widths)
     problems = []
     if len(widths) != 4 or any(not isinstance(n, int) or n < 1 for n in widths):
         problems.append(f"decoder_widths {decoder_widths} must be four positive numbers")
-    problems += [f"{option} {value!r} must be true or false" for option, value
-                 in (("skip_connection", skip_connection), ("aspp", aspp))
-                 if not isinstance(value, bool)]
+    for option, value in (("skip_connection", skip_connection), ("aspp", aspp)):
+        if not isinstance(value, bool):
+            problems.append(f"{option} {value!r} must be true or false")
     if problems:
         raise ValueError(f"{name}: {'; '.join(problems)}.")
     check_size(name, img_size, DIVISOR, normed_bottleneck=True)
     encoder = resnet3d(depth, in_channels)
     scales = [(2 * n, 2 * n, n) for n in (1, 2, 4, 8, 16)]
 
-    decoder = [Level("aspp", widths[0], scales[4], head="bottleneck", read=swap_axes)]
-    decoder += [Level(f"stages.{i}", widths[i], scales[3 - i], head=f"up{i + 1}", read=swap_axes)
-                for i in range(3)]
+    decoder_levels = [Level("aspp", widths[0], scales[4], head="bottleneck", read=swap_axes)]
+    for i in range(3):
+        decoder_levels.append(Level(f"stages.{i}", widths[i], scales[3 - i], head=f"up{i + 1}",
+                                    read=swap_axes))
+    encoder_levels = []
+    for i, head in enumerate(ENCODER_LEVELS):
+        encoder_levels.append(Level("encoder", encoder.widths[i], scales[i], head=head,
+                                    read=partial(_map_of_encoder, index=i)))
     return LevelledNetwork(
         ResNetUNet(encoder, num_classes, skip_connection, aspp, widths),
-        decoder=tuple(decoder),
-        encoder=tuple(Level("encoder", encoder.widths[i], scales[i], head=head,
-                            read=partial(_map_of_encoder, index=i))
-                      for i, head in enumerate(ENCODER_LEVELS)),
-        encoder_modules=("encoder",))
+        decoder=tuple(decoder_levels), encoder=tuple(encoder_levels), encoder_modules=("encoder",))
 
 
-def _builder(depth: int) -> Callable[..., LevelledNetwork]:
-    """The builder of one depth, which is therefore none of its options."""
-
-    def build(in_channels: int, num_classes: int, img_size: tuple[int, int, int],
-              skip_connection: bool = True, aspp: bool = True,
-              decoder_widths: Sequence[int] = DECODER_WIDTHS) -> LevelledNetwork:
-        return build_resnet_unet(depth, in_channels, num_classes, img_size, skip_connection, aspp,
-                                 decoder_widths)
-
-    return build
-
-
-RESNET_UNETS = {f"resnet{depth}-unet": _builder(depth) for depth in DEPTHS}
+RESNET_UNETS = {f"resnet{depth}-unet": partial(build_resnet_unet, depth) for depth in DEPTHS}
 
 
 class ResNetUNet(nn.Module):
     """DeSD's encoder (MICCAI 2022), an ASPP, four up stages, a 1x1x1 convolution to the classes.
 
-    The encoder halves an image's last axis, the slices, once less than the others: it takes
-    (B, C, D, H, W) with the slices first, and is given them so. The class logits, at half the size
-    in plane, are brought to full size by trilinear interpolation.
+    The encoder takes (B, C, D, H, W), slices first, and halves that axis once less than the
+    others. The class logits, at half the size in plane, are brought to full size by trilinear
+    interpolation.
 
     Source: the DeSD paper states encoder and ASPP, the authors' README the 1x1x1 convolution after
-    a decoder that is not published. This decoder is that of TransDoDNet and ShaSpec, of the same
-    group and with the same encoder. New convolutions begin with Kaiming-normal weights (fan out);
-    the encoder and the convolution to the classes as torch makes them.
+    a decoder that is not published. This decoder is that of TransDoDNet and ShaSpec, from the same
+    group and with the same encoder. New convolutions start from Kaiming-normal weights (fan out);
+    the encoder and the convolution to the classes from torch's defaults.
 
     Args:
-        encoder: its state dict is that of DeSD, under "encoder.".
+        encoder: DeSD's; its state dict appears under "encoder.".
         num_classes: K, background included.
         skip_connection, aspp, widths: see `build_resnet_unet`.
     """
 
-    def __init__(self, encoder: ResNet3D, num_classes: int, skip_connection: bool = True,
-                 aspp: bool = True, widths: Sequence[int] = DECODER_WIDTHS):
+    def __init__(self, encoder: ResNet3D, num_classes: int, skip_connection: bool, aspp: bool,
+                 widths: Sequence[int]):
         super().__init__()
         *skips, deepest = encoder.widths
         self.encoder = encoder
         self.reduce = conv_norm_act(deepest, widths[0], 1)
-        self.aspp = ASPP(widths[0]) if aspp else nn.Identity()
-        self.stages = nn.ModuleList(
-            UpStage(before, width, skip if skip_connection else None)
-            for before, width, skip in zip((widths[0], *widths[:-1]), widths, reversed(skips),
-                                           strict=True))
+        self.aspp = nn.Identity()
+        if aspp:
+            self.aspp = ASPP(widths[0])
+        self.stages = nn.ModuleList()
+        before = widths[0]
+        for width, skip_channels in zip(widths, reversed(skips), strict=True):
+            if not skip_connection:
+                skip_channels = None
+            self.stages.append(UpStage(before, width, skip_channels))
+            before = width
         self.head = nn.Conv3d(widths[-1], num_classes, 1)
         self.upsample = Trilinear((2, 2, 1), align_corners=False)
         for part in (self.reduce, self.aspp, self.stages):
@@ -131,7 +125,9 @@ class UpStage(nn.Module):
     def __init__(self, in_channels: int, width: int, skip_channels: int | None):
         super().__init__()
         self.up = nn.ConvTranspose3d(in_channels, width, 2, stride=2, bias=False)
-        self.skip = conv_norm_act(skip_channels, width, 1) if skip_channels else None
+        self.skip = None
+        if skip_channels is not None:
+            self.skip = conv_norm_act(skip_channels, width, 1)
         self.residual = BasicBlock(width, width, stride=1, project=False)
 
     def forward(self, features: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
@@ -143,9 +139,9 @@ class UpStage(nn.Module):
 
 
 def swap_axes(volume: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W, D) to (B, C, D, W, H) and back: the slices first, as the encoder has them.
+    """(B, C, H, W, D) to (B, C, D, W, H) and back: slices first, as the encoder takes them.
 
-    Of a volume in RAS order that is (x, y, z) to (z, y, x).
+    For a volume in RAS order, (x, y, z) to (z, y, x).
     """
     return volume.transpose(2, 4)
 

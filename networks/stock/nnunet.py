@@ -21,28 +21,29 @@ def build_nnunet(in_channels: int, num_classes: int, img_size: tuple[int, int, i
                  strides: Sequence[Size] | None = None) -> LevelledNetwork:
     """DynUNet with residual blocks and instance norm; encoder and decoder share their heads.
 
-    A decoder level and the encoder level of the same resolution are read by one head, the
-    bottleneck and the full-resolution encoder level have their own.
+    A decoder level and the encoder level of the same resolution share one head; the bottleneck and
+    the full-resolution encoder level have their own.
 
     Differs from the authors' code: any filters, kernels and strides, anisotropic ones included;
     theirs knows two lists of filters, chosen by the dataset's name.
 
     Args:
         filters: channels per level, bottleneck last; at least three.
-        kernel_size: of odd numbers: one for all levels, or a sequence of one entry for all or of
+        kernel_size: odd: one number for all levels, or a sequence with one entry for all levels or
             one per level, each a number or three; ((1, 3, 3),) is 1x3x3 in every level.
         strides: per level, a number or three, each up to the level's kernel plus one, the first
             1; default 1, 2, 2, ...
 
     Raises:
-        ValueError: lengths that differ, kernels or strides that cannot be, or an image size that
-            is no multiple of the strides.
+        ValueError: lengths that differ, impossible kernels or strides, or an image size that is no
+            multiple of the strides.
     """
     filters = tuple(filters)
     num_levels = len(filters)
     strides = [_triple(s) for s in (strides or (1,) + (2,) * (num_levels - 1))]
-    kernels = [_triple(k) for k in ([kernel_size] if isinstance(kernel_size, int)
-                                    else kernel_size)]
+    if isinstance(kernel_size, int):
+        kernel_size = [kernel_size]
+    kernels = [_triple(k) for k in kernel_size]
     if len(kernels) == 1:
         kernels *= num_levels
     _check_levels(filters, kernels, strides)
@@ -68,9 +69,9 @@ def build_nnunet(in_channels: int, num_classes: int, img_size: tuple[int, int, i
 class AnyStrideResBlock(UnetResBlock):
     """MONAI's residual block for strides up to the kernel plus one.
 
-    MONAI's own stops at 2, since it would give the 1x1x1 convolution of the shortcut a negative
-    padding. That convolution needs none: it reads the first voxel of each step. Parameters, their
-    names and, for strides 1 and 2, the results are MONAI's.
+    MONAI's own stops at 2: beyond, the shortcut's 1x1x1 convolution would get a negative padding.
+    That convolution needs none: it reads the first voxel of each step. Parameters, their names
+    and, for strides 1 and 2, the results are MONAI's.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: Triple,
@@ -92,7 +93,7 @@ class AnyStrideDynUNet(DynUNet):
 
 
 def _check_levels(filters: tuple[int, ...], kernels: list[Triple], strides: list[Triple]) -> None:
-    """Refuse what cannot be built, with all reasons at once."""
+    """Refuse what cannot be built, with all reasons in one message."""
     if len(filters) < 3 or len(strides) != len(filters) or len(kernels) != len(filters):
         raise ValueError(f"nnunet: needs at least three levels and a kernel and a stride for each, "
                          f"got filters {filters}, kernels {kernels} and strides {strides}.")
@@ -119,4 +120,6 @@ def _check_levels(filters: tuple[int, ...], kernels: list[Triple], strides: list
 
 
 def _triple(value: Size) -> tuple[int, ...]:
-    return (value,) * 3 if isinstance(value, int) else tuple(value)
+    if isinstance(value, int):
+        return value, value, value
+    return tuple(value)

@@ -28,10 +28,10 @@ def build_swinunetr(in_channels: int, num_classes: int, img_size: tuple[int, int
 
     Args:
         feature_size: channels at full resolution, a multiple of 12.
-        legacy_patch_merging: the authors' patch merging. The weights have the same shapes and
-            mean something else, so that either refuses to load the other's.
-        use_checkpoint: in training, compute the transformer's blocks again in the backward pass
-            instead of keeping what is inside them.
+        legacy_patch_merging: the authors' patch merging. Its weights have the same shapes but
+            another meaning, so either network refuses to load the other's.
+        use_checkpoint: in training, recompute the transformer's blocks in the backward pass
+            instead of keeping their activations.
 
     Raises:
         ValueError: a size that is not a multiple of 32 or leaves one voxel at the bottleneck, or
@@ -42,9 +42,11 @@ def build_swinunetr(in_channels: int, num_classes: int, img_size: tuple[int, int
         below = max(feature_size // 12, 1) * 12
         raise ValueError(f"swinunetr: feature_size {feature_size} must be a multiple of 12, for "
                          f"its attention heads; try {below} or {below + 12}.")
+    downsample = "merging"
+    if legacy_patch_merging:
+        downsample = LegacyPatchMerging
     network = SwinUNETR(in_channels=in_channels, out_channels=num_classes,
-                        feature_size=feature_size,
-                        downsample=LegacyPatchMerging if legacy_patch_merging else "merging",
+                        feature_size=feature_size, downsample=downsample,
                         use_checkpoint=use_checkpoint)
 
     def level(module, widths, exponent):

@@ -15,12 +15,12 @@ PATCH = 16  # voxels on each side
 def build_unetr(in_channels: int, num_classes: int, img_size: tuple[int, int, int],
                 feature_size: int = 32, hidden_size: int = 768, mlp_dim: int = 3072,
                 num_heads: int = 12) -> LevelledNetwork:
-    """MONAI's UNETR with the perceptron patch embedding; nothing is shared between its heads.
+    """MONAI's UNETR with the perceptron patch embedding; every level has its own head.
 
     The bottleneck that dec4 reads is the final ViT output (after its last norm), folded to a
-    grid of 16-voxel patches. The 18,432 parameters of `norm_cross_attn`, which MONAI creates and
-    never uses, are frozen, so that neither weight decay nor a distributed run meets them; the
-    idle `cross_attn` of MONAI 1.5 is taken out, as MONAI 1.6 does.
+    grid of 16-voxel patches. The 18,432 parameters of `norm_cross_attn`, which MONAI creates but
+    never uses, are frozen, to keep them from weight decay and distributed training; the unused
+    `cross_attn` of MONAI 1.5 is removed, as in MONAI 1.6.
 
     Raises:
         ValueError: a size is not a multiple of 16.

@@ -5,10 +5,10 @@ import zipfile
 
 
 def archive_problem(path: str | os.PathLike) -> str | None:
-    """What is damaged in a ZIP archive, which is what torch.save writes; None: nothing.
+    """What is damaged in a ZIP archive, which is what torch.save writes; None if nothing is.
 
-    torch.load compares no checksum, so a flipped bit would be loaded as a weight. A file of
-    another kind has no problem here.
+    torch.load compares no checksum, so a flipped bit would be loaded as a weight. Files of other
+    kinds are not checked.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -17,4 +17,6 @@ def archive_problem(path: str | os.PathLike) -> str | None:
             damaged = archive.testzip()
     except Exception as error:  # a damaged archive may raise anything
         return f"its archive is damaged: {error}"
-    return None if damaged is None else f"the checksum of {damaged} in it is wrong"
+    if damaged is None:
+        return None
+    return f"the checksum of {damaged} in it is wrong"

@@ -2,8 +2,8 @@
 
 import re
 import warnings
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from .weight_files import read_weights
 
 
 def start_from(network: SideOutputs, path: str | Path, part: str = "network") -> TransferReport:
-    """Copy what fits of the weights in a file or a run folder.
+    """Copy those weights of a file or a run folder that fit.
 
     Args:
         path: see `read_weights`.
@@ -26,15 +26,14 @@ def start_from(network: SideOutputs, path: str | Path, part: str = "network") ->
             Nothing has been written then.
 
     Warns:
-        UserWarning: only a part of what was asked for is in the file (side heads are not asked
-            for, nor is the decoder where the file holds an encoder alone), or the file holds a
-            3D ResNet of another depth.
+        UserWarning: the file has only a part of what was asked for (side heads never are, nor is
+            the decoder if the file holds an encoder alone), or a 3D ResNet of another depth.
     """
     state = read_weights(path)
     there, here = resnet_depth(state), resnet_depth(network.state_dict())
     if there and not here:
-        raise ValueError(f"{path}: holds a 3D ResNet of depth {there}, as DeSD trains it, which "
-                         f"this network has not: give --network resnet{there}-unet.")
+        raise ValueError(f"{path}: holds DeSD's 3D ResNet of depth {there}, which this network "
+                         f"does not have: give --network resnet{there}-unet.")
     try:
         report = transfer_weights(network, state, part)
     except ValueError as error:
@@ -46,8 +45,8 @@ def start_from(network: SideOutputs, path: str | Path, part: str = "network") ->
 def load_encoder_weights(encoder: nn.Module, path: str | Path) -> TransferReport:
     """Copy the weights of a pre-trained encoder, by name and shape.
 
-    Differs from the authors' code: the names may have any prefix, where theirs copies nothing and
-    goes on when it is not "module.backbone."; what does not fit is reported.
+    Differs from the authors' code: the names may have any prefix; theirs copies nothing, silently,
+    if it is not "module.backbone.". What does not fit is reported.
 
     Args:
         encoder: a ResNet3D, or a network that has one as `encoder` or `network.encoder`.
@@ -75,23 +74,27 @@ def load_encoder_weights(encoder: nn.Module, path: str | Path) -> TransferReport
 
 
 def _warn_of_rest(path: str | Path, report: TransferReport, here: int | None) -> None:
-    """Warn of what was asked for and not in the file; of a 3D ResNet of another depth."""
+    """Warn of what was asked for but is not in the file, and of a 3D ResNet of another depth."""
     missing = [name for name in report.wanted if name in report.unmatched]
     extra = [name for name, why in report.unmatched.items() if why == "not in the network"]
-    there = depth_of({re.sub(r"^(network\.)?(encoder\.)?", "", name): None
+    there = depth_of({re.sub(r"^(network\.)?(encoder\.)?", "", name)
                       for name in (*report.matched, *extra)})
-    is_other_depth = bool(there) and there != here
+    is_other_depth = there is not None and there != here
     if not missing and not is_other_depth:
         return
-    what = "network's encoder" if report.wanted == report.encoder else "network"
+    what = "network"
+    if report.wanted == report.encoder:
+        what = "network's encoder"
     message = f"{path}: {report.share()} of the {what} could be copied"
-    message += ", the rest keeps its values." if missing else "."
+    if missing:
+        message += ", the rest keeps its values"
     if is_other_depth:
-        message += (f" The file holds a 3D ResNet of depth {there}, the network has one of depth "
+        message += (f". The file holds a 3D ResNet of depth {there}, the network has one of depth "
                     f"{here}: --network resnet{there}-unet takes all that the file has.")
-    elif missing:
-        few = [f"{name}: {report.unmatched[name]}" for name in missing[:3]]
-        message += f" Not copied: {'; '.join(few)}{'; ...' if len(missing) > 3 else '.'}"
+    else:
+        named = [f"{name}: {report.unmatched[name]}" for name in missing[:3]]
+        message += f". Not copied: {'; '.join(named)}"
+        message += "; ..." if len(missing) > 3 else "."
         if extra:
             message += (f" The file has {len(extra)} entries without a place, such as "
                         f"{', '.join(extra[:3])}.")
@@ -99,25 +102,31 @@ def _warn_of_rest(path: str | Path, report: TransferReport, here: int | None) ->
 
 
 def resnet_depth(state: dict[str, torch.Tensor]) -> int | None:
-    """The depth of DeSD's 3D ResNet in a state dict, under any prefix; None where there is none."""
+    """The depth of DeSD's 3D ResNet in a state dict, under any prefix; None if it has none."""
     for name, value in state.items():
         stem = re.fullmatch(r"(.*\.)?conv1\.weight", name)
         if stem is not None and value.shape[2:] == (7, 7, 7):
             prefix = stem[1] or ""
-            depth = depth_of({other.removeprefix(prefix): None for other in state
+            depth = depth_of({other.removeprefix(prefix) for other in state
                               if other.startswith(prefix)})
             if depth is not None:
                 return depth
     return None
 
 
-def depth_of(names: dict[str, Any]) -> int | None:
-    """The depth of the ResNet3D with entries of these names; None when there is no such one."""
-    blocks = [{match[1] for match in (re.match(rf"layer{stage}\.(\d+)\.", name) for name in names)
-               if match} for stage in (1, 2, 3, 4)]
-    basic = "layer1.0.conv3.weight" not in names
-    return next((depth for depth, (block, counts) in STAGES.items()
-                 if (block is BasicBlock) == basic and counts == tuple(map(len, blocks))), None)
+def depth_of(names: Collection[str]) -> int | None:
+    """The depth of the ResNet3D whose entries have these names; None if there is none."""
+    blocks: dict[str, set[str]] = {"1": set(), "2": set(), "3": set(), "4": set()}
+    for name in names:
+        found = re.match(r"layer([1-4])\.(\d+)\.", name)
+        if found is not None:
+            blocks[found[1]].add(found[2])
+    present = tuple(len(numbers) for numbers in blocks.values())
+    is_basic = "layer1.0.conv3.weight" not in names
+    for depth, (block, counts) in STAGES.items():
+        if (block is BasicBlock) == is_basic and counts == present:
+            return depth
+    return None
 
 
 def _resnet_of(network: nn.Module) -> ResNet3D:

@@ -1,4 +1,4 @@
-"""Starting from weights that are there: copying what fits, and saying what does not."""
+"""Starting from existing weights: copying those that fit, and reporting those that do not."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from ..stock.swin_unetr import LEGACY_MARK
 PARTS = ("network", "encoder")
 
 SIDE_HEADS = ("heads.", "hint_heads.")
-"""What a basic run does not have."""
+"""Names that a basic run does not have."""
 
 PLACES = ("", "network.", "network.encoder.")
-"""What a file of a SideOutputs, of a plain network, of its encoder lacks before its names."""
+"""Prefixes missing from the names in a file of a SideOutputs, a plain network, its encoder."""
 
 WRAPPERS = ("teacher", "student", "ema", "model", "network", "net", "network_weights", "weights",
             "state_dict", "model_state_dict", "backbone", "encoder")
-"""Keys and modules that weights are saved under. Below others most of the network must fit."""
+"""Usual keys and modules to save weights under. Under any other most of the network must fit."""
 
 PUT_IN_BETWEEN = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""What torch's own wrappers (parallel, compiled, checkpointing) add to names, at any level."""
+"""Parts that torch's own wrappers (parallel, compiled, checkpointing) add to names, anywhere."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class TransferReport:
         part: "network" or "encoder".
         matched: names of the entries copied, as in the network's state dict.
         unmatched: name to reason, for entries of the network and of the file.
-        sizes: name to number of values, of all of these, in the network's order.
-        encoder: names of the entries of the network's encoder; none where it is not known.
+        sizes: name to number of values, for all of these, in the network's order.
+        encoder: names of the entries of the network's encoder; empty if it is not known.
         wanted: names of the entries that were asked for: all but side heads, or the encoder's.
     """
 
@@ -50,14 +50,16 @@ class TransferReport:
         """A table: one line per module with what was copied, and what was not and why."""
         groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         for name in self.sizes:
-            reason = self.unmatched.get(name, "copied")
-            kind = "of another shape" if reason.startswith("of shape") else reason
+            kind = self.unmatched.get(name, "copied")
+            if kind.startswith("of shape"):
+                kind = "of another shape"
             groups[_group(name)][kind].append(name)
         width = max(map(len, groups))
-        encoder = f"; {self.encoder_count()}" if self.encoder else ""
-        lines = [f"Weights copied ({self.part}): {len(self.matched)} entries, "
-                 f"{self._values(self.matched):,} values{encoder}; not copied: "
-                 f"{len(self.unmatched)} entries."]
+        copied = f"{len(self.matched)} entries, {self._values(self.matched):,} values"
+        if self.encoder:
+            copied += f"; {self.encoder_count()}"
+        lines = [f"Weights copied ({self.part}): {copied}; not copied: {len(self.unmatched)} "
+                 f"entries."]
         for group, kinds in groups.items():
             cells = [f"{len(names)} {kind} ({self._values(names):,})"
                      for kind, names in kinds.items()]
@@ -84,20 +86,20 @@ class TransferReport:
 
 def transfer_weights(network: SideOutputs, state: dict[str, torch.Tensor],
                      part: str = "network") -> TransferReport:
-    """Copy the entries of `state` whose name and shape are the network's.
+    """Copy the entries of `state` whose names and shapes are the network's.
 
     Args:
-        network: what is written to.
-        state: by any names that end in those of a SideOutputs, of a plain network (without
-            "network." in front) or of its sub-module "encoder"; of a teacher and a student that
-            fit equally, the teacher is taken.
+        network: is written to.
+        state: its names must end in those of a SideOutputs, of a plain network (without
+            "network." in front) or of its sub-module "encoder". If a teacher and a student fit
+            equally, the teacher is taken.
         part: "network" for all of it, side heads included; "encoder" for the sub-modules in
             `network.encoder_modules` only.
 
     Raises:
         ValueError: no parameter matches, values are not finite, several sets of weights fit
-            equally, the patch merging of a SwinUNETR differs, the encoder is not known, or an
-            unknown part. Nothing has been written then.
+            equally, the patch merging of a SwinUNETR differs, the encoder is not known, or `part`
+            is unknown. Nothing has been written then.
     """
     if part not in PARTS:
         raise ValueError(f"Unknown part {part!r}; known: {', '.join(PARTS)}.")
@@ -110,7 +112,7 @@ def transfer_weights(network: SideOutputs, state: dict[str, torch.Tensor],
 
 def copy_weights(network: nn.Module, state: dict[str, torch.Tensor], part: str,
                  encoder_prefixes: tuple[str, ...]) -> TransferReport:
-    """`transfer_weights` for any module; names that begin with these are its encoder's."""
+    """`transfer_weights` for any module; the prefixes tell which names are its encoder's."""
     target, aliases = _entries(network)
     encoder = tuple(name for name in target if name.startswith(encoder_prefixes))
     source = _renamed(state, target, aliases)
@@ -136,9 +138,10 @@ def copy_weights(network: nn.Module, state: dict[str, torch.Tensor], part: str,
     unmatched = {name: why for name, why in reasons.items() if why is not None}
     if not any(isinstance(target[name], nn.Parameter) for name in matched):
         shapes = [f"{name}, {why}" for name, why in unmatched.items() if why.startswith("of shape")]
-        told = (f"{len(shapes)} entries have the same name and another shape, such as {shapes[0]}"
-                if shapes else
-                f"The file has {_few(state)}; the network has {_few(target)}")
+        told = f"The file has {_few(state)}; the network has {_few(target)}"
+        if shapes:
+            told = (f"{len(shapes)} entries have the same name and another shape, such as "
+                    f"{shapes[0]}")
         raise ValueError(f"No weight matches (part: {part}). {told}.")
     values = {name: source[name].to(target[name].dtype) for name in matched}
     broken = [name for name, value in values.items() if not value.isfinite().all()]
@@ -151,14 +154,15 @@ def copy_weights(network: nn.Module, state: dict[str, torch.Tensor], part: str,
         for name, value in values.items():
             target[name].copy_(value)
     sizes = {name: target.get(name, source.get(name)).numel() for name in reasons}
-    is_encoder_alone = all(name.startswith(encoder_prefixes) for name in source)
-    wanted = encoder if part == "encoder" or is_encoder_alone else tuple(
-        name for name in target if not name.startswith(SIDE_HEADS))
+    if part == "encoder" or all(name.startswith(encoder_prefixes) for name in source):
+        wanted = encoder
+    else:
+        wanted = tuple(name for name in target if not name.startswith(SIDE_HEADS))
     return TransferReport(part, matched, unmatched, sizes, encoder, wanted)
 
 
 def _entries(network: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The network's own tensors by their first name, and every name's first name.
+    """The network's own tensors by their first name, and every name with its first name.
 
     DynUNet holds its blocks under two names.
     """
@@ -190,10 +194,10 @@ def _renamed(state: dict[str, torch.Tensor], target: dict[str, torch.Tensor],
 
 def _best_alignment(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor],
                     known: dict[str, str]) -> tuple[str, str]:
-    """What must be taken off the source's names and put before them, for most to be the target's.
+    """The prefix to remove from the source's names and the one to add, so that most names match.
 
     Args:
-        known: names of the target, all of them, to its first names.
+        known: all names of the target, to its first names.
     """
     pairs: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for name in source:
@@ -232,11 +236,12 @@ def _check_patch_merging(source: dict[str, Any], target: dict[str, Any]) -> None
             continue
         mark = name.removesuffix("reduction.weight") + LEGACY_MARK
         if (mark in source) != (mark in target):
-            words = ["the authors' patch merging (legacy_patch_merging)", "today's patch merging"]
-            there, here = words if mark in source else words[::-1]
+            there, here = "today's patch merging", "the authors' (legacy_patch_merging)"
+            if mark in source:
+                there, here = here, there
             raise ValueError(f"The weights in the file were trained with {there}, the network has "
-                             f"{here}: the shapes agree and the meaning does not. Build the "
-                             f"network with the same legacy_patch_merging.")
+                             f"{here}: the shapes agree, their meaning does not. Build the network "
+                             f"with the same legacy_patch_merging.")
 
 
 def _group(name: str) -> str:
@@ -245,5 +250,7 @@ def _group(name: str) -> str:
 
 
 def _few(names: dict[str, Any]) -> str:
-    shown = list(names)[:3]
-    return ", ".join(shown) + (f", ... ({len(names)})" if len(names) > 3 else "")
+    shown = ", ".join(list(names)[:3])
+    if len(names) > 3:
+        shown += f", ... ({len(names)})"
+    return shown

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data import DATASETS, DataError, preprocessing, verify_cases
-from data.checks.verification import case_problems
+from data.checks.verification import case_findings
 from data.volumes.transforms import case_files
 
 
@@ -26,7 +26,7 @@ def test_an_image_alone_is_prepared_as_with_its_label(dataset, phantoms):
     assert set(both) == set(single) | {"label"}
     assert single["case_id"] == case.case_id
     assert all(torch.equal(single[name], both[name]) for name in ("image", "affine", "spacing_mm"))
-    assert case_problems(alone(case), description) == []
+    assert case_findings(alone(case), description).errors == []
     assert verify_cases([alone(case)], description) is None
 
 
@@ -35,7 +35,7 @@ def test_an_image_alone_is_prepared_as_with_its_label(dataset, phantoms):
     (np.ones((6, 5, 4, 3), np.float32), "1 channel"), (np.ones((6, 5), np.float32), "1 channel")])
 def test_an_image_that_cannot_be_used_is_named(array, words, write_case):
     case = alone(write_case(array, np.ones((6, 5, 4), np.uint8), case_id="patient_7"))
-    problem, = case_problems(case, DATASETS["hippocampus"])
+    problem, = case_findings(case, DATASETS["hippocampus"]).errors
     assert "patient_7" in str(problem) and words in str(problem)
     with pytest.raises(DataError, match="patient_7"):
         verify_cases([case], DATASETS["hippocampus"])
@@ -44,7 +44,7 @@ def test_an_image_that_cannot_be_used_is_named(array, words, write_case):
 def test_an_image_that_cannot_be_read_is_named(write_case):
     case = alone(write_case(np.ones((6, 5, 4), np.float32), np.ones((6, 5, 4), np.uint8)))
     case.image.write_bytes(b"text")
-    problem, = case_problems(case, DATASETS["hippocampus"])
+    problem, = case_findings(case, DATASETS["hippocampus"]).errors
     assert "cannot be read" in str(problem)
 
 
@@ -53,5 +53,5 @@ def test_a_flat_affine_is_no_grid(write_case):
     file = nibabel.Nifti1Image(np.ones((6, 5, 4), np.float32), None)
     file.header.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), code=1)
     nibabel.save(file, case.image)
-    problem, = case_problems(case, DATASETS["hippocampus"])
+    problem, = case_findings(case, DATASETS["hippocampus"]).errors
     assert "affine" in str(problem)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data import DATASETS, preprocessing
-from data.checks.verification import case_problems
+from data.checks.verification import case_findings
 from data.volumes.transforms import case_files
 
 DATASET = dataclasses.replace(DATASETS["hippocampus"], intensity="none")
@@ -26,7 +26,7 @@ def test_image_and_label_are_turned_as_one(write_case, degrees, spacing_mm):
     label[1:4, 2:9, 3:6] = 1
     case = write_case(label.astype(np.float32), label, turned_by(degrees[0]),
                       turned_by(degrees[1]))
-    assert case_problems(case, DATASET) == []
+    assert case_findings(case, DATASET).errors == []
     volume = preprocessing(dataclasses.replace(DATASET, spacing_mm=spacing_mm))(case_files(case))
     assert volume["image"].shape == volume["label"].shape
     apart = np.abs(volume["image"].numpy() - volume["label"].numpy())

@@ -164,7 +164,7 @@ def signalled_twice():
 def test_a_second_signal_ends_at_once(config, train):
     with pytest.raises(TrainingInterruptedError, match="after 0 of 3 epochs; nothing is kept"):
         train(config(), in_step(2, signalled_twice))
-    with pytest.warns(UserWarning, match="no checkpoint to go on from.*begins anew"):
+    with pytest.warns(UserWarning, match="has no checkpoint yet; it starts over"):
         folder, loader = train(config("--resume"))
     assert loader.epochs == [0, 1, 2]
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
@@ -227,10 +227,10 @@ def test_weights_that_are_not_finite_are_no_place_to_go_on_from(config, train):
     assert resume_point(config("--resume"))["position"] is None
 
 
-def test_other_steps_begin_the_epoch_anew(config, train):
+def test_other_steps_start_the_epoch_over(config, train):
     with pytest.raises(TrainingInterruptedError):
         train(config(), in_step(5, TERM))
-    with pytest.warns(UserWarning, match="one that was broken off begins anew"):
+    with pytest.warns(UserWarning, match="the interrupted epoch starts over"):
         checkpoint = resume_point(config("--resume", "--batch_size", 3))
     assert len(checkpoint["history"]) == 1 and checkpoint["position"] is None
     assert resume_point(config("--resume"))["position"]["steps"] == 2
@@ -242,7 +242,7 @@ def test_an_attempt_with_other_steps_leaves_the_broken_epoch_as_it_was(config, t
         train(config(), in_step(5, TERM))
     larger = config("--resume", "--batch_size", 3)
     for _ in range(2):
-        with pytest.warns(UserWarning, match="one that was broken off begins anew"):
+        with pytest.warns(UserWarning, match="the interrupted epoch starts over"):
             checkpoint = resume_point(larger)
         assert checkpoint["position"] is None
         open_run(larger, FOLDS, CPU, checkpoint)  # and then it is killed

@@ -7,7 +7,7 @@ import pytest
 from configs.dataset_json import read_dataset_json
 from configs.nifti_names import split_nifti_name, without_role
 from system.files import read_json
-from system.text_files import listed_path, printable, read_text
+from system.text_files import few, listed_path, printable, read_text
 
 TEXT = "première ligne\r\n{}\r\n"
 KINDS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
@@ -79,3 +79,9 @@ def test_names_that_no_table_can_hold_are_refused_at_once(tmp_path, name):
     with pytest.raises(ValueError, match="cannot be written to tables") as raised:
         read_dataset_json(tmp_path / "dataset.json")
     assert len(str(raised.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(("names", "want"), [
+    ([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c"], "a, b, ...")])
+def test_names_beyond_the_limit_become_dots(names, want):
+    assert few(names, 2) == want

@@ -1,7 +1,7 @@
 """Counts what operations do on a GPU: kernels, bytes, FLOPs, memory, and waits of the host.
 
-Every operation that writes is one kernel, those over lists of tensors too, and reads and writes
-each of its tensors once. What cuDNN, the allocator and the driver need besides is not counted.
+Every operation that writes counts as one kernel, also over a list of tensors, and reads and writes
+each of its tensors once. What else cuDNN, the allocator and the driver need is not counted.
 """
 
 import os
@@ -9,7 +9,6 @@ import traceback
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +17,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from losses.fused import triton_ops
+from system import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach",
              "detach_", "alias", "lift_fresh", "resize_", "set_", "record_stream", "_unsafe_view",
              "squeeze_", "unsqueeze_", "t_", "transpose_"}
@@ -27,7 +26,8 @@ OVERWRITING = {"copy_", "zero_", "fill_", "normal_", "uniform_", "bernoulli_"}  
 # They give the host a value, or a shape that depends on values.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2", "unique_dim",
            "unique_consecutive", "equal", "is_nonzero", "repeat_interleave", "linalg_eigh"}
-# What torch.use_deterministic_algorithms refuses on CUDA, of the operations in its documentation
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}  # wait when given a mask
+# Operations that torch.use_deterministic_algorithms refuses on CUDA: those of its documentation
 # that a network or a loss may use.
 REFUSED = {"adaptive_max_pool2d_backward", "adaptive_max_pool3d_backward", "avg_pool3d_backward",
            "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "cumsum",
@@ -78,7 +78,7 @@ class Count(TorchDispatchMode):
         self.start()
 
     def start(self) -> None:
-        """Count anew; memory goes on from what is alive."""
+        """Start counting again; memory starts from what is alive."""
         self.kernels: list[Kernel] = []
         self.waits: list[tuple[str, str]] = []
         self.refused: Counter[str] = Counter()
@@ -102,13 +102,15 @@ class Count(TorchDispatchMode):
         name = func._schema.name.split("::")[1]
         inputs = _tensors((args, kwargs))
         if _on_gpu(inputs):
-            self._note_waits(name, args, kwargs, inputs)
+            self._note_waits(name, args)
             if name in REFUSED:
                 self.refused[name] += 1
             if name == "_local_scalar_dense":
                 return _made_up(inputs[0].dtype)
             if name == "bincount":
-                length = kwargs["minlength"] if "minlength" in kwargs else args[2]
+                length = kwargs.get("minlength")
+                if length is None:
+                    length = args[2]
                 counts = inputs[0].new_empty(length)
                 self._add(name, inputs, [counts], 0)
                 return counts
@@ -123,14 +125,18 @@ class Count(TorchDispatchMode):
             known = {id(tensor) for tensor in inputs}
             made = [tensor for tensor in results if id(tensor) not in known]
             if _on_gpu(written + made):
-                counts = flop_registry.get(func._overloadpacket)
-                flops = counts(*args, **kwargs, out_val=result) if counts else 0
-                read = inputs[1:] if name in OVERWRITING else inputs
+                flops = 0
+                count_flops = flop_registry.get(func._overloadpacket)
+                if count_flops is not None:
+                    flops = count_flops(*args, **kwargs, out_val=result)
+                read = inputs
+                if name in OVERWRITING:
+                    read = inputs[1:]
                 self._add(name, read, written + made, flops)
         return result
 
     def add_kernel(self, name: str, tensors: Sequence[torch.Tensor]) -> None:
-        """A kernel that is no operation of torch, with all tensors that it reads or writes."""
+        """Add a kernel that is not torch's, with all tensors that it reads or writes."""
         self._add(name, tensors, [], 0)
 
     def _add(self, name: str, read: Sequence[torch.Tensor], written: Sequence[torch.Tensor],
@@ -138,16 +144,17 @@ class Count(TorchDispatchMode):
         dtype = [*read, *written][0].dtype
         self.kernels.append(Kernel(name, _bytes(read) + _bytes(written), flops, dtype, _line()))
 
-    def _note_waits(self, name: str, args: Any, kwargs: Any,
-                    inputs: Sequence[torch.Tensor]) -> None:
-        by_mask = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
-            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-        if name in WAITING or by_mask:
+    def _note_waits(self, name: str, args: Any) -> None:
+        waits = name in WAITING
+        if name in INDEXING:
+            waits = any(index is not None and index.dtype in (torch.bool, torch.uint8)
+                        for index in args[1])
+        if waits:
             self.waits.append((name, _line()))
 
     def _note_copies(self, name: str, args: Any, kwargs: Any, inputs: Sequence[torch.Tensor],
                      results: Sequence[torch.Tensor]) -> None:
-        """Copies between host and GPU that the host does not leave running."""
+        """Note copies between host and GPU that the host waits for."""
         if name not in ("_to_copy", "copy_"):
             return
         kinds = {tensor.device.type for tensor in (*inputs, *results)}
@@ -169,7 +176,7 @@ class Count(TorchDispatchMode):
 
 
 class FakeKernel:
-    """In place of a Triton kernel: launched the same way, it is counted and does nothing."""
+    """Stands in for a Triton kernel: launched in the same way, it is counted and does nothing."""
 
     def __init__(self, name: str, count: Count):
         self.name = name
@@ -198,21 +205,26 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
 
 
 def _made_up(dtype: torch.dtype) -> float | int | bool:
-    """For a value that the host reads, where there is none; that all is finite is true."""
+    """A value for the host to read, since fake tensors have none; True for "all is finite"."""
     if dtype == torch.bool:
         return True
-    return 0.0 if dtype.is_floating_point else 0
+    if dtype.is_floating_point:
+        return 0.0
+    return 0
 
 
 def _bytes(tensors: Sequence[torch.Tensor]) -> int:
-    """Of tensors on the GPU, each once; of an expanded one what is there."""
+    """Bytes of the tensors on the GPU, each counted once; of an expanded one its storage."""
     different = {id(tensor): tensor for tensor in tensors if tensor.device.type == "cuda"}
-    return sum(min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
-               for tensor in different.values())
+    total = 0
+    for tensor in different.values():
+        size = tensor.numel() * tensor.element_size()
+        total += min(size, tensor.untyped_storage().nbytes())
+    return total
 
 
 def _line() -> str:
-    """The innermost line of the project outside of this room."""
+    """The innermost line of the project on the call stack, outside this folder."""
     here = os.path.dirname(__file__)
     for frame, number in traceback.walk_stack(None):
         path = frame.f_code.co_filename

@@ -34,9 +34,11 @@ GPU = torch.device("cuda:0")
 
 
 def compiler() -> list[str] | None:
-    """The C++ compiler as the words of a command ($CXX, else c++); None where there is none."""
+    """The C++ compiler as the words of a command ($CXX, else c++); None if it is not installed."""
     words = shlex.split(os.environ.get("CXX", "c++"))
-    return words if words and shutil.which(words[0]) else None
+    if not words or shutil.which(words[0]) is None:
+        return None
+    return words
 
 
 @functools.cache
@@ -151,21 +153,22 @@ def _like(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _deepcopy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
-    """torch.Tensor.__deepcopy__, which would copy storage that is not there.
+    """Replaces torch.Tensor.__deepcopy__, which would copy the storage that fake tensors lack.
 
-    A real tensor, as a network may keep beside its parameters, stays the same one.
+    A real tensor, such as a network may keep beside its parameters, is not copied.
     """
     if not isinstance(tensor, FakeTensor):
         return tensor
     if id(tensor) not in memo:
         copied = tensor.detach().clone()
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(copied, tensor.requires_grad) if is_parameter else copied
+        if isinstance(tensor, nn.Parameter):
+            copied = nn.Parameter(copied, tensor.requires_grad)
+        memo[id(tensor)] = copied
     return memo[id(tensor)]
 
 
 def _apply_to_buffers(module: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
-    """nn.Module._apply, but for parameters: torch cannot exchange the data of fake ones."""
+    """nn.Module._apply for buffers only: torch cannot exchange the data of fake parameters."""
     for part in module.modules():
         for name, buffer in part._buffers.items():
             if buffer is not None:

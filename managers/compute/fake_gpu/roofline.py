@@ -45,4 +45,6 @@ def _rate(kernel: Kernel, gpu: Gpu, tf32: bool) -> float:
     """TFLOP/s."""
     if kernel.dtype in HALF:
         return gpu.half
-    return gpu.tf32 if tf32 or "convolution" in kernel.name else gpu.single
+    if tf32 or "convolution" in kernel.name:
+        return gpu.tf32
+    return gpu.single

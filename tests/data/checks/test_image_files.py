@@ -43,7 +43,7 @@ def test_two_files_are_the_volume_that_one_file_is(split, save, tmp_path, arrays
     assert one["image"].equal(other["image"]) and one["image"].shape == (2, *SHAPE)
     voxels, affine = read_volume(split.images, 2)
     assert np.array_equal(voxels, images) and np.array_equal(affine, AFFINE)
-    with pytest.raises(ValueError, match="2 files are no volume of 3 channel"):
+    with pytest.raises(ValueError, match="2 files do not make a volume of 3 channel"):
         read_volume(split.images, 3)
 
 

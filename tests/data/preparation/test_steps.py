@@ -211,7 +211,7 @@ def test_other_input_is_refused(deeplesion, tmp_path):
     output = tmp_path / "out"
     run("all", deeplesion, output)
     moved = deeplesion.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match="correct it in .*preparation.json"):
+    with pytest.raises(ValueError, match="correct its path in .*preparation.json"):
         run("all", moved, output)
     record = json.loads((output / "preparation.json").read_text())
     record["DL_patches_v2"]["input"] = str(moved)

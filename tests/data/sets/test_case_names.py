@@ -26,7 +26,7 @@ def test_the_longest_name_can_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "said"), [
-    (LONGEST + "a", "too long a name"), ("é" * 120, "too long a name"),
+    (LONGEST + "a", "results would be too long"), ("é" * 120, "results would be too long"),
     ("a\nb", "control characters"), ("a\x1b[2J", "control characters"),
     (os.fsdecode(b"caf\xe9"), "not UTF-8")])
 def test_what_cannot_be_written_is_told(tmp_path, name, said):

@@ -32,7 +32,7 @@ def test_values_near_whole_numbers_are_taken_everywhere(write_case, kind, off):
     case, found = findings(write_case, label)
     assert found.errors == []
     if farthest_off(label) > 0:
-        assert "off whole numbers, as which they are taken" in found.warnings[0].found
+        assert "off the whole numbers that they are taken for" in found.warnings[0].found
     classes = classes_of(label, CT.label_values, case.label)
     assert classes.flat[:3].tolist() == [1, 7, 0]
     volume = preprocessing(CT)(case_files(case))

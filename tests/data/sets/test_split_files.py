@@ -79,7 +79,7 @@ def test_all_problems_of_all_folds_are_in_one_message(tmp_path):
 def test_many_unknown_cases_are_cut_short(tmp_path):
     unknown = [f"x{n:02d}" for n in range(40)]
     path = written(tmp_path / "splits.json", [{"train": ["a", *unknown], "val": ["b"]}])
-    with pytest.raises(ValueError, match=r"x00, .*x09 \.\.\.\.") as raised:
+    with pytest.raises(ValueError, match=r"x00, .*x09, \.\.\.\.") as raised:
         read_splits(path, KNOWN)
     assert "x10" not in str(raised.value)
 

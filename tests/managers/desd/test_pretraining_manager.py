@@ -213,7 +213,7 @@ def test_a_broken_epoch_goes_on_with_as_many_tiles_a_step(manager_of, tmp_path, 
         warnings.simplefilter("always")
         checkpoint = pretraining_resume_point(now, world_size)
     assert ("position" in checkpoint) == goes_on
-    assert any("begins anew" in str(warning.message) for warning in said) != goes_on
+    assert any("starts over" in str(warning.message) for warning in said) != goes_on
 
 
 def test_teachers_are_kept_now_and_then(manager_of, tmp_path):

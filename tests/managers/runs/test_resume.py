@@ -102,7 +102,7 @@ def test_an_output_that_is_a_folder_is_refused(config, tmp_path):
 
 @pytest.mark.parametrize("name", ["run.exp/best.model", "other.exp/last.model", "run.exp/a.model"])
 def test_an_output_among_the_files_of_a_run_is_refused(config, tmp_path, name):
-    with pytest.raises(ValueError, match="OUTPUT .*might replace a file of it"):
+    with pytest.raises(ValueError, match="OUTPUT .*might replace one of its files"):
         resume_point(dataclasses.replace(config(), output_model=str(tmp_path / name)))
     resume_point(dataclasses.replace(config(), output_model=str(tmp_path / "run.exp" / "a.pt")))
 

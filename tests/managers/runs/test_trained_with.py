@@ -103,7 +103,7 @@ def definition(**changes):
     ({"labels": {"0": "background", "2": "a", "1": "b"}},
      r"labels {'0': 'background', '1': 'a', '2': 'b'} -> {'0': 'background', '2': 'a', '1': 'b'}"),
     ({"channels": ["MR"]}, r"channels \['CT'\] -> \['MR'\]"),
-    ({"cases": definition()["cases"][:1]}, "cases 2 -> 1, of which y in one only"),
+    ({"cases": definition()["cases"][:1]}, "cases 2 -> 1, y in only one of them"),
     ({"cases": None}, "cases listed -> all files"),
 ])
 def test_another_definition_of_the_dataset_is_named(config, trained, changes, said):

@@ -307,16 +307,16 @@ def test_a_factory_by_its_path(factories):
     ("{}:positions", {}, "by name; it lacks num_classes, img_size"),
     ("{}:anything", {}, "it lacks in_channels, num_classes, img_size"),
     ("{}:number", {}, "returned a int, not a torch.nn.Module"),
-    ("{}:wrong", {}, "its logits have 4 classes, asked for were 3"),
-    ("{}:late", {"self_distillation": True}, "its logits have 4 classes, asked for were 3"),
+    ("{}:wrong", {}, "its logits have 4 classes instead of 3"),
+    ("{}:late", {"self_distillation": True}, "its logits have 4 classes instead of 3"),
     ("{}:levelld", {}, "no callable levelld; close to it: levelled"),
     ("{}:text", {}, "no callable text"),
     ("dsd_broken:plain", {}, "dsd_broken cannot be imported.*No module named 'dsd_absent_module'"),
     ("dsd_nowhere:plain", {}, "dsd_nowhere cannot be imported from"),
     ("os:system", {}, "it lacks in_channels"),
     ("subprocess:run", {}, "it lacks in_channels"),
-    ("a b:c", {}, "is no package.module:factory"),
-    (":c", {}, "is no package.module:factory"),
+    ("a b:c", {}, "is not of the form package.module:factory"),
+    (":c", {}, "is not of the form package.module:factory"),
 ])
 def test_factories_that_are_refused(factories, path, options, words):
     with pytest.raises(ValueError, match=words):

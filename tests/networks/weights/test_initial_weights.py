@@ -303,7 +303,7 @@ def test_settings_with_other_objects_are_refused_by_name(tmp_path, thing, name):
 def test_the_way_out_of_a_refusal_works(tmp_path):
     path = tmp_path / "check point.pth"
     torch.save(authors_checkpoint(args=namespace(output_dir=Path("runs"))), path)
-    with pytest.raises(ValueError, match="write out its teacher alone") as refused:
+    with pytest.raises(ValueError, match="export the teacher alone") as refused:
         read_weights(path)
     python, *arguments = shlex.split(str(refused.value).splitlines()[-1])
     assert python == "python"

@@ -127,7 +127,7 @@ def test_another_depth_is_warned_of_with_the_network_that_fits(pretrained, there
 
 def test_a_network_with_another_encoder_is_told_which_to_take(pretrained):
     network = small()
-    with pytest.raises(ValueError, match="ResNet of depth 10, .* has not: give --network resnet10"):
+    with pytest.raises(ValueError, match="depth 10, .* does not have: give --network resnet10"):
         start_from(network, pretrained(10)[0])
 
 
