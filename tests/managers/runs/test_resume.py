@@ -148,7 +148,8 @@ def test_the_network_comes_back_with_its_weights(config, method):
     predictor, _ = load_predictor(folder, read, "best", CPU)
     image = torch.randn(1, 1, 8, 8, 8)
     with torch.no_grad():
-        assert torch.equal(predictor.logits(image[0]), network.eval()(image)[0])
+        # But for rounding: prediction evaluates instance norms as group norms.
+        torch.testing.assert_close(predictor.logits(image[0]), network.eval()(image)[0])
     assert predictor.roi_size == (8, 8, 8)
     with pytest.raises(ValueError, match="last.model: no such checkpoint"):
         load_predictor(folder, read, "last", CPU)
