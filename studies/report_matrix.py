@@ -79,7 +79,8 @@ def write_tables(folder: Path, results: Mapping[str, Any], arms: Mapping[Arm, Ru
     write_json(folder / "results.json", results | {"table": lines, "gains": gains,
                                                    "average_gain": average})
     page = study_page(study["title"], results["runs"], lines, gains, published,
-                      results["environments"], study["group"], chosen)
+                      results["environments"], study["group"], chosen,
+                      study.get("protocol", ()))
     write_text(folder / "report.md", page)
     return page
 

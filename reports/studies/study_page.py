@@ -40,7 +40,7 @@ A verdict needs at least {MIN_RUNS} pairs of runs. "{BETTER}" or "{WORSE}" needs
 
 def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Sequence[Line],
                published: Line | None, environments: Sequence[Line], group: str,
-               chosen: bool = True) -> str:
+               chosen: bool = True, protocol: Sequence[str] = ()) -> str:
     """The page.
 
     Args:
@@ -51,9 +51,11 @@ def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Se
         published: "method", "dice_points", "hd95_mm", "source"; None for nothing published.
         environments: of the runs, each once, with the number of "runs" that had it.
         chosen: whether best.model is one of several epochs that were validated.
+        protocol: sentences of the study's file.
     """
     return "\n".join([
-        f"# {title}", "", *_state_lines(runs), "", "## Table", "", *_arm_table(arms, gains), "",
+        f"# {title}", "", *_state_lines(runs), "", *_protocol_lines(protocol),
+        "## Table", "", *_arm_table(arms, gains), "",
         "## Differences from the baseline", "", *_gain_table(gains), "", *_conclusions(gains), "",
         *_published_lines(gains, published), NOTE, *_group_lines(group, chosen), "",
         "## Runs", "", *_run_table(runs), "",
@@ -77,6 +79,12 @@ def _state_lines(runs: Sequence[Line]) -> list[str]:
     if count[COMPLETE] < len(runs):
         line += " Runs that are not complete are in no table below."
     return [line]
+
+
+def _protocol_lines(protocol: Sequence[str]) -> list[str]:
+    if not protocol:
+        return []
+    return ["## Written before the runs", "", *(f"- {one}" for one in protocol), ""]
 
 
 def _arm_table(arms: Sequence[Line], gains: Sequence[Line]) -> list[str]:

@@ -194,3 +194,9 @@ def test_the_picture(tmp_path):
     first, second = (imread(tmp_path / name) for name in ("gains.png", "alone.png"))
     assert first.shape[1] == second.shape[1] == 1000
     assert first.shape == second.shape and (first != second).any()
+
+
+def test_a_protocol_stands_before_the_tables():
+    page = study_page("Title", [], [], [], None, [], "testing", protocol=["One.", "Two."])
+    assert "## Written before the runs\n\n- One.\n- Two.\n\n## Table" in page
+    assert "Written before" not in study_page("Title", [], [], [], None, [], "testing")
