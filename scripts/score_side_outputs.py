@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from configs.use.evaluation import MODES, SAVED_MODELS, TRUST_HELP, EvaluationConfig  # noqa: E402
+from metrics import TOLERANCE_MM  # noqa: E402
 from system.command_line import CommandLine  # noqa: E402
 from system.exit import exit_with  # noqa: E402 - needs the line above
 
@@ -32,6 +33,7 @@ def parse(argv: list[str] | None = None) -> EvaluationConfig:
     parser.add_argument("--trust_network_code", action="store_true", help=TRUST_HELP)
     args = vars(parser.parse_args(argv))
     return EvaluationConfig(**args, cases=(), amp="off", native_space=False, paper_metrics=False,
+                            tolerance_mm=TOLERANCE_MM, tune_postprocessing=False,
                             include_training_cases=args["mode"] == "training",
                             save_predictions=False, show_verbose=True)
 

@@ -60,7 +60,8 @@ def rolling_logits(image: torch.Tensor, predict: Callable[[torch.Tensor], torch.
     counts = [_counts(starts[d], size[d], roi[d]) for d in range(3)]
     b, c = (d for d in range(3) if d != axis)
     places = list(product(starts[b], starts[c]))
-    in_plane = torch.outer(counts[b], counts[c])
+    in_plane = torch.outer(torch.tensor(counts[b], dtype=torch.float32, device=CPU),
+                           torch.tensor(counts[c], dtype=torch.float32, device=CPU))
     bar = tqdm(total=len(starts[axis]) * len(places), desc="windows", unit="window", leave=False,
                disable=not progress)
     for row, next_row in zip(starts[axis], [*starts[axis][1:], size[axis]], strict=True):
@@ -118,7 +119,7 @@ class WindowSums:
         for (at_b, at_c), part in zip(places, logits.to(self.device), strict=True):
             self.rows[:, :, at_b:at_b + roi[0], at_c:at_c + roi[1]] += part
 
-    def means(self, along: torch.Tensor, in_plane: torch.Tensor) -> torch.Tensor:
+    def means(self, along: Sequence[int], in_plane: torch.Tensor) -> torch.Tensor:
         """The first rows divided by the number of their windows, in place.
 
         Args:
@@ -126,7 +127,7 @@ class WindowSums:
         """
         final = self.rows[:len(along)]
         in_plane = in_plane.to(self.device)
-        for row, number in zip(final, along.tolist(), strict=True):
+        for row, number in zip(final, along, strict=True):
             row /= in_plane * number
         return final
 
@@ -167,9 +168,10 @@ def _starts(size: int, roi: int, overlap: float) -> list[int]:
     return [window.start for window, in dense_patch_slices((size,), (roi,), (interval,))]
 
 
-def _counts(starts: Sequence[int], size: int, roi: int) -> torch.Tensor:
-    """How many windows cover each index, (size,) float32."""
-    counts = torch.zeros(size)
+def _counts(starts: Sequence[int], size: int, roi: int) -> list[int]:
+    """How many windows cover each of `size` indices: numbers, which no GPU is waited for."""
+    counts = [0] * size
     for start in starts:
-        counts[start:start + roi] += 1
+        for index in range(start, min(start + roi, size)):
+            counts[index] += 1
     return counts

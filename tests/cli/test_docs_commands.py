@@ -102,8 +102,9 @@ def smaller(command):
 def run(command, folder, run_script_in):
     """Run it in the folder; a script within this process, modules in one of their own."""
     first, *words = smaller(command)
+    own_process = {"--use_multi_gpus", "--estimate"}  # a fake GPU is made before any gradient
     # This process would keep its claim of a run that the next command replaces from another.
-    if first == "python" and words[0] != "-m" and "--use_multi_gpus" not in words:
+    if first == "python" and words[0] != "-m" and not own_process & set(words):
         return run_script_in(folder, *words)
     words = [str(ROOT / word) if re.fullmatch(r"\w+\.py", word) else word for word in words]
     if first == "torchrun":

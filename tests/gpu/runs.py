@@ -67,7 +67,7 @@ def steps(method, network, *flags, number=1):
 
 
 def validate_and_predict(network, *flags):
-    """Devices of a validation's scores and of a prediction, of volumes larger than a window."""
+    """Validate, then predict, volumes larger than a window; devices of logits and label map."""
     with run_of("dsd", network, *flags) as (manager, _, config):
         size = [voxels + 8 for voxels in config.img_size]
         manager.model.eval(), manager.loss_fn.eval()
@@ -75,8 +75,10 @@ def validate_and_predict(network, *flags):
             volume = {"image": torch.empty(1, 1, *size),
                       "label": torch.empty(1, 1, *size, dtype=torch.uint8)}
             manager.test_step(*manager.unpack_data(volume))
-            label_map = manager.predictor.label_map(torch.empty(1, *size, device=GPU))
-        return manager.dice.result.device.type, tuple(label_map.shape), label_map.device.type
+            image = torch.empty(1, *size, device=GPU)
+            logits = {slab.device.type for _, slab in manager.predictor.slabs(image)}
+            label_map = manager.predictor.label_map(image)
+        return logits, tuple(label_map.shape), label_map.device.type
 
 
 def desd_steps(*flags):

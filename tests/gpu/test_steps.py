@@ -42,9 +42,9 @@ def test_what_determinism_refuses_is_seen(fake):
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
 def test_validation_and_prediction_stay_on_the_gpu(fake, amp):
-    score, shape, label_map = fake(runs.validate_and_predict, "nnunet", *runs.TINY["nnunet"],
-                                   "--amp", amp)
-    assert (score, shape, label_map) == ("cuda", (40, 40, 40), "cpu")
+    logits, shape, label_map = fake(runs.validate_and_predict, "nnunet", *runs.TINY["nnunet"],
+                                    "--amp", amp)
+    assert (logits, shape, label_map) == ({"cuda"}, (40, 40, 40), "cpu")
 
 
 @pytest.mark.parametrize("network", ["nnunet", "unetr"])

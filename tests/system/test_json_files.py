@@ -5,7 +5,7 @@ import torch
 
 from managers.callbacks import Record
 from managers.runs.folder import epochs_done, open_folder
-from studies.report_matrix import _minutes
+from reports.html.experiments import training_seconds
 from system.files import write_json, write_text
 from system.json_files import read_lines, read_object
 
@@ -43,7 +43,7 @@ def test_what_is_no_object_is_refused(value, tmp_path):
 def test_times_that_are_damaged_are_named(tmp_path):
     write_text(tmp_path / "timing.jsonl", '{"epoch": 1, "seconds": "?"}\n')
     with pytest.raises(ValueError, match=r"timing.jsonl: line 1 is damaged"):
-        _minutes(tmp_path / "timing.jsonl")
+        training_seconds(tmp_path)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
     with pytest.raises(ValueError, match=r"timing.jsonl: line 1 is damaged"):
         Record(tmp_path, optimizer, 3, [{"epoch": 1}])

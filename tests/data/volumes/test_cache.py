@@ -171,6 +171,7 @@ def test_other_versions_make_everything_anew(cases, tmp_path, monkeypatch, name,
 
 def fill(folder, data, gate):
     """In a process of its own: fill a cache when the others do."""
+    torch.set_num_threads(1)  # as in loader processes: after a fork, two threads may not do it
     found = HIPPOCAMPUS.find_cases(data)[0]
     gate.wait()
     for _ in range(4):
