@@ -90,7 +90,7 @@ def main() -> None:
                               dataset.class_names)
 
     space = ", in native space" if config.native_space else ""
-    log.info(f"\n{folder}, {config.saved_model}.model on {len(cases)} {group} cases{space}:\n"
+    log.info(f"\n{folder}, {weights['file']} on {len(cases)} {group} cases{space}:\n"
              f"{scores.table}\n")
     if tuning is not None:
         log.info(tuning.keep(folder, about))

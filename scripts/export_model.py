@@ -1,8 +1,9 @@
-"""Write a trained network for use without this project.
+"""Write a trained network for use without this project, or to pass on to others who have it.
 
 python scripts/export_model.py --experiment CT.exp --format bundle --output ct_bundle
 python scripts/export_model.py --experiment CT.exp --format onnx --output ct.onnx
 python scripts/export_model.py --experiment CT.exp --format safetensors --output ct.safetensors
+python scripts/export_model.py --experiment CT.exp --format run --output ct_to_share.exp
 
 What is written is checked against the network of the run first.
 """

@@ -77,7 +77,7 @@ def load_members(experiments: Sequence[str], saved_model: str,
     for folder, config, split in runs:
         network, weights = load_network(folder, config, saved_model, trust_network_code)
         members.append(Member(config, split, network, {
-            "experiment": str(folder), "checkpoint": f"{saved_model}.model",
+            "experiment": str(folder), "checkpoint": weights["file"],
             "sha256": weights["sha256"], "epoch": weights["epoch"]}))
     return members
 

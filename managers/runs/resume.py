@@ -19,6 +19,7 @@ from ..compute.distributed import Processes
 from .checkpoints import load_checkpoint, load_with_digest, weights_sha256
 from .early_stop import has_stopped
 from .folder import open_folder, refuse_to_replace, where_it_goes_on
+from .published import WEIGHTS, read_published
 from .trained_with import (
     FLAGS,
     changes_between,
@@ -264,7 +265,7 @@ def load_network(folder: Path, config: TrainingConfig, saved_model: str,
         trust_network_code: whether to import a factory that only the run folder names.
 
     Returns:
-        the network; "sha256" of the file, "weights_sha256" and "epoch" of its content.
+        the network; the "file" with its "sha256", "weights_sha256" and "epoch" of its content.
 
     Raises:
         ValueError: the checkpoint is absent, damaged, for another network, or was trained with
@@ -272,7 +273,11 @@ def load_network(folder: Path, config: TrainingConfig, saved_model: str,
     """
     check_network_code([(folder, config)], trust_network_code)
     path = folder / f"{saved_model}.model"
-    checkpoint, sha256 = load_with_digest(path)
+    if not path.exists() and (folder / WEIGHTS).is_file():
+        path = folder / WEIGHTS
+        checkpoint, sha256 = read_published(path, saved_model)
+    else:
+        checkpoint, sha256 = load_with_digest(path)
     network = network_of(config)
     refuse_other_preprocessing(path, checkpoint, config)
     try:
@@ -282,5 +287,5 @@ def load_network(folder: Path, config: TrainingConfig, saved_model: str,
     epoch = 0
     if checkpoint["history"]:
         epoch = checkpoint["history"][-1]["epoch"]
-    return network, {"sha256": sha256, "weights_sha256": weights_sha256(checkpoint["network"]),
-                     "epoch": epoch}
+    return network, {"file": path.name, "sha256": sha256,
+                     "weights_sha256": weights_sha256(checkpoint["network"]), "epoch": epoch}

@@ -47,7 +47,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 
     Args:
         path: a run folder (its best.model; last.model of a pre-training; checkpoint.pth of the
-            authors' code), a file by torch.save, or a .safetensors file.
+            authors' code; weights.safetensors of a run that was passed on), a file by torch.save,
+            or a .safetensors file.
 
     Raises:
         ValueError: the file is absent or damaged, holds other objects, or no named tensor.
@@ -124,9 +125,10 @@ def _checkpoint_of(folder: Path) -> Path:
             raise ValueError(f"{folder}: has no last.model; a pre-training writes it after the "
                              f"first epoch. Let the run go on, or name the file itself.")
         return folder / "last.model"
-    ours, authors = folder / "best.model", folder / "checkpoint.pth"
-    if authors.is_file() and not ours.is_file():
-        return authors
+    ours = folder / "best.model"
+    for other in (folder / "checkpoint.pth", folder / "weights.safetensors"):
+        if other.is_file() and not ours.is_file():
+            return other
     return ours
 
 

@@ -1,4 +1,4 @@
-"""A trained run written for use elsewhere: weights in safetensors, a network in ONNX."""
+"""A trained run written for use elsewhere: weights in safetensors, a network in ONNX, a run."""
 
 import importlib.util
 import io
@@ -18,6 +18,7 @@ from data import INTENSITIES, dataset_of
 from data.nifti.native_files import values_of_classes
 from system.files import sha256_of, write_bytes
 
+from ...runs.published import publish_run
 from ...runs.resume import load_network, read_run
 from .bundle import write_bundle
 
@@ -48,12 +49,15 @@ def export(config: ExportConfig) -> Exported:
             cannot hold, a package that is missing, or an export that computes something else.
     """
     path = Path(config.output)
-    if path.is_dir() and config.format != "bundle":
+    if path.is_dir() and config.format not in ("bundle", "run"):
         raise ValueError(f"--output {path}: is a folder; give a file.")
     if path.exists() and not config.overwrite:
         raise ValueError(f"--output {path}: exists; give another place, or --overwrite.")
     folder, run, _ = read_run(config.experiment)
-    network, _ = load_network(folder, run, config.saved_model, config.trust_network_code)
+    network, about = load_network(folder, run, config.saved_model, config.trust_network_code)
+    if config.format == "run":
+        publish_run(path, folder, run, network, config.saved_model, about["epoch"])
+        return Exported(path, "weights in half precision; score them with eval.py")
     return WRITERS[config.format](config, run, network.eval())
 
 

@@ -12,37 +12,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from configs import training_config
 from configs.use.export import export_config
-from managers import read_run, save_checkpoint
+from managers import read_run
 from managers.inference.export.files import export
-from managers.runs.resume import load_network, network_of
+from managers.runs.resume import load_network
 from networks import build_network, read_weights, start_from
-from system.files import read_json, write_json
+from system.files import read_json
 
 NNUNET = ("nnunet", "--filters", 4, 6, 8, "--img_size", 16, 16, 16)
 UNETR = ("unetr", "--feature_size", 4, "--img_size", 16, 16, 16)
 SWINUNETR = ("swinunetr", "--feature_size", 12, "--img_size", 64, 32, 32)
-
-
-@pytest.fixture
-def run_of(tmp_path):
-    """run_of(dataset, network and flags) -> path of a DSD run, as if it had been trained."""
-
-    def make(dataset="hippocampus", network=NNUNET):
-        folder = tmp_path / "run.exp"
-        config = training_config("dsd", ["DATA", "_", "--experiment", str(folder), "--dataset",
-                                         dataset, "--network", *map(str, network)])
-        torch.manual_seed(1)
-        trained = network_of(config)
-        write_json(folder / "config.json", config.to_dict())
-        write_json(folder / "splits.json", [{"train": ["a"], "val": ["b"], "test": []}])
-        save_checkpoint(folder / "best.model", trained,
-                        torch.optim.SGD(trained.parameters(), 1), [{"epoch": 4}],
-                        config.to_dict())
-        return str(folder)
-
-    return make
 
 
 def exported(run, kind, output, *flags):
