@@ -61,7 +61,7 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
         known = isinstance(stop, (StopSignal, TrainingInterruptedError))
         sys.exit(status_of(stop.number) if known else INTERRUPTED)
     except BrokenPipeError:  # whoever read the output, as head does, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         sys.exit(READER_LEFT)
     except Exception as error:
         advice = remedy(error)
@@ -78,6 +78,20 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     sys.exit(OK)
 
 
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Console(logging.StreamHandler):
+    """Messages on standard output; a run outlives whoever read them, as `| head` or a lost tee."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            _silence_stdout()
+        else:
+            super().handleError(record)
+
+
 def log_to_console() -> logging.Logger:
     """The project's logger, its messages on standard output."""
     log = logging.getLogger(LOGGER_NAME)
@@ -86,7 +100,7 @@ def log_to_console() -> logging.Logger:
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    console = logging.StreamHandler(sys.stdout)
+    console = Console(sys.stdout)
     console.setLevel(logging.INFO)
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)

@@ -14,9 +14,10 @@
      "published": {"method": "dsd", "dice_points": 1.3, "hd95_mm": -0.76, "source": "..."},
      "protocol": ["Written before the first run: dsd is better than basic.", "..."]}
 
-"folds", "epochs", "flags", "published" and "protocol" are optional. Shipped studies are
-studies/*.json. The protocol (hypotheses, margin, scored epoch) heads the report; the file's history
-shows when it was written.
+"folds", "epochs", "flags", "published" and "protocol" are optional. A dataset is a published one,
+or one of your own by the "name" in DATA/dataset.json. Shipped studies are studies/*.json. The
+protocol (hypotheses, margin, scored epoch) heads the report; the file's history shows when it was
+written.
 """
 
 import re
@@ -28,6 +29,7 @@ from system import ROOT
 from system.files import read_json
 
 from ..checks import checked_names, checked_numbers, checked_text, checked_words, short
+from ..dataset_json import dataset_json_of, read_dataset_json
 from ..recipes import DATASETS, NETWORKS
 from ..training.training_parser import training_parser
 from .cross_validation import METHODS
@@ -35,6 +37,7 @@ from .cross_validation import METHODS
 FOLDER = ROOT / "studies"
 GROUPS = ("validation", "testing")
 LARGEST_SEED = 2**32 - 1  # of numpy
+OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")  # of a dataset: runs are named by it
 # Flags that the study itself gives its runs, that train nothing, or that belong elsewhere.
 OWN_FLAGS = ("--experiment", "--show_settings", "--estimate", "--resume", "--overwrite",
              "--dataset", "--network", "--fold", "--epochs", "--seed", "--device", "--show_verbose",
@@ -125,7 +128,7 @@ def read_study(name: str) -> Study:
     methods = checked("methods", _methods, ())
     study = Study(
         path.stem, checked("title", checked_text, ""),
-        checked("datasets", lambda *one: checked_names(*one, DATASETS), ()),
+        checked("datasets", _datasets, ()),
         checked("networks", lambda *one: checked_names(*one, NETWORKS), ()), methods,
         checked("folds", lambda *one: checked_numbers(*one, 1, 10**6), (1,)),
         checked("seeds", lambda *one: checked_numbers(*one, 0, LARGEST_SEED), ()),
@@ -158,6 +161,31 @@ def flag_problems(words: tuple[str, ...], method: str) -> list[str]:
         elif name not in known:
             problems.append(f"{name} is no flag of the training script of {method}.")
     return problems
+
+
+def _datasets(key: str, value: Any, problems: list[str]) -> tuple[str, ...]:
+    """Published datasets, and names of others, which `dataset_flag` looks up in the data."""
+    own = []
+    if isinstance(value, list):
+        own = [one for one in value if isinstance(one, str) and OWN_NAME.fullmatch(one)]
+    return checked_names(key, value, problems, (*DATASETS, *own))
+
+
+def dataset_flag(name: str, data_dir: str) -> str:
+    """--dataset of a study's dataset: its name if it is published, else DATA/dataset.json.
+
+    Raises:
+        ValueError: DATA has no dataset.json of that name.
+    """
+    if name in DATASETS:
+        return name
+    path, found = dataset_json_of(data_dir), None
+    if path is not None:
+        found = read_dataset_json(path)["name"]
+    if found != name:
+        raise ValueError(f"{name}: is not a published dataset ({', '.join(DATASETS)}), and not the "
+                         f"name in {data_dir}/dataset.json ({found or 'there is none'}).")
+    return path
 
 
 def _group(key: str, value: Any, problems: list[str]) -> str:

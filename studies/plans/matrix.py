@@ -10,7 +10,7 @@ from typing import Any
 from configs.study.execution import budget_problems, job_options
 from configs.study.few_labels import FewLabelsCall
 from configs.study.few_labels_file import call_of_file, is_label_study
-from configs.study.studies import Method, Study, flag_problems, read_study
+from configs.study.studies import Method, Study, dataset_flag, flag_problems, read_study
 from configs.study.study_parser import study_parser
 
 from .planned import Plan, PlannedRun, settings_of
@@ -112,10 +112,17 @@ def _runs(study: Study, args: argparse.Namespace, passed_on: tuple[str, ...],
         common += ["--device", args.device]
     if args.show_verbose:
         common.append("--show_verbose")
-    runs = []
+    flags, runs = {}, []
+    for dataset in study.datasets:
+        try:
+            flags[dataset] = dataset_flag(dataset, args.data)
+        except ValueError as error:
+            problems.append(f"  {error}")
+    if problems:
+        return ()
     for dataset, network, method, fold, seed in in_order(study):
         name = run_name(dataset, network, method.name, fold, seed)
-        arguments = (args.data, "_", "--dataset", dataset, "--network", network,
+        arguments = (args.data, "_", "--dataset", flags[dataset], "--network", network,
                      "--fold", str(fold), "--seed", str(seed),
                      "--experiment", str(output / f"{name}.exp"),
                      *common, *study.flags, *method.flags, *passed_on)

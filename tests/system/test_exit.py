@@ -214,3 +214,19 @@ def test_a_reader_that_leaves_ends_a_script_quietly(pytestconfig):
          "exit_with(lambda: [print('x' * 100) for _ in range(10000)])\" | true; "
          "echo ${PIPESTATUS[0]}"], cwd=pytestconfig.rootpath, capture_output=True, text=True)
     assert done.stdout.strip() == "141" and done.stderr == ""
+
+
+def test_a_run_outlives_the_reader_of_its_messages(tmp_path):
+    """As `run_study.py --dry_run | head`: the rest is done, and nothing is said about the pipe."""
+    done = tmp_path / "done"
+    code = ("from pathlib import Path; from system.exit import exit_with, log_to_console\n"
+            "def main():\n"
+            "    log = log_to_console()\n"
+            "    for _ in range(2000): log.info('x' * 100)\n"
+            f"    Path({str(done)!r}).touch()\n"
+            "exit_with(main)")
+    line = f"{sys.executable} -c \"$CODE\" | true; echo ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", line], cwd=ROOT, env={**os.environ, "CODE": code},
+                           capture_output=True, text=True, check=True)
+    assert (found.stdout.strip(), found.stderr) == ("0", "")
+    assert done.exists()

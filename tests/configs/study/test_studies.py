@@ -40,7 +40,7 @@ def test_what_may_be_left_out_has_a_default(tmp_path):
 
 
 def test_every_problem_is_in_one_message(tmp_path):
-    wrong = {**GOOD, "title": " ", "datasets": ["lung"], "networks": [["nnunet"], {"a": 1}],
+    wrong = {**GOOD, "title": " ", "datasets": ["l ng"], "networks": [["nnunet"], {"a": 1}],
              "seeds": [1, True, -1, 2.0, 10**30], "folds": [1, 1], "epochs": "many",
              "group": "training", "surprise": 1,
              "published": {"method": "dsd", "dice_points": 1, "hd95_mm": "far", "source": "x"},
@@ -49,7 +49,7 @@ def test_every_problem_is_in_one_message(tmp_path):
     with pytest.raises(ValueError) as error:
         read(tmp_path, wrong)
     said = str(error.value)
-    for part in ("title: ' '", "datasets: 'lung'", "networks: ['nnunet']", "networks: {'a': 1}",
+    for part in ("title: ' '", "datasets: 'l ng'", "networks: ['nnunet']", "networks: {'a': 1}",
                  "seeds: True", "seeds: -1", "seeds: 2.0", "seeds: 10000", "folds: 1 occurs more",
                  "epochs: 'many'", "group: 'training'", "'surprise': is unknown",
                  "published: dice_points and hd95_mm", "'../../out': must be of small letters",

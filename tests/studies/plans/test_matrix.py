@@ -115,3 +115,28 @@ def test_outputs_may_be_this_folder(study, tmp_path, monkeypatch):
 
 def test_help_names_every_argument():
     assert all(action.help for action in study_parser()._actions)
+
+
+def test_a_dataset_of_ones_own_is_known_by_the_name_in_its_dataset_json(tmp_path):
+    mine, data = tmp_path / "mine.json", tmp_path / "Task77"
+    mine.write_text(json.dumps({
+        "title": "A study", "datasets": ["Spleens"], "networks": ["nnunet"],
+        "methods": {"basic": {"method": "basic"}}, "seeds": [1], "group": "validation",
+        "epochs": 2, "flags": ["--num_folds", "2", "--training_split", "0"]}))
+    data.mkdir()
+
+    def planned():
+        return study_plan([str(mine), "--data", str(data)]).runs
+
+    with pytest.raises(ValueError, match="Spleens: is not a published dataset .*there is none"):
+        planned()
+    content = {"name": "Livers", "channel_names": {"0": "CT"},
+               "labels": {"background": 0, "spleen": 1}, "file_ending": ".nii.gz",
+               "numTraining": 4}
+    (data / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"Spleens: .*dataset.json \(Livers\)"):
+        planned()
+    (data / "dataset.json").write_text(json.dumps(content | {"name": "Spleens"}))
+    run, = planned()
+    assert run.name == "Spleens_nnunet_basic_Fold1_seed1"
+    assert run.settings.dataset_definition["name"] == "Spleens"
