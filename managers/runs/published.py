@@ -39,8 +39,8 @@ def publish_run(target: Path, folder: Path, config: TrainingConfig, network: nn.
     if target.exists() and not (target / WEIGHTS).is_file():
         raise ValueError(f"{target}: is no run that was passed on; give another place.")
     state, shared = _stored_once(network)
-    metadata = {"weights_sha256": weights_sha256(state), "shared": json.dumps(shared),
-                "saved_model": saved_model, "epoch": str(epoch),
+    metadata = {"weights_sha256": weights_sha256(_whole(state, shared)),
+                "shared": json.dumps(shared), "saved_model": saved_model, "epoch": str(epoch),
                 "preprocessing": json.dumps(preprocessing_of(config))}
     public = replace(config, data_dir=Path(config.data_dir).name, experiment=target.name,
                      output_model=None, cache_dir=None, init_from=None, device="auto")
@@ -72,7 +72,13 @@ def _stored_once(network: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
         if not value.isfinite().all():
             raise ValueError(f"{name}: has values beyond 65504, which half precision cannot hold.")
         state[name] = value.contiguous()
-    return dict(sorted(state.items())), shared
+    return state, shared
+
+
+def _whole(state: dict[str, torch.Tensor], shared: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The state dict, sorted by name, with the names that share a tensor."""
+    whole = state | {name: state[first] for name, first in shared.items()}
+    return dict(sorted(whole.items()))
 
 
 def read_published(path: Path, saved_model: str) -> tuple[dict[str, Any], str]:
@@ -89,16 +95,15 @@ def read_published(path: Path, saved_model: str) -> tuple[dict[str, Any], str]:
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        shared = json.loads(about["shared"])
-        found = {"network": state | {name: state[first] for name, first in shared.items()},
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        found = {"network": _whole(state, json.loads(about["shared"])),
                  "history": [{"epoch": int(about["epoch"])}],
                  "preprocessing": json.loads(about["preprocessing"])}
         stated, holds = about["weights_sha256"], about["saved_model"]
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as the weights of a run "
                          f"({first_line(error)}). Get the file again.") from error
-    if weights_sha256(state) != stated:
+    if weights_sha256(found["network"]) != stated:
         raise ValueError(f"{path}: is damaged, its weights are not those that were written. Get "
                          f"the file again.")
     if holds != saved_model:
