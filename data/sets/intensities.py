@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-WINDOW = (-175.0, 250.0)  # of "ct", in HU: that of the published MM-WHS CT runs
+WINDOW = (-175.0, 250.0)  # in HU: that of the published MM-WHS CT runs
 
 Window = tuple[float, float]
 Steps = tuple[tuple[str, dict[str, Any]], ...]
@@ -20,10 +20,22 @@ def _ct(window: Window) -> Steps:
                                      "clip": True}), _Z_SCORE
 
 
-# Scheme -> (window -> transforms with their arguments); only "ct" looks at the window.
+def _hu(window: Window) -> Steps:
+    """The window to [-1, 1], clipped, the same for all volumes, as HU are absolute.
+
+    Up to a factor and an offset nnU-Net's scheme for CT. Without the z-score of "ct", which takes
+    what lies below the window for the mean, a window may begin within soft tissue.
+    """
+    low, high = window
+    return (("ScaleIntensityRanged", {"a_min": low, "a_max": high, "b_min": -1.0, "b_max": 1.0,
+                                      "clip": True}),)
+
+
+# Scheme -> (window -> transforms with their arguments); only "ct" and "hu" look at it.
 INTENSITIES: dict[str, Callable[[Window], Steps]] = {
     "none": lambda window: (),
     "zscore": lambda window: (_Z_SCORE,),
     "minmax": lambda window: (_MIN_MAX,),
     "ct": _ct,
+    "hu": _hu,
 }
