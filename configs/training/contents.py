@@ -51,12 +51,14 @@ class Contents:
         class_names: background first.
         is_ct: whether every channel's name says CT.
         cases: those that could be read, at least one.
+        num_unread: how many others there are.
     """
 
     channels: tuple[str, ...]
     class_names: tuple[str, ...]
     is_ct: bool
     cases: tuple[CaseContents, ...]
+    num_unread: int = 0
 
     @property
     def read(self) -> str:
@@ -173,8 +175,12 @@ def rarest_presence(contents: Contents) -> tuple[float, str]:
 
 
 def doubts_of(contents: Contents) -> list[str]:
-    """A line for each class that few training cases have, or none."""
+    """A line for cases that could not be read, and for each class that few or none have."""
     lines = []
+    if contents.num_unread:
+        total = len(contents.cases) + contents.num_unread
+        lines.append(f"{contents.num_unread} of {total} training cases cannot be used as they are "
+                     f"(see scripts/verify_dataset.py), so the plan is made of the others")
     for index, name in enumerate(contents.class_names):
         number = len(contents.holding(index))
         if index == 0 or number >= MOSTLY * len(contents.cases):

@@ -78,7 +78,7 @@ def measured_contents(data_dir: str, definition: Mapping[str, Any], split: Mappi
     if not read:
         raise DataError(f"{data_dir}: holds no training case that can be read.")
     return Contents(dataset.channels, dataset.class_names, dataset.intensity == "ct",
-                    tuple(read))
+                    tuple(read), len(training) - len(read))
 
 
 def _in_threads(function: Callable, items: Sequence[Any]) -> list[Any]:

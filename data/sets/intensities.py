@@ -13,11 +13,16 @@ _Z_SCORE = ("NormalizeIntensityd", {"nonzero": True, "channel_wise": True})
 _MIN_MAX = ("ScaleIntensityd", {"channel_wise": True})
 
 
+def _clipped(window: Window, least: float) -> tuple[str, dict[str, Any]]:
+    """The window to [least, 1], clipped."""
+    low, high = window
+    return "ScaleIntensityRanged", {"a_min": low, "a_max": high, "b_min": least, "b_max": 1.0,
+                                    "clip": True}
+
+
 def _ct(window: Window) -> Steps:
     """The window to [0, 1], clipped, and then the z-score."""
-    low, high = window
-    return ("ScaleIntensityRanged", {"a_min": low, "a_max": high, "b_min": 0.0, "b_max": 1.0,
-                                     "clip": True}), _Z_SCORE
+    return _clipped(window, 0.0), _Z_SCORE
 
 
 def _hu(window: Window) -> Steps:
@@ -26,9 +31,7 @@ def _hu(window: Window) -> Steps:
     Up to a factor and an offset nnU-Net's scheme for CT. Without the z-score of "ct", which takes
     what lies below the window for the mean, a window may begin within soft tissue.
     """
-    low, high = window
-    return (("ScaleIntensityRanged", {"a_min": low, "a_max": high, "b_min": -1.0, "b_max": 1.0,
-                                      "clip": True}),)
+    return (_clipped(window, -1.0),)
 
 
 # Scheme -> (window -> transforms with their arguments); only "ct" and "hu" look at it.

@@ -113,6 +113,11 @@ def test_classes_that_most_cases_lack_are_doubted():
     assert none.startswith("tumour is in none of 1 training case and cannot be learnt")
 
 
+def test_cases_that_could_not_be_read_are_told():
+    (line,) = doubts_of(Contents(("CT",), NAMES, True, (case(5, 1),), num_unread=2))
+    assert line.startswith("2 of 3 training cases cannot be used as they are")
+
+
 def plan_of(found, **given):
     grids = Grids(((35, 50, 35),), ((1.0, 1.0, 1.0),), ((0, 1, 2),))
     recipe = recipe_of("dataset.json", "nnunet")

@@ -113,6 +113,7 @@ def test_cases_that_cannot_be_trusted_are_left_out(data, save):
     save(data / f"imagesTr/c{third}.nii.gz", image)
     contents = measured_contents(str(data), DEFINITION, SPLIT)
     assert [case.class_voxels[1] for case in contents.cases] == [2000]
+    assert contents.num_unread == 3
     save(data / f"labelsTr/c{last}.nii.gz", np.zeros((20, 20, 9), np.uint8))
     with pytest.raises(DataError, match="no training case that can be read"):
         measured_contents(str(data), DEFINITION, SPLIT)
