@@ -88,7 +88,7 @@ def _kept(experiment: str, network: str, flags: Mapping[str, Any]) -> dict[str, 
     names = [name for name in PLANNED if name == "network_options" or name not in flags]
     kept = {name: getattr(run, name) for name in names}
     if flags.get("intensity", "hu") not in WINDOWED:
-        kept["window"] = None
+        kept["window"] = None  # the message is to be about the scheme
     return kept
 
 

@@ -118,7 +118,8 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
         values["crop_centres"] = centres
     fewest, also = FEWEST_CROPS, ""
     if centres == "classes" and contents is not None:
-        fewest = len(contents.class_names) - 1
+        fewest = max(FEWEST_CROPS, len(contents.class_names) - 1)
+    if fewest > FEWEST_CROPS:
         also = f", at least one for each of {fewest} classes"
     num_crops = given.get("num_crops", crops_of(img_size, shape, most, fewest))
     if "num_crops" not in given:
