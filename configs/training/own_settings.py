@@ -45,14 +45,15 @@ def own_settings(experiment: str, network: str, recipe: Recipe, flags: Mapping[s
                  data: DataRoom | None) -> tuple[dict[str, Any], str, dict[str, str]]:
     """Settings for a user's own data that no flag sets, their source, and the reasons.
 
-    A resumed run keeps those of its config.json ("run"); any other has a "plan". If the images
+    A run that exists keeps those of its config.json ("run"), so that a study or a cross-validation
+    knows its runs again, unless it is overwritten; any other has a "plan". If the images
     cannot be measured, nothing is planned: the verification will report what is wrong with them.
     Warns of classes that few training cases have.
 
     Args:
         flags: those that are given, by name; data_dir and dataset_definition are among them.
     """
-    if flags.get("resume"):
+    if not flags.get("overwrite"):
         kept = _kept(experiment, network, flags)
         if kept is not None:
             return kept, "run", {}

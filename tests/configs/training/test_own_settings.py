@@ -130,6 +130,10 @@ def test_a_resumed_run_is_not_planned_again(root):
     small = Small()
     again = config(root, "--experiment", "Mine.exp", "--resume", source=small)
     assert planned(again) == planned(kept) and small.num_measured == 0
+    # Not resumed, a cross-validation or study asks what its run has; to replace it is to plan.
+    assert planned(config(root, "--experiment", "Mine.exp", source=small)) == planned(kept)
+    assert small.num_measured == 0
+    assert planned(config(root, "--experiment", "Mine.exp", "--overwrite")) == PLAN
     longer = config(root, "--experiment", "Mine.exp", "--resume", "--epochs", 9, source=small)
     assert planned(longer) == planned(kept) | {"epochs": 9}
     other = config(root, "--experiment", "Mine.exp", "--resume", "--intensity", "zscore")
