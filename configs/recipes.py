@@ -75,7 +75,9 @@ replaces crop and epochs; planned crops never have more voxels than these."""
 DATASETS = tuple(RECIPES)
 NETWORKS = tuple(_MMWHS)
 AUGMENTATIONS = ("published", "anatomical")  # of crops: data.AUGMENTATIONS
-INTENSITIES = ("none", "zscore", "minmax", "ct")  # how they are scaled: data.INTENSITIES
+CROP_CENTRES = ("foreground", "classes")  # data.volumes.transforms.prepare_crops
+INTENSITIES = ("none", "zscore", "minmax", "ct", "hu")  # how they are scaled: data.INTENSITIES
+WINDOWED = ("ct", "hu")  # those that have a window
 
 
 def recipe_of(dataset: str, network: str) -> Recipe:

@@ -12,6 +12,7 @@ _NAMES = {
     "volumes.distances": ("distance_maps",),
     "sets.splits": ("Split", "choose_fold", "consecutive_folds", "equal_folds", "shuffled_split"),
     "sets.split_files": ("read_splits", "write_splits"),
+    "checks.case_contents": ("measured_contents",),
     "checks.planning": ("decided_values", "measured_grids"),
     "checks.selection": ("Selection", "cases_to_score", "planned_folds", "select_cases"),
     "checks.verification": ("verify_cases",),

@@ -42,9 +42,10 @@ def main() -> None:
     args = parse()
     # Only now, so that --help and a mistyped flag answer at once.
     from configs.dataset_json import dataset_json_of, read_dataset_json
-    from configs.training.own_settings import plan_in_words
+    from configs.training.own_settings import SPLIT, plan_in_words
     from configs.training.plan import make_plan
-    from data import DATASETS, DataError, measured_grids
+    from configs.training.training import DEFAULTS
+    from data import DATASETS, DataError, measured_contents, measured_grids
     from data.checks.verify_report import verify_dataset
     from data.sets.definitions import dataset_from_definition
     from system.files import write_json
@@ -57,9 +58,14 @@ def main() -> None:
         definition = read_dataset_json(name)
         dataset, crop = dataset_from_definition(definition), None  # which is planned to fit
         with suppress(DataError):  # no cases, as is told below
-            plan = make_plan(measured_grids(args.data, definition), args.network,
-                             recipe_of(name, args.network), {})
-            dataset = replace(dataset, spacing_mm=plan.values["spacing_mm"])
+            grids, contents = measured_grids(args.data, definition), None
+            split = {one: DEFAULTS[one] for one in SPLIT} | {"splits": args.splits}
+            with suppress(ValueError):  # too few cases to split, or none that can be read
+                contents = measured_contents(args.data, definition, split)
+            plan = make_plan(grids, args.network, recipe_of(name, args.network), {}, contents)
+            dataset = replace(dataset, spacing_mm=plan.values["spacing_mm"],
+                              intensity=plan.values.get("intensity", dataset.intensity),
+                              window=plan.values.get("window", dataset.window))
     else:
         said = "DATA has no dataset.json" if name is None else f"--dataset {name}"
         raise ValueError(f"{said}: give --dataset as one of {', '.join(DATASETS)}, or as the path "
@@ -68,6 +74,8 @@ def main() -> None:
     print(report.text)
     if plan is not None:
         print(plan_in_words(plan.values | {"data_dir": args.data}, plan.reasons))
+        for doubt in plan.doubts:
+            print(f"warning: {doubt}")
     if args.json is not None:
         write_json(args.json, report.to_dict())
     if report.errors:

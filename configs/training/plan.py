@@ -1,4 +1,4 @@
-"""Settings for a user's own data: the grids of its images in, values and reasons out.
+"""Settings for a user's own data: its images' grids and its contents in, values and reasons out.
 
 Spacing and crop follow nnU-Net (Isensee et al., Nature Methods 18, 2021). Its patch grows until the
 GPU is full; here the crop has at most as many voxels as in the network's recipe for MM-WHS. The
@@ -8,12 +8,20 @@ project's for Hippocampus 428 times (100 epochs of 8 crops of 32^3 in about 35 x
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, prod
 from statistics import median
 from typing import Any
 
 from ..recipes import RESNET_UNETS, Recipe
+from .contents import (
+    Contents,
+    doubts_of,
+    percentile,
+    plan_intensity,
+    planned_centres,
+    rarest_presence,
+)
 from .poolings import SMALLEST, Triple, divisor_of, filters_of, nnunet_levels
 
 ANISOTROPY = 3          # nnU-Net's: how many times as wide as the others a coarse axis's voxels are
@@ -26,7 +34,8 @@ FEWEST_CROPS, MOST_CROPS = 2, 8
 DIVISORS: dict[str, Triple] = {"unetr": (16, 16, 16), "swinunetr": (32, 32, 32),
                                "vnet": (16, 16, 16), **dict.fromkeys(RESNET_UNETS, (32, 32, 16))}
 ANY_NETWORK = (16, 16, 16)
-PLANNED = ("img_size", "spacing_mm", "num_crops", "epochs", "network_options")
+PLANNED = ("img_size", "spacing_mm", "intensity", "window", "crop_centres", "num_crops", "epochs",
+           "network_options")
 FEWEST_LEVELS = 3         # of nnunet
 HALVED_TWICE = 4 * SMALLEST
 LEVELS = ("filters", "kernel_size", "strides")  # options of nnunet that depend on each other
@@ -51,19 +60,22 @@ class Grids:
 
 @dataclass(frozen=True)
 class Plan:
-    """Values of settings by name, and for each a line that says why."""
+    """Values of settings by name, for each a reason, and what the data should be looked at for."""
 
     values: dict[str, Any]
     reasons: dict[str, str]
+    doubts: list[str] = field(default_factory=list)
 
 
-def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, Any]) -> Plan:
-    """Crop, spacing, crops per step, levels and epochs of a run on these images.
+def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, Any],
+              contents: Contents | None = None) -> Plan:
+    """Crop, spacing, intensities, crops per step, levels and epochs of a run on these images.
 
     Args:
         recipe: of the network, for a user's own data.
         given: settings and options of the network that are fixed already; the others follow from
             them.
+        contents: of the training cases; None plans neither intensities nor centres of crops.
 
     Returns:
         Values for those of PLANNED that are not given; spacing_mm None for no resampling.
@@ -75,6 +87,12 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
     else:
         file_spacing, reasons["spacing_mm"] = planned_spacing(grids)
         values["spacing_mm"] = file_spacing
+    doubts: list[str] = []
+    if contents is not None:
+        scaled, why_scaled = plan_intensity(contents, given)
+        values |= scaled
+        reasons |= why_scaled
+        doubts = doubts_of(contents)
     shape, spacing = resampled_median(grids, file_spacing)
     said = f"median image {_words(shape)} voxels of {_words(spacing)} mm"
 
@@ -94,16 +112,30 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
         values["img_size"] = img_size
         reasons["img_size"] = (f"{said}, at most {most} voxels, in multiples that {network} can "
                                f"halve")
-    num_crops = given.get("num_crops", crops_of(img_size, shape, most))
+    centres = given.get("crop_centres")
+    if centres is None and contents is not None:
+        centres, reasons["crop_centres"] = planned_centres(contents)
+        values["crop_centres"] = centres
+    fewest, also = FEWEST_CROPS, ""
+    if centres == "classes" and contents is not None:
+        fewest = max(FEWEST_CROPS, len(contents.class_names) - 1)
+    if fewest > FEWEST_CROPS:
+        also = f", at least one for each of {fewest} classes"
+    num_crops = given.get("num_crops", crops_of(img_size, shape, most, fewest))
     if "num_crops" not in given:
         values["num_crops"] = num_crops
-        reasons["num_crops"] = ("twice as many as it takes to cover the median image, within "
-                                f"{FEWEST_CROPS} to {MOST_CROPS}")
+        reasons["num_crops"] = (f"twice as many as it takes to cover the median image{also}, "
+                                f"within {FEWEST_CROPS} to {MOST_CROPS}")
     if "epochs" not in given:
-        values["epochs"] = epochs_of(img_size, shape, num_crops)
-        reasons["epochs"] = (f"each voxel is seen about {VIEWS} times, within "
+        presence, also = 1.0, ""
+        if contents is not None:
+            presence, where = rarest_presence(contents)
+        if presence < 1:
+            also = f", and {1 / presence:.3g} times as often since {where}"
+        values["epochs"] = epochs_of(img_size, shape, num_crops, presence)
+        reasons["epochs"] = (f"each voxel is seen about {VIEWS} times{also}, within "
                              f"{FEWEST_EPOCHS} to {MOST_EPOCHS}")
-    return Plan(values, reasons)
+    return Plan(values, reasons, doubts)
 
 
 def _divisor_of_levels(options: Mapping[str, Any]) -> Triple:
@@ -163,17 +195,8 @@ def target_spacing(spacings_mm: Sequence[Sequence[float]],
     widest = max(spacing[axis] for axis in others)
     if (spacing[coarse] > ANISOTROPY * widest
             and shape[coarse] * ANISOTROPY < min(shape[axis] for axis in others)):
-        spacing[coarse] = max(_percentile([one[coarse] for one in spacings_mm], 0.1), widest)
+        spacing[coarse] = max(percentile([one[coarse] for one in spacings_mm], 0.1), widest)
     return tuple(float(f"{one:.5g}") for one in spacing)
-
-
-def _percentile(values: Sequence[float], share: float) -> float:
-    """With linear interpolation, as numpy's."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def resampled_median(grids: Grids, file_spacing: Sequence[float] | None
@@ -247,16 +270,22 @@ def _crop_and_levels(size: Sequence[int], shape: Triple, spacing_mm: Sequence[fl
                                   f"voxels, and voxels less than twice as wide as the finest")
 
 
-def crops_of(img_size: Triple, shape: Triple, voxels: int) -> int:
+def crops_of(img_size: Triple, shape: Triple, voxels: int, fewest: int = FEWEST_CROPS) -> int:
     """How many crops of a volume a step takes; together they have at most 2 * `voxels` voxels."""
     cover = prod(ceil(size / side) for size, side in zip(shape, img_size, strict=True))
-    return max(FEWEST_CROPS, min(2 * cover, 2 * voxels // prod(img_size), MOST_CROPS))
+    wanted = max(2 * cover, fewest)
+    return max(FEWEST_CROPS, min(wanted, 2 * voxels // prod(img_size), MOST_CROPS))
 
 
-def epochs_of(img_size: Triple, shape: Triple, num_crops: int) -> int:
-    """Epochs in which each voxel of a volume is seen about VIEWS times."""
+def epochs_of(img_size: Triple, shape: Triple, num_crops: int, presence: float = 1.0) -> int:
+    """Epochs in which each voxel of a volume is seen about VIEWS times.
+
+    Args:
+        presence: share of the cases that have the class that fewest have: it is seen as often.
+    """
     seen = num_crops * prod(min(side, size) for side, size in zip(img_size, shape, strict=True))
-    return max(FEWEST_EPOCHS, min(round(VIEWS * prod(shape) / seen), MOST_EPOCHS))
+    epochs = round(VIEWS * prod(shape) / (seen * presence))
+    return max(FEWEST_EPOCHS, min(epochs, MOST_EPOCHS))
 
 
 def _words(values: Any) -> str:

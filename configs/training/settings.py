@@ -115,7 +115,9 @@ def resolve(method: str, flags: dict[str, Any], data: DataRoom | None = None
     if own:
         name = flags.get("experiment") or _experiment_name(
             DEFAULTS | said | flags | {"method": method})
-        planned, planner, reasons = own_settings(name, chosen["network"], recipe, flags, data)
+        fold = chosen["fold"] or DEFAULTS["fold"]
+        planned, planner, reasons = own_settings(name, chosen["network"], recipe,
+                                                 flags | {"fold": fold}, data)
     base = planned.pop("network_options", recipe.network_options)
     options, option_source = _network_options(flags, base)
     if option_source == "recipe" and base is not recipe.network_options:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..options import LARGEST_SEED, option
 from ..plain import defaults, from_plain, to_plain
-from ..recipes import AUGMENTATIONS, INTENSITIES
+from ..recipes import AUGMENTATIONS, CROP_CENTRES, INTENSITIES
 from .gpus import GPUS
 from .words import (
     AMP,
@@ -79,15 +79,15 @@ class TrainingConfig:
         flags=("--spacing",), metavar=("X", "Y", "Z"),
         unless_given="the dataset's; FILE.json: planned")
     intensity: str | None = option(
-        "images", "ct: window to 0..1, then zscore; zscore: over the voxels that are not 0; "
-        "minmax: to 0..1", default=None, choices=INTENSITIES,
-        unless_given="the dataset's; FILE.json: ct or zscore by its modality",
+        "images", "ct: window to 0..1, then zscore; hu: window to -1..1; zscore: over the voxels "
+        "that are not 0; minmax: to 0..1", default=None, choices=INTENSITIES,
+        unless_given="the dataset's; FILE.json: hu or zscore by its modality",
         also={"--no_normalize": {
             "action": "store_const", "const": "none",
             "help": "leave the intensities as they are; the same as --intensity none"}})
     window: tuple[float, float] | None = option(
-        "images", "range of --intensity ct, HU", default=None, metavar=("LOW", "HIGH"),
-        unless_given="-175 250")
+        "images", "range of --intensity ct and hu, HU", default=None, metavar=("LOW", "HIGH"),
+        unless_given="-175 250; FILE.json: planned")
 
     fold: int = option("cases", "1-based; the experiment's name may say it", default=1, at_least=1)
     training_split: int | None = option(
@@ -112,6 +112,10 @@ class TrainingConfig:
     num_crops: int | None = option(
         "training", "crops of a volume in a step", default=None, at_least=1,
         unless_given="MM-WHS 2, BraTS 2, Hippocampus 8; FILE.json: planned")
+    crop_centres: str = option(
+        "training", "of crops; foreground: any labelled voxel; classes: each class as often as the "
+        "others", default="foreground", choices=CROP_CENTRES,
+        unless_given="foreground; FILE.json: planned")
     augmentation: str = option(
         "training", "of crops; published: flips and quarter turns; anatomical: small turns, "
         "scaling and contrast, flips from left to right alone and only for the brain and the "

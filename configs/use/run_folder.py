@@ -49,9 +49,14 @@ def is_of_a_run(path: str | Path) -> bool:
 
 def cache_dir(config: TrainingConfig) -> Path:
     """Where a run's prepared volumes are kept: by default cache/ beside its folder."""
-    if config.cache_dir is not None:
-        return Path(config.cache_dir)
-    return experiment_dir(config.experiment).parent / "cache"
+    return cache_dir_of(config.experiment, config.cache_dir)
+
+
+def cache_dir_of(experiment: str, given: str | None) -> Path:
+    """The same of a run that has no settings yet."""
+    if given is not None:
+        return Path(given)
+    return experiment_dir(experiment).parent / "cache"
 
 
 def read_config(folder: Path) -> TrainingConfig:

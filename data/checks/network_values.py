@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from configs.recipes import WINDOWED
+
 from ..sets.cases import Case, DataError, Problem
 from ..sets.datasets import Dataset
 from ..sets.intensities import INTENSITIES
@@ -48,7 +50,7 @@ def judge_image(image: Sequence[np.ndarray], dataset: Dataset) -> tuple[list[Dou
         elif fault is not None:
             errors.append((f"{said} are {fault} after the intensity scheme {scheme}", REMEDY))
         else:
-            share = share_of_range(as_given if scheme == "ct" else channel)
+            share = share_of_range(channel if dataset.used_window is None else as_given)
             found = f"{said} are so far apart that half of them lie within {share:.1g} of the range"
             if share < LOST:
                 errors.append((found, REMEDY))
@@ -93,8 +95,9 @@ def _min_max(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
 
 def _clipped(channel: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
     low, high = np.float32(arguments["a_min"]), np.float32(arguments["a_max"])
-    assert (arguments["b_min"], arguments["b_max"], arguments["clip"]) == (0, 1, True)
-    return ((channel - low) / (high - low)).clip(0, 1)
+    least, most = np.float32(arguments["b_min"]), np.float32(arguments["b_max"])
+    assert arguments["clip"]
+    return ((channel - low) / (high - low) * (most - least) + least).clip(least, most)
 
 
 STEPS: dict[str, Callable[[np.ndarray, dict[str, Any]], np.ndarray]] = {
@@ -109,7 +112,7 @@ def value_problems(case: Case, dataset: Dataset,
         channels: each (X, Y, Z).
     """
     errors, doubtful = judge_image(channels, dataset)
-    if dataset.intensity == "ct" and not errors:
+    if dataset.used_window is not None and not errors:
         image = channels[0]
         if len(channels) > 1:
             image = np.stack(channels)
@@ -152,7 +155,7 @@ def _flat(which: str, channel: np.ndarray, scheme: str) -> Doubt:
     remedy = "export it again or leave the case out"
     if channel.min() == channel.max():
         return f"{which}every voxel is {float(channel.flat[0]):g}", remedy
-    if scheme == "ct":
+    if scheme in WINDOWED:
         remedy = "correct the HU offset, or train with a --window that the values span"
     if scheme == "none":
         remedy = "give --intensity zscore or minmax, " + remedy

@@ -77,8 +77,8 @@ def decided_values(config: TrainingConfig) -> dict[str, Any]:
               "spacing_mm": None, "window": None}
     if dataset.spacing_mm is not None:
         values["spacing_mm"] = list(dataset.spacing_mm)
-    if dataset.intensity == "ct":
-        values["window"] = list(dataset.window)
+    if dataset.used_window is not None:
+        values["window"] = list(dataset.used_window)
     try:
         cases, _ = dataset.find_cases(config.data_dir)
         folds = planned_folds(config, dataset, [case.case_id for case in cases])

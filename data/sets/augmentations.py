@@ -11,6 +11,7 @@ class Augmentation:
     num_crops: int
     positive: float = 1.0          # weight of crops centred on foreground ...
     negative: float = 0.0          # ... and on background
+    centres: str = "foreground"    # any voxel of it, or "classes": first a class, then a voxel
     flip_prob: float = 0.1         # for each of ...
     flip_axes: tuple[int, ...] = (0, 1, 2)  # ... to the patient's right, front and head
     rotate_prob: float = 0.1       # by multiples of 90 degrees, in the first two axes

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from configs.recipes import WINDOWED
+
 from ..checks.passed_over import passed_over_cases
 from .augmentations import Augmentation
 from .case_names import name_problems
@@ -26,7 +28,7 @@ class Dataset:
         label_values: value in the file -> class index; any other value is an error.
         layouts: where its files may be below DATA, tried in order.
         intensity: a key of data.INTENSITIES.
-        window: (low, high) of the intensity scheme "ct", in HU.
+        window: (low, high) of the intensity schemes "ct" and "hu", in HU.
         spacing_mm: resampled to, along the file's axes; None to keep the file's.
         padding_mode: of training volumes that are smaller than the crop.
         augmentation: of training crops, as published.
@@ -60,6 +62,13 @@ class Dataset:
     def num_classes(self) -> int:
         """K, background included."""
         return len(self.class_names)
+
+    @property
+    def used_window(self) -> tuple[float, float] | None:
+        """The window if the intensity scheme has one."""
+        if self.intensity in WINDOWED:
+            return self.window
+        return None
 
     @property
     def sided_classes(self) -> tuple[str, ...]:

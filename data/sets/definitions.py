@@ -16,8 +16,9 @@ def dataset_of(config: Any) -> Dataset:
 
     Args:
         config: a TrainingConfig, or anything with its dataset, dataset_definition, intensity,
-            window, spacing_mm, num_crops and augmentation (a key of AUGMENTATIONS). If one of
-            intensity, window, spacing_mm and num_crops is None, the dataset's own is kept.
+            window, spacing_mm, num_crops, crop_centres and augmentation (a key of AUGMENTATIONS).
+            If one of intensity, window, spacing_mm and num_crops is None, the dataset's own is
+            kept.
 
     Raises:
         ValueError: a window for an intensity scheme that has none.
@@ -30,14 +31,16 @@ def dataset_of(config: Any) -> Dataset:
     if config.spacing_mm is not None:
         dataset = replace(dataset, spacing_mm=tuple(config.spacing_mm))
     how = AUGMENTATIONS[config.augmentation](dataset.augmentation, dataset.symmetric)
+    how = replace(how, centres=config.crop_centres)
     if config.num_crops is not None:
         how = replace(how, num_crops=config.num_crops)
     dataset = replace(dataset, augmentation=how)
     if config.window is None:
         return dataset
-    if dataset.intensity != "ct":
+    if dataset.used_window is None:
         raise ValueError(f"--window {' '.join(map(str, config.window))}: the intensity scheme is "
-                         f"{dataset.intensity}, which has no window; give --intensity ct.")
+                         f"{dataset.intensity}, which has no window; give --intensity ct "
+                         f"or hu.")
     return replace(dataset, window=tuple(config.window))
 
 

@@ -38,7 +38,8 @@ def recipe_of(dataset: Dataset, img_size: tuple[int, int, int] | None,
     }
     if img_size is not None:
         recipe |= {"img_size": img_size, "padding_mode": dataset.padding_mode,
-                   "background": dataset.augmentation.negative > 0}
+                   "background": dataset.augmentation.negative > 0,
+                   "centres": dataset.augmentation.centres}
     if distance_unit is not None:
         recipe |= {"distance_unit": distance_unit, "num_classes": dataset.num_classes,
                    "edt": version("edt")}

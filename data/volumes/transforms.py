@@ -120,7 +120,8 @@ def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
     "foreground_indices" and "background_indices"; background is where the label is 0 and the image
     above 0. If no crop is ever centred on background, a single index stands for all of them, of
     which there may be 10^8. If there is no foreground, up to MAX_CENTRES voxels from the whole
-    volume replace it, so that crops are cut at random; see `has_foreground`.
+    volume replace it, so that crops are cut at random; see `has_foreground`. With centres
+    "classes" each class of the volume has as many of them as the others.
     """
     lacking = [max(want - have, 0)
                for want, have in zip(img_size, volume["image"].shape[1:], strict=True)]
@@ -130,12 +131,33 @@ def prepare_crops(volume: Mapping[str, Any], dataset: Dataset,
     foreground, background = map_binary_to_indices(label, image, 0.0)
     if len(foreground) == 0:
         foreground = np.linspace(0, label.size - 1, min(label.size, MAX_CENTRES)).astype(np.int64)
+    elif dataset.augmentation.centres == "classes":
+        foreground = balanced_centres(label.ravel(), foreground)
     if dataset.augmentation.negative == 0:
         background = background[:1]
     kind = np.int32 if label.size < 2**31 else np.int64
     return dict(volume) | {
         "image": torch.from_numpy(image), "label": torch.from_numpy(label),
         FOREGROUND: foreground.astype(kind), BACKGROUND: background.astype(kind)}
+
+
+def balanced_centres(label: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """As many centres of each class as of the others, so that each is drawn as often.
+
+    They are spread evenly over the voxels of the class. A small class has its voxels repeated, up
+    to the number of the largest; together there are at most MAX_CENTRES.
+
+    Args:
+        label: (N,) classes.
+        foreground: flat indices of the voxels that are not background.
+    """
+    classes, sizes = np.unique(label[foreground], return_counts=True)
+    each = min(int(sizes.max()), MAX_CENTRES // len(classes))
+    centres = []
+    for one in classes:
+        voxels = foreground[label[foreground] == one]
+        centres.append(voxels[np.arange(each) * len(voxels) // each])
+    return np.concatenate(centres)
 
 
 def has_foreground(volume: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ def preprocessing_of(config: TrainingConfig) -> dict[str, Any]:
     return {
         "spacing_mm": None if dataset.spacing_mm is None else list(dataset.spacing_mm),
         "intensity": dataset.intensity,
-        "window": list(dataset.window) if dataset.intensity == "ct" else None,
+        "window": None if dataset.used_window is None else list(dataset.used_window),
         "channels": list(dataset.channels),
         "class_names": list(dataset.class_names),
         "label_values": {str(value): index for value, index in dataset.label_values.items()},

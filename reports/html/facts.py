@@ -24,7 +24,7 @@ def training_facts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     facts = []
     settings = [run["settings"] for run in runs]
-    for texts in ([one.get("dataset") for one in settings],
+    for texts in ([_dataset(one) for one in settings],
                   [one.get("network") for one in settings], [_method(one) for one in settings]):
         known = [str(text) for text in dict.fromkeys(texts) if text]
         if known:
@@ -41,6 +41,14 @@ def training_facts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(runs) > 1:
             facts[-1] += f" in {counted(len(seconds), 'run')}"
     return facts
+
+
+def _dataset(settings: Mapping[str, Any]) -> str | None:
+    """The data set's name; of a user's own that in its dataset.json."""
+    definition = settings.get("dataset_definition")
+    if isinstance(definition, dict) and definition.get("name"):
+        return str(definition["name"])
+    return settings.get("dataset")
 
 
 def _method(settings: Mapping[str, Any]) -> str | None:

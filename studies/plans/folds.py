@@ -118,10 +118,12 @@ def cross_validation(argv: list[str] | None = None) -> CrossValidation:
     common += num_folds
 
     runs = []
+    replacing = ["--overwrite"] if args.overwrite else []  # data of one's own are planned anew
     read = partial(training_config, data=data)
     for fold in sorted(args.folds):
         line = [*common, "--fold", str(fold), "--experiment", f"{name}_Fold{fold}.exp", "_"]
-        runs.append(PlannedRun(f"fold {fold}", read(args.method, line), tuple(line), "validation"))
+        runs.append(PlannedRun(f"fold {fold}", read(args.method, [*line, *replacing]),
+                               tuple(line), "validation"))
         read = _quietly  # the other folds would repeat the first one's warnings
     return CrossValidation(folder=cross_validation_dir(name), runs=tuple(runs),
                            executor=args.executor, job_options=options, overwrite=args.overwrite,

@@ -12,7 +12,8 @@ CHANNELS = {"0": "FLAIR", "1": "T1w"}
 LABELS = {"background": 0, "edema": 1, "non-enhancing tumour": 2, "enhancing tumour": 3}
 SMALL = ("--network", "nnunet", "--filters", 4, 8, 8, "--device", "cpu", "--training_split", 1,
          "--validation_split", 1)
-PLAN = {"img_size": [20, 20, 16], "spacing_mm": None, "num_crops": 2,
+PLAN = {"img_size": [20, 20, 16], "spacing_mm": None, "intensity": "zscore", "window": None,
+        "crop_centres": "classes", "num_crops": 3,  # one of three classes is rare
         "network_options": {"filters": [4, 8, 8]}}  # 20 x 18 x 16 voxels, halved twice
 NAME = "Mine.exp"
 

@@ -93,6 +93,33 @@ def test_crop_centres_are_the_voxels_of_the_label():
     assert len(prepare_crops(volume, CT, (2, 2, 2))["background_indices"]) == 1
 
 
+def test_each_class_has_as_many_centres_as_the_others(monkeypatch):
+    """Class 1 has voxels 0 to 5, class 3 voxels 10 and 11: three times each."""
+    label = torch.zeros(1, 3, 4, 5, dtype=torch.uint8)
+    label.view(-1)[:6], label.view(-1)[10:12] = 1, 3
+    volume = {"image": torch.ones(1, 3, 4, 5), "label": label, "case_id": "a"}
+    how = dataclasses.replace(CT.augmentation, centres="classes")
+    dataset = dataclasses.replace(CT, augmentation=how)
+    centres = prepare_crops(volume, dataset, (2, 2, 2))["foreground_indices"]
+    assert list(centres) == [0, 1, 2, 3, 4, 5, 10, 10, 10, 11, 11, 11]
+    monkeypatch.setattr(transforms, "MAX_CENTRES", 4)  # two for each of two classes
+    centres = prepare_crops(volume, dataset, (2, 2, 2))["foreground_indices"]
+    assert list(centres) == [0, 3, 10, 11] and centres.dtype == np.int32
+    nothing = prepare_crops(empty_volume(), dataset, (2, 2, 2))
+    assert not has_foreground(nothing)
+
+
+def test_a_small_class_is_in_half_of_the_crops():
+    """It is one voxel of a thousand; crops of one voxel show what they are centred on."""
+    label = torch.ones(1, 10, 10, 10, dtype=torch.uint8)
+    label[0, 5, 5, 5] = 2
+    volume = {"image": torch.ones(1, 10, 10, 10), "label": label, "case_id": "a"}
+    how = dataclasses.replace(CT.augmentation, centres="classes", num_crops=400)
+    dataset = dataclasses.replace(CT, augmentation=how)
+    shown = [int(crop["label"]) for crop in crops_of(dataset, volume, (1, 1, 1), 0)]
+    assert 150 < shown.count(2) < 250
+
+
 def empty_volume():
     return numbered_volume() | {"label": torch.zeros(1, *SHAPE, dtype=torch.uint8)}
 

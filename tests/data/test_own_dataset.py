@@ -71,7 +71,8 @@ def test_what_a_definition_leaves_open():
 def test_own_data_are_mirrored_where_their_file_says_so(says, axes):
     settings = dict.fromkeys(("intensity", "window", "spacing_mm", "num_crops"))
     own = dataset_of(SimpleNamespace(dataset="mine", dataset_definition=definition(**says),
-                                     augmentation="anatomical", **settings))
+                                     augmentation="anatomical", crop_centres="foreground",
+                                     **settings))
     assert own.augmentation.flip_axes == axes
 
 
@@ -93,11 +94,11 @@ def test_classes_are_numbered_by_their_values(write_case):
 def test_a_run_s_settings_hold_for_it_too():
     config = SimpleNamespace(dataset="dataset.json", dataset_definition=definition(),
                              intensity="ct", window=(0, 100), spacing_mm=[1, 2, 3],
-                             num_crops=4, augmentation="published")
+                             num_crops=4, crop_centres="classes", augmentation="published")
     own = dataset_of(config)
     assert (own.name, own.intensity, own.window, own.spacing_mm) == (
         "Mine", "ct", (0, 100), (1, 2, 3))
-    assert own.augmentation.num_crops == 4
+    assert (own.augmentation.num_crops, own.augmentation.centres) == (4, "classes")
 
 
 @pytest.mark.parametrize(("number", "sizes"), [

@@ -105,6 +105,9 @@ def check_saved(saved, hostile, names):
     assert [row["dice"] for row in rows[:2]] == ["0.55", "0.6"] and rows[0]["assd_mm"] == ""
     table = unquote(saved[f"{title}_cases.csv"].partition(",")[2]).splitlines()
     assert table[0].startswith("case,") and len(table) == 4 and "↑" not in table[0]
+    of_one = f"_{names[0]}" if len(names) > 1 else ""
+    volumes = unquote(saved[f"{title}_volumes{of_one}.csv"].partition(",")[2]).splitlines()
+    assert volumes[1] == "front,1,2.00,2436,+2434,"
     kind, _, svg = unquote(saved[f"{title}_loss_terms.svg"]).partition(",")
     assert kind == "data:image/svg+xml;charset=utf-8"
     assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
@@ -123,7 +126,7 @@ def test_in_a_browser(run, tmp_path, hostile, names):
     folders = [run(name, 0.02 * index) for index, name in enumerate(names)]
     for folder in folders:
         write_volumes(folder, [{"case_id": "case1", "class_name": name, "label_ml": 2.0,
-                                "predicted_ml": 2.5} for name in ("front", "<b>back")])
+                                "predicted_ml": 2436.4} for name in ("front", "<b>back")])
     experiments = [read_experiment(str(folder)) for folder in folders]
     text = page(page_data(experiments), shown_views(experiments))
     # Asked to allow what this test adds; the rest is as it is written.

@@ -117,7 +117,7 @@ def onnx_metadata(run: TrainingConfig) -> dict[str, str]:
     their own, "window_hu" where the intensity scheme has none.
     """
     dataset = dataset_of(run)
-    window = list(dataset.window) if dataset.intensity == "ct" else None
+    window = None if dataset.used_window is None else list(dataset.used_window)
     values = {
         "class_names": dataset.class_names,
         "label_values": values_of_classes(dataset.label_values).tolist(),

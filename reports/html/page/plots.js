@@ -1,9 +1,11 @@
 // Lines and dots in boxes of an SVG.
 
-/** The range of values; of a single one, half a unit to both sides. */
+/** The range of values; of a single one, a tenth of it to both sides. */
 function rangeOf(values) {
   const low = Math.min(...values), high = Math.max(...values);
-  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+  if (low !== high) return [low, high];
+  const beside = Math.abs(low) / 10 || 0.5;
+  return [low - beside, high + beside];
 }
 
 /** Axes in a box {left, top, width, height}; returns the functions from values to pixels. */

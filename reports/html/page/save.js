@@ -37,6 +37,9 @@ function cellsOf(element) {
   }));
 }
 
+/** For a file's name: of which experiment it is, where that is not the title already. */
+const ofOne = one => EXPERIMENTS.length > 1 ? ` ${one.name}` : "";
+
 /** A table that scrolls, and the button that downloads what it shows. */
 function tableBox(what, element) {
   const name = fileName(`${what}.csv`);

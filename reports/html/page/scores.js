@@ -72,7 +72,7 @@ function scores() {
         return `${show(middle, metric)} ± ${show(deviation(values), metric)}`;
       })];
     });
-    byId("classes").append(tableBox(`classes ${one.name}`,
+    byId("classes").append(tableBox(`classes${ofOne(one)}`,
       table([EXPERIMENTS.length > 1 ? one.name : "class", ...DATA.metrics.map(titleOf)], rows)));
   }
 }

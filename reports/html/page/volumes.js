@@ -1,7 +1,11 @@
 // Class volumes: predicted against labelled.
 
-const ml = value => value === null ? "–" : value.toPrecision(3);
-const signedMl = value => value === null ? "–" : (value > 0 ? "+" : "") + value.toPrecision(3);
+/** Three digits, or all of a whole number: 2436, not 2.44e+3. */
+function ml(value) {
+  if (value === null) return "–";
+  return Math.abs(value) < 999.5 ? value.toPrecision(3) : value.toFixed(0);
+}
+const signedMl = value => (value > 0 ? "+" : "") + ml(value);
 
 function volumes() {
   const shown = EXPERIMENTS.map((one, index) => ({...one, tone: toneOf(index)}))
@@ -45,12 +49,13 @@ function volumes() {
     const rows = one.agreement.map(line => [line.class_name, String(line.n), ml(line.label_ml),
       ml(line.predicted_ml), signedMl(line.bias_ml), line.low_ml === null ? "–"
         : `${signedMl(line.low_ml)} to ${signedMl(line.high_ml)}`]);
-    byId("volumeTables").append(tableBox(`volumes ${one.name}`, table(
+    byId("volumeTables").append(tableBox(`volumes${ofOne(one)}`, table(
       [EXPERIMENTS.length > 1 ? one.name : "class", "cases", "label [ml]", "predicted [ml]",
         "bias [ml]", "limits of agreement [ml]"], rows)));
   }
-  byId("volumeTables").append(saveButton("CSV of all cases", fileName("volumes of all cases.csv"),
-    () => csvUrl(csvText([["experiment", "case_id", "class_name", "label_ml", "predicted_ml"],
+  byId("volumeTables").lastChild.append(saveButton("CSV of all cases",
+    fileName("volumes of all cases.csv"), () => csvUrl(csvText([
+      ["experiment", "case_id", "class_name", "label_ml", "predicted_ml"],
       ...shown.flatMap(one => one.volumes.map(row => [one.name, row.case_id, row.class_name,
         row.label_ml, row.predicted_ml]))]))));
 }

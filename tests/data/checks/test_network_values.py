@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SHAPE = (12, 11, 10)
 ZSCORE = DATASETS["mmwhs-mr"]
 SCHEMES = {scheme: replace(ZSCORE, intensity=scheme, spacing_mm=None)
-           for scheme in ("none", "zscore", "minmax", "ct")}
+           for scheme in ("none", "zscore", "minmax", "ct", "hu")}
 
 
 def tissue(kind=np.float32):

@@ -14,7 +14,8 @@ from data.volumes.transforms import case_files
 def config(dataset="mmwhs-ct", **changes):
     """What dataset_of reads of a run's settings."""
     values = dict(dataset=dataset, dataset_definition=None, intensity=None, window=None,
-                  spacing_mm=None, num_crops=None, augmentation="published")
+                  spacing_mm=None, num_crops=None, crop_centres="foreground",
+                  augmentation="published")
     return SimpleNamespace(**values | changes)
 
 
@@ -75,6 +76,15 @@ def test_a_window_is_scaled_clipped_and_scored(dataset, changes, write_case):
                                   abs=1e-5)
 
 
+def test_hu_are_scaled_alike_in_all_volumes(write_case):
+    """The window 0 to 200 to -1..1; what lies below stays below, and nothing else counts."""
+    changes = {"intensity": "hu", "window": (0.0, 200.0)}
+    assert intensities(changes, [-1000, 50, 100, 3000], write_case) == pytest.approx(
+        [-1, -0.5, 0, 1])
+    assert intensities(changes, [20, 50, 100, 150], write_case) == pytest.approx(
+        [-0.8, -0.5, 0, 0.5])
+
+
 def test_the_published_window_is_the_default():
     assert dataset_of(config("mmwhs-mr", intensity="ct")).window == (-175, 250)
 
@@ -100,3 +110,5 @@ def test_the_number_of_crops_overrides_the_dataset_s():
     chosen = dataset_of(config("hippocampus", num_crops=3))
     assert chosen.augmentation == replace(DATASETS["hippocampus"].augmentation, num_crops=3)
     assert dataset_of(config("hippocampus")).augmentation.num_crops == 8
+    chosen = dataset_of(config("hippocampus", crop_centres="classes", augmentation="anatomical"))
+    assert chosen.augmentation.centres == "classes"

@@ -130,7 +130,8 @@ def test_a_copy_of_the_data_elsewhere_is_the_same(cases, tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", [
     {"spacing_mm": (1.0, 1.0, 1.5)}, {"intensity": "zscore"}, {"padding_mode": "reflect"},
     {"label_values": {0: 0, 1: 2, 2: 1}},
-    {"augmentation": dataclasses.replace(HIPPOCAMPUS.augmentation, negative=0.0)}])
+    {"augmentation": dataclasses.replace(HIPPOCAMPUS.augmentation, negative=0.0)},
+    {"augmentation": dataclasses.replace(HIPPOCAMPUS.augmentation, centres="classes")}])
 def test_other_settings_are_another_entry(cases, change):
     keys = {volume_key(cases[0], recipe_of(dataset, SIZE, None))
             for dataset in (HIPPOCAMPUS, dataclasses.replace(HIPPOCAMPUS, **change))}

@@ -27,6 +27,14 @@ def test_the_method_is_what_its_flags_make_of_it(settings, text):
     assert training_facts([old]) == [text]
 
 
+def test_data_of_one_s_own_have_the_name_in_their_file():
+    settings = {"dataset": "dataset.json", "dataset_definition": {"name": "Spleen"}}
+    assert training_facts([run(settings=settings)])[0] == "Spleen"
+    for unnamed in (None, {}, "Spleen"):
+        old = run(settings=settings | {"dataset_definition": unnamed})
+        assert training_facts([old])[0] == "dataset.json"
+
+
 def test_folds_are_told_together():
     folds = [run(training_cases=207, seconds=60.0), run(training_cases=208, seconds=None),
              run(training_cases=208, seconds=120.0)]
