@@ -10,6 +10,7 @@ from losses import DeSDLoss, DiceCELoss
 from managers import DeSDManager, build_optimizer, parameter_groups
 from managers.compute.fake_gpu.device import GPU, fake_gpu, install, place
 from managers.segmentation.estimate import fake_batch, on_fake_gpu
+from managers.segmentation.volume_counts import VolumeCounts
 from networks import build_desd
 from train_SelfDistil_Original import loss_of
 
@@ -79,6 +80,32 @@ def validate_and_predict(network, *flags):
             logits = {slab.device.type for _, slab in manager.predictor.slabs(image)}
             label_map = manager.predictor.label_map(image)
         return logits, tuple(label_map.shape), label_map.device.type
+
+
+def validate(volumes, *flags):
+    """Validate volumes of several windows and chunks; waits of the steps and of the summary."""
+    with run_of("basic", "nnunet", *flags) as (manager, count, config):
+        size = [2 * voxels for voxels in config.img_size]
+        manager.model.eval(), manager.loss_fn.eval()
+        count.start()
+        for _ in range(volumes):
+            volume = {"image": torch.empty(1, 1, *size),
+                      "label": torch.empty(1, 1, *size, dtype=torch.uint8)}
+            manager.test_step(*manager.unpack_data(volume))
+        steps = count.waits
+        count.start()
+        assert "dice" in manager.summary
+        return steps, count.waits
+
+
+def count_on_both_devices():
+    """Where counts are after a slab on the GPU and one on the CPU, and what they waited for."""
+    with fake_gpu() as count:
+        counts = VolumeCounts(3)
+        for device in (GPU, "cpu"):
+            counts.add(torch.empty(3, 4, 5, 6, device=device),
+                       torch.empty(4, 5, 6, dtype=torch.uint8, device=device))
+        return counts.dice.device.type, [name for name, _ in count.waits]
 
 
 def desd_steps(*flags):

@@ -105,8 +105,6 @@ class Count(TorchDispatchMode):
             self._note_waits(name, args)
             if name in REFUSED:
                 self.refused[name] += 1
-            if name == "_local_scalar_dense":
-                return _made_up(inputs[0].dtype)
             if name == "bincount":
                 length = kwargs.get("minlength")
                 if length is None:
@@ -114,6 +112,8 @@ class Count(TorchDispatchMode):
                 counts = inputs[0].new_empty(length)
                 self._add(name, inputs, [counts], 0)
                 return counts
+        if name == "_local_scalar_dense" and getattr(inputs[0], "constant", None) is None:
+            return _made_up(inputs[0].dtype)
         result = func(*args, **kwargs)
         results = _tensors(result)
         self._note_copies(name, args, kwargs, inputs, results)
