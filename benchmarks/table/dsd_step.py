@@ -48,34 +48,43 @@ def loss_sides(size: int, device: str, amp: bool) -> tuple[Callable, Callable]:
     """The plain and the fused loss from the same features, their gradients included."""
     torch.manual_seed(0)
     network = build_network("nnunet", 1, CLASSES, (size,) * 3, True).to(device).train()
-    features = {}
     with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=amp):
-        _collect(network, torch.randn(1, 1, *(size,) * 3, device=device), features)
+        logits, maps = _collect(network, torch.randn(1, 1, *(size,) * 3, device=device))
     label = torch.randint(0, CLASSES, (1, 1, *(size,) * 3), device=device)
-    leaves = [feature.requires_grad_() for feature in features.values()]
-    leaves += list(network.heads.parameters())
+    leaves = [logits.requires_grad_(), *network.heads.parameters()]
+    for of_head in maps.values():
+        leaves += [feature.requires_grad_() for feature in of_head]
 
-    def side(function: Callable, whole: bool) -> Callable[[], None]:
-        def run() -> None:
+    def side(function: Callable, whole: bool) -> Callable[[], torch.Tensor]:
+        def run() -> torch.Tensor:
+            outputs = {"out": logits}
             with torch.autocast(device, torch.bfloat16, enabled=amp):
-                outputs = {"out": features["out"]} | {
-                    branch: [network.heads[level.head](features[branch, level.head], whole)
-                             for level in levels]
-                    for branch, levels in network.levels.items()}
-            torch.autograd.grad(function(outputs, label)[0], leaves)
+                made = {name: iter(network.heads[name](of_head, whole))
+                        for name, of_head in maps.items()}
+                for branch, levels in network.levels.items():
+                    outputs[branch] = [next(made[level.head]) for level in levels]
+            total = function(outputs, label)[0]
+            torch.autograd.grad(total, leaves)
+            return total.detach()
         return run
     return side(dsd_loss, True), side(fused_dsd_loss, False)
 
 
-def _collect(network: torch.nn.Module, images: torch.Tensor, features: dict) -> None:
-    """Fill `features` with the network's output and the map of each level."""
-    hooks = [network.heads[level.head].register_forward_pre_hook(
-        lambda _module, inputs, key=(branch, level.head):
-        features.__setitem__(key, inputs[0].detach()))
-        for branch, levels in network.levels.items() for level in levels]
-    features["out"] = network(images)["out"].detach()
-    for hook in hooks:
-        hook.remove()
+def _collect(network: torch.nn.Module,
+             images: torch.Tensor) -> tuple[torch.Tensor, dict[str, list[torch.Tensor]]]:
+    """The network's logits, and of each side head the feature maps that it gets."""
+    maps = {}
+
+    def keep(name: str) -> Callable:
+        def hook(_module: torch.nn.Module, inputs: tuple) -> None:
+            maps[name] = [feature.detach() for feature in inputs[0]]
+        return hook
+
+    hooks = [head.register_forward_pre_hook(keep(name)) for name, head in network.heads.items()]
+    logits = network(images)["out"].detach()
+    for handle in hooks:
+        handle.remove()
+    return logits, maps
 
 
 def rows(device: str, quick: bool) -> list[Row]:

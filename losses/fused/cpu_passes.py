@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_float, c_int64, c_void_p
-from math import lcm, prod
+from math import ceil, lcm, prod
 from pathlib import Path
 
 import torch
@@ -22,11 +22,12 @@ from ..heads import Head, num_classes_of, stride_of, tensors_of
 from .plan import Plan, Slopes, Sums
 
 SOURCE = Path(__file__).with_name("cpu_passes.c")
-FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
          "-fPIC", "-shared")
 WORTH_BUILDING = 1 << 15  # voxels of a batch
-BOX = 1 << 10             # voxels that a box may have: longer loops, within the cache
-ARRAYS = 16               # of a worker's scratch, NUM_ARRAYS in the source
+BOX = 3 << 9              # voxels that a box may have: longer loops, within the cache
+ARRAYS = 10               # of a worker's scratch, NUM_ARRAYS in the source
+LANES = 16                # the most that the source has
 NO_KL, STUDENT, TEACHER, TAUGHT = range(4)
 
 
@@ -149,8 +150,8 @@ class _Task:
         workers = min(torch.get_num_threads(), boxes)
         bounds = [boxes * worker // workers for worker in range(workers + 1)]
         results = torch.zeros(workers, num_results, dtype=torch.float64)
-        part = self.channels * prod(step) * size[2] + 16
-        scratch = torch.empty(workers, ARRAYS * part)
+        pitch = ceil(prod(step) * size[2] / LANES) * LANES
+        scratch = torch.zeros(workers, ARRAYS * (self.channels * pitch + LANES))
 
         def work(worker: int) -> None:
             getattr(library(), name)(ctypes.addressof(self.job), bounds[worker], bounds[worker + 1],

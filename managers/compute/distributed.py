@@ -153,7 +153,7 @@ class Processes:
         """The network with batch statistics over all processes; names and values stay."""
         if self.world_size == 1:
             return network
-        return synchronise(network, on_gpus=dist.get_backend() == "nccl")
+        return synchronise(network, on_gpus=dist.get_backend() != "gloo")
 
     def seed_step(self, seed: int, epoch: int, step: int) -> None:
         """Give each process its own random numbers, a function of values known anyway.

@@ -58,7 +58,7 @@ class SyncedBatchNorm(_BatchNorm):
             wide = samples.float()
         others = [axis for axis in range(wide.ndim) if axis != 1]
         shape = [1, -1] + [1] * (wide.ndim - 2)
-        sums = torch.cat([wide.sum(others), wide.new_tensor([wide[:, 0].numel()])])
+        sums = torch.cat([wide.sum(others), wide.new_full((1,), wide[:, 0].numel())])
         sums = _SumOverProcesses.apply(sums)
         count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
         centred = wide - mean.view(shape)

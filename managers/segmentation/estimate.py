@@ -12,6 +12,7 @@ from configs.training.gpus import GPUS, Gpu
 from data import dataset_of
 from losses import RunningLoss
 
+from ..compute.distributed import Processes
 from ..compute.fake_gpu.counting import Count, Kernel
 from ..compute.fake_gpu.device import GPU, fake_gpu, place
 from ..compute.fake_gpu.roofline import roofline
@@ -52,8 +53,12 @@ class FakeRun(NamedTuple):
 
 
 @contextmanager
-def on_fake_gpu(config: TrainingConfig, loss: RunningLoss) -> Iterator[FakeRun]:
+def on_fake_gpu(config: TrainingConfig, loss: RunningLoss,
+                processes: Processes | None = None) -> Iterator[FakeRun]:
     """A run that can begin to train.
+
+    Args:
+        processes: this one among those that train together; None: alone.
 
     Raises:
         ValueError: settings that cannot be used, or no C++ compiler.
@@ -64,7 +69,7 @@ def on_fake_gpu(config: TrainingConfig, loss: RunningLoss) -> Iterator[FakeRun]:
         before = torch.are_deterministic_algorithms_enabled()
         torch.use_deterministic_algorithms(config.deterministic)
         optimizer = optimizer_of(place(network), config)
-        manager = manager_of(config, network, optimizer, place(loss), class_names)
+        manager = manager_of(config, network, optimizer, place(loss), class_names, processes)
         manager.to(GPU)
         try:
             with manager:

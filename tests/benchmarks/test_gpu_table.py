@@ -56,6 +56,11 @@ def test_the_file_is_named_after_the_card():
     assert file_name("cuda", True, machine.gpu_of(H100)) == "quick_cuda_nvidia-h100-80gb-hbm3"
 
 
+def test_both_sides_of_the_loss_are_the_same_loss():
+    plain, fused = dsd_step.loss_sides(32, "cpu", False)
+    assert float(fused()) == pytest.approx(float(plain()), rel=1e-5)
+
+
 def test_the_loss_without_triton(monkeypatch):
     monkeypatch.setattr(triton_ops, "can_take", lambda heads, label: True)
     asked = []

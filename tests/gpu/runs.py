@@ -1,6 +1,7 @@
 """What tests/gpu does in a process of its own, which keeps the fake GPU once it has one."""
 
 import traceback
+from collections import Counter
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
@@ -10,6 +11,7 @@ from losses import DeSDLoss, DiceCELoss
 from managers import DeSDManager, build_optimizer, parameter_groups
 from managers.compute.fake_gpu.device import GPU, fake_gpu, install, place
 from managers.segmentation.estimate import fake_batch, on_fake_gpu
+from managers.segmentation.volume_counts import VolumeCounts
 from networks import build_desd
 from train_SelfDistil_Original import loss_of
 
@@ -41,20 +43,22 @@ def call(function, *args, **options):
 def told(count):
     """What a count has found, as plain values."""
     return {"launches": len(count.kernels), "bytes": count.bytes, "flops": count.flops,
-            "peak": count.peak, "waits": count.waits, "refused": dict(count.refused)}
+            "peak": count.peak, "waits": count.waits, "refused": dict(count.refused),
+            "names": Counter(kernel.name for kernel in count.kernels)}
 
 
-def run_of(method, network, *flags):
+def run_of(method, network, *flags, processes=None):
     """A run as of the training script's command line, on the fake GPU."""
     config = training_config(method, list(map(str, ("DATA", "_", "--network", network, *FLAGS,
                                                     *flags))))
-    return on_fake_gpu(config, loss_of(config) if method == "dsd" else DiceCELoss())
+    loss = loss_of(config) if method == "dsd" else DiceCELoss()
+    return on_fake_gpu(config, loss, processes)
 
 
-def steps(method, network, *flags, number=1):
+def steps(method, network, *flags, number=1, processes=None):
     """What each of some training steps takes."""
     found = []
-    with run_of(method, network, *flags) as (manager, count, config):
+    with run_of(method, network, *flags, processes=processes) as (manager, count, config):
         for _ in range(number):
             count.start()
             manager.train_step(*manager.unpack_data(fake_batch(config)))
@@ -81,7 +85,33 @@ def validate_and_predict(network, *flags):
         return logits, tuple(label_map.shape), label_map.device.type
 
 
-def desd_steps(*flags):
+def validate(volumes, *flags):
+    """Validate volumes of several windows and chunks; waits of the steps and of the summary."""
+    with run_of("basic", "nnunet", *flags) as (manager, count, config):
+        size = [2 * voxels for voxels in config.img_size]
+        manager.model.eval(), manager.loss_fn.eval()
+        count.start()
+        for _ in range(volumes):
+            volume = {"image": torch.empty(1, 1, *size),
+                      "label": torch.empty(1, 1, *size, dtype=torch.uint8)}
+            manager.test_step(*manager.unpack_data(volume))
+        steps = count.waits
+        count.start()
+        assert "dice" in manager.summary
+        return steps, count.waits
+
+
+def count_on_both_devices():
+    """Where counts are after a slab on the GPU and one on the CPU, and what they waited for."""
+    with fake_gpu() as count:
+        counts = VolumeCounts(3)
+        for device in (GPU, "cpu"):
+            counts.add(torch.empty(3, 4, 5, 6, device=device),
+                       torch.empty(4, 5, 6, dtype=torch.uint8, device=device))
+        return counts.dice.device.type, [name for name, _ in count.waits]
+
+
+def desd_steps(*flags, processes=None):
     """What each of two DeSD steps takes."""
     config = pretraining_config(["DATA", "LIST", "--output_dir", "x", "--tiny", "--out_dim", "1000",
                                  "--crop_size", "16", "32", "64", "--epochs", "10",
@@ -94,7 +124,7 @@ def desd_steps(*flags):
         optimizer = build_optimizer(config.optimizer,
                                     parameter_groups(student, config.weight_decay), config.lr)
         manager = DeSDManager(student, teacher, optimizer, place(DeSDLoss(config.out_dim)), config,
-                              4)
+                              4, processes)
         manager.to(GPU)
         torch.use_deterministic_algorithms(True)
         with manager:
@@ -105,7 +135,6 @@ def desd_steps(*flags):
                 manager.train_step(*manager.unpack_data(views))
                 found.append(told(count))
     return found
-
 
 
 def small_things():

@@ -47,6 +47,17 @@ def test_validation_and_prediction_stay_on_the_gpu(fake, amp):
     assert (logits, shape, label_map) == ({"cuda"}, (40, 40, 40), "cpu")
 
 
+def test_a_validated_volume_is_waited_for_once(fake):
+    """For its counts, of 64^3 voxels in several slabs; what predicts them waits besides."""
+    steps, summary = fake(runs.validate, 3, *runs.TINY["nnunet"])
+    assert "managers/segmentation/volume_counts.py" not in {line.split(":")[0] for _, line in steps}
+    assert [name for name, _ in summary] == ["copy to cpu"] * 3
+
+
+def test_counts_follow_the_slabs_to_the_cpu(fake):
+    assert fake(runs.count_on_both_devices) == ("cpu", ["copy to cpu"] * 2)
+
+
 @pytest.mark.parametrize("network", ["nnunet", "unetr"])
 def test_what_dsd_costs(fake, network):
     """96^3, 8 classes, 2 crops, bf16, as the recipes' networks are; first and later steps."""

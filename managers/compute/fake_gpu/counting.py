@@ -19,10 +19,14 @@ from torch.utils.flop_counter import flop_registry
 from losses.fused import triton_ops
 from system import ROOT
 
+from .stand_ins import STAND_INS
+
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach",
              "detach_", "alias", "lift_fresh", "resize_", "set_", "record_stream", "_unsafe_view",
              "squeeze_", "unsqueeze_", "t_", "transpose_"}
-OVERWRITING = {"copy_", "zero_", "fill_", "normal_", "uniform_", "bernoulli_"}  # of the first
+# They read nothing of their first tensor: they overwrite it, or look at its type only.
+FIRST_UNREAD = {"copy_", "zero_", "fill_", "normal_", "uniform_", "bernoulli_",
+                "batch_norm_gather_stats_with_counts"}
 # They give the host a value, or a shape that depends on values.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2", "unique_dim",
            "unique_consecutive", "equal", "is_nonzero", "repeat_interleave", "linalg_eigh"}
@@ -105,8 +109,6 @@ class Count(TorchDispatchMode):
             self._note_waits(name, args)
             if name in REFUSED:
                 self.refused[name] += 1
-            if name == "_local_scalar_dense":
-                return _made_up(inputs[0].dtype)
             if name == "bincount":
                 length = kwargs.get("minlength")
                 if length is None:
@@ -114,13 +116,17 @@ class Count(TorchDispatchMode):
                 counts = inputs[0].new_empty(length)
                 self._add(name, inputs, [counts], 0)
                 return counts
-        result = func(*args, **kwargs)
+        if name == "_local_scalar_dense" and getattr(inputs[0], "constant", None) is None:
+            return _made_up(inputs[0].dtype)
+        result = STAND_INS.get(func, func)(*args, **kwargs)
         results = _tensors(result)
         self._note_copies(name, args, kwargs, inputs, results)
         for tensor in results:
             if tensor.device.type == "cuda":
                 self._keep(tensor)
         written = _written(func, args, kwargs)
+        if func.namespace == "c10d":  # between processes; its schemas do not say what it writes
+            written = results
         if (written or not func.is_view) and name not in NO_KERNEL:
             known = {id(tensor) for tensor in inputs}
             made = [tensor for tensor in results if id(tensor) not in known]
@@ -130,7 +136,7 @@ class Count(TorchDispatchMode):
                 if count_flops is not None:
                     flops = count_flops(*args, **kwargs, out_val=result)
                 read = inputs
-                if name in OVERWRITING:
+                if name in FIRST_UNREAD:
                     read = inputs[1:]
                 self._add(name, read, written + made, flops)
         return result

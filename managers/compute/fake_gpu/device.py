@@ -98,8 +98,8 @@ def fake_gpu() -> Iterator[Count]:
 _CUDA = {"is_available": lambda: True, "device_count": lambda: 1, "current_device": lambda: 0,
          "is_bf16_supported": lambda **_: True, "get_device_capability": lambda *_: (9, 0),
          "set_device": lambda _: None, "synchronize": lambda *_: None, "empty_cache": lambda: None,
-         "_lazy_init": lambda: None, "_exchange_device": lambda _: 0,
-         "_maybe_exchange_device": lambda _: 0}
+         "is_current_stream_capturing": lambda: False, "_lazy_init": lambda: None,
+         "_exchange_device": lambda _: 0, "_maybe_exchange_device": lambda _: 0}
 
 
 @contextlib.contextmanager
