@@ -21,7 +21,7 @@ import torch
 from ..heads import Head, num_classes_of, stride_of, tensors_of
 from .plan import Plan, Slopes, Sums
 
-SOURCE = Path(__file__).with_name("cpu_passes.c")
+SOURCE = Path(__file__).with_name("cpu_passes.c")  # with cpu_boxes.h and cpu_lanes.h
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
          "-fPIC", "-shared")
 WORTH_BUILDING = 1 << 15  # voxels of a batch

@@ -87,7 +87,9 @@ def test_the_wheel_holds_the_rooms_with_their_c_source_and_nothing_else(wheel):
         names = [Path(name) for name in archive.namelist()]
     assert {name.parts[0].split("-")[0] for name in names} == {"dsd3d"}
     inside = {name for name in names if name.parts[0] == "dsd3d"}
-    assert inside == {*sources(), Path("dsd3d/losses/fused/cpu_passes.c")}
+    fused = Path("dsd3d/losses/fused")
+    assert inside == {*sources(), fused / "cpu_passes.c", fused / "cpu_boxes.h",
+                      fused / "cpu_lanes.h"}
 
 
 def test_its_dependencies_are_what_the_rooms_import():
