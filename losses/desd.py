@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from .dice_ce import in_float32
-from .managed import RunningLoss
+from .managed import RunningLoss, refuse_out_of_range
 
 
 def teacher_targets(teacher_logits: torch.Tensor, center: torch.Tensor,
@@ -136,8 +136,7 @@ class DeSDLoss(RunningLoss):
     tell about which row of the batch they belong to: the entropy of their mean, over all
     processes, without the mean of their entropies) and "center_norm" (after the step).
 
-    The state dict holds "center" alone; a "loss_center" beside it, which the authors' files have
-    and nobody uses, is passed over.
+    The state dict holds "center" alone; the unused "loss_center" of the authors' files is ignored.
 
     Attributes:
         teacher_temp: to be set anew in each epoch, see managers.schedules.teacher_temperature.
@@ -158,15 +157,12 @@ class DeSDLoss(RunningLoss):
 
     def __init__(self, out_dim: int, student_temp: float = 0.1, center_momentum: float = 0.9,
                  average: Callable[[torch.Tensor], torch.Tensor] | None = None):
-        checks = [
+        refuse_out_of_range("DeSD", [
             (out_dim >= 1, f"out_dim must be at least 1, got {out_dim}"),
             (0 < student_temp < math.inf, f"student_temp must be above 0, got {student_temp}"),
             (0 <= center_momentum <= 1,
              f"center_momentum must be from 0 to 1, got {center_momentum}"),
-        ]
-        problems = [problem for ok, problem in checks if not ok]
-        if problems:
-            raise ValueError(f"DeSD: {'; '.join(problems)}.")
+        ])
         super().__init__()
         self.student_temp = student_temp
         self.teacher_temp = 0.04
@@ -190,7 +186,8 @@ class DeSDLoss(RunningLoss):
             self.center.copy_(updated_center(self.center, mean_logits, self.center_momentum))
         entropy = entropies(targets).mean()
         terms = {"loss_ssl": deepest}
-        terms |= {f"deep_loss_{i}": loss for i, loss in enumerate(shallow, start=1)}
+        for i, loss in enumerate(shallow, start=1):
+            terms[f"deep_loss_{i}"] = loss
         terms |= {"teacher_entropy": entropy, "kl": deepest - entropy,
                   "target_information": entropies(mean_target).sum() - entropy,
                   "center_norm": self.center.norm()}
@@ -199,7 +196,9 @@ class DeSDLoss(RunningLoss):
     def _batch_means(self, *rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Mean over the rows of all processes of each of the tensors (2B, K), as (1, K)."""
         means = torch.stack([in_float32(each).mean(dim=0) for each in rows])
-        return (means if self.average is None else self.average(means)).split(1)
+        if self.average is not None:
+            means = self.average(means)
+        return means.split(1)
 
 
 def _without_loss_center(_module, state_dict, prefix, *_) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 from tqdm import tqdm
 
 from losses.distillation import tempered_log_probs
-from losses.dsd import branch_kl, named_outputs
+from losses.dsd import branch_kl
+from losses.heads import named_outputs
 from metrics.overlap import class_overlaps, dice_from_counts
 from networks import SideOutputs
 
