@@ -36,16 +36,18 @@ class LearningRate(Callback):
     def __init__(self, optimizer: Optimizer, schedule: Callable[[int, float, int], float],
                  base_lr: float, epochs: int):
         self.optimizer = optimizer
-        self.rate_of = lambda epoch: schedule(epoch, base_lr, epochs)
+        self.schedule = schedule
+        self.base_lr = base_lr
+        self.epochs = epochs
 
     def on_epoch_start(self, epoch: int) -> None:
         """Set the rate of the 0-based epoch."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_of(epoch)
+            group["lr"] = self.schedule(epoch, self.base_lr, self.epochs)
 
 
 class BoundaryWeight(Callback):
-    """Sets the weight of the boundary loss from the epoch's number, so resuming needs no state."""
+    """Sets the weight of the boundary loss by the epoch's number, so resuming needs no state."""
 
     def __init__(self, loss: DSDLoss, start: float, step: float):
         self.loss = loss
@@ -60,8 +62,8 @@ class BoundaryWeight(Callback):
 class KLRamp(Callback):
     """Raises the weight of the KL linearly over the first epochs, by the epoch's number.
 
-    Laine and Aila, "Temporal ensembling", ICLR 2017: a teacher that has learnt nothing yet
-    should not be followed.
+    A teacher that has not learnt anything yet should not be followed (Laine and Aila, "Temporal
+    ensembling", ICLR 2017).
     """
 
     def __init__(self, loss: DSDLoss, epochs: float):
@@ -90,7 +92,7 @@ class EpochOrder(Callback):
 
 
 class EarlyStop(Callback):
-    """Ends training after the epoch in which `has_stopped` says so; for every process.
+    """Ends training after an epoch when `has_stopped` says so; every process has one.
 
     Args:
         history: lines of the epochs that a resumed run has behind it; not changed.
@@ -108,8 +110,7 @@ class EarlyStop(Callback):
         Raises:
             StopTraining: val_dice has not risen for long enough.
         """
-        values = {f"val_{name}": value for name, value in (val_summary or {}).items()}
-        self.history.append({"epoch": epoch + 1} | values)
+        self.history.append({"epoch": epoch + 1} | _values_of_epoch({}, val_summary))
         if has_stopped(self.history, self.patience):
             log.info(f"val_dice has not risen for {self.patience} epoch(s) (--early_stop).")
             raise StopTraining(epoch)
@@ -136,7 +137,8 @@ class Record(Callback):
         self.optimizer = optimizer
         self.epochs = epochs
         self.history = history
-        self.timing = _timing_of(folder, len(history))
+        lines = read_lines(folder / "timing.jsonl", "epoch", "seconds")
+        self.timing = [row for row in lines if row["epoch"] <= len(history)]
         self.board = SummaryWriter(str(folder / "data"), purge_step=len(history) + 1)
         self._start = self._trained = 0.0
 
@@ -145,7 +147,7 @@ class Record(Callback):
         self._start = self._trained = time.perf_counter()
 
     def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
-        """The time of the last batch ends the training part of the epoch."""
+        """Note the time: the last batch ends the training part of the epoch."""
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
@@ -156,30 +158,40 @@ class Record(Callback):
             FloatingPointError: a value of the epoch or a weight is not finite; nothing is
                 written then.
         """
-        values = (summary or {}) | {f"val_{name}": v for name, v in (val_summary or {}).items()}
-        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
-        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if broken or not all(bool(weight.isfinite().all()) for weight in weights):
-            what = ", ".join(f"{name} {value}" for name, value in broken.items()) or "weights"
-            kept = "; the last good epoch is in last.model" if self.history else ""
-            raise FloatingPointError(f"training is not finite any more ({what}){kept}. Try a "
-                                     f"smaller --lr.")
+        values = _values_of_epoch(summary, val_summary)
+        broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+        if not broken and not self._weights_are_finite():
+            broken = ["weights"]
+        if broken:
+            kept = ""
+            if self.history:
+                kept = "; the last good epoch is in last.model"
+            raise FloatingPointError(f"training is not finite any more ({', '.join(broken)}){kept}."
+                                     f" Try a smaller --lr.")
         line = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]} | values
         seconds = {"epoch": epoch + 1, "train_seconds": round(self._trained - self._start, 3),
                    "seconds": round(time.perf_counter() - self._start, 3)}
         self.history.append(line)
         self.timing.append(seconds)
         for name, rows in (("metrics", self.history), ("timing", self.timing)):
-            write_text(self.folder / f"{name}.jsonl",
-                       "".join(json.dumps(row) + "\n" for row in rows))
+            lines = [json.dumps(row) + "\n" for row in rows]
+            write_text(self.folder / f"{name}.jsonl", "".join(lines))
         for name, value in line.items():
             self.board.add_scalar(name, value, epoch + 1)
         self.board.flush()
-        times = {row["epoch"]: row["seconds"] for row in self.timing}
-        self.draw(self.folder / "progress.png",
-                  [row | ({"seconds": times[row["epoch"]]} if row["epoch"] in times else {})
-                   for row in self.history])
+        self.draw(self.folder / "progress.png", self._history_with_times())
         log.info(self._log_line(line, seconds["seconds"]))
+
+    def _weights_are_finite(self) -> bool:
+        for group in self.optimizer.param_groups:
+            for weight in group["params"]:
+                if not weight.isfinite().all():
+                    return False
+        return True
+
+    def _history_with_times(self) -> list[dict[str, Any]]:
+        times = {row["epoch"]: {"seconds": row["seconds"]} for row in self.timing}
+        return [line | times.get(line["epoch"], {}) for line in self.history]
 
     def _log_line(self, line: dict[str, float], seconds: float) -> str:
         text = f"epoch {line['epoch']:>3}/{self.epochs}  loss {line['loss']:.4f}"
@@ -199,14 +211,13 @@ class Record(Callback):
         self.board.close()
 
 
-def _timing_of(folder: Path, num_epochs: int) -> list[dict[str, float]]:
-    """Lines of the epochs that a resumed run has behind it.
-
-    Raises:
-        ValueError: timing.jsonl is damaged.
-    """
-    lines = read_lines(folder / "timing.jsonl", "epoch", "seconds")
-    return [row for row in lines if row["epoch"] <= num_epochs]
+def _values_of_epoch(summary: dict[str, float] | None,
+                     val_summary: dict[str, float] | None) -> dict[str, float]:
+    """The means of training and, by names that begin with val_, those of validation."""
+    values = dict(summary or {})
+    for name, value in (val_summary or {}).items():
+        values[f"val_{name}"] = value
+    return values
 
 
 class Progress(Callback):

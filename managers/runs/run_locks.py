@@ -20,12 +20,12 @@ def locked(path: Path, shared: bool = False) -> Iterator[bool]:
     if shared:
         mode = fcntl.LOCK_SH
     with open(path, "a") as file:
-        yield _got(file.fileno(), mode)
+        yield _try_lock(file.fileno(), mode)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Within, others that ask for this folder wait. No lock if it is missing or read-only."""
+    """Within, others that ask for this folder wait. Locks nothing if it is missing or read-only."""
     with ExitStack() as held:
         with suppress(OSError):
             fcntl.flock(held.enter_context(open(folder / ".alone", "a")), fcntl.LOCK_EX)
@@ -37,7 +37,7 @@ def is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     with open(path) as file:
-        return not _got(file.fileno(), fcntl.LOCK_SH)
+        return not _try_lock(file.fileno(), fcntl.LOCK_SH)
 
 
 def claim_run(folder: Path) -> None:
@@ -46,7 +46,7 @@ def claim_run(folder: Path) -> None:
     Raises:
         ValueError: another process trains it.
     """
-    # Never closed: the end of the process closes it and so gives up the claim.
+    # Never closed: the claim ends when the process does.
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +89,7 @@ def output_held(folder: Path) -> AbstractContextManager[None]:
                                   f"for it or stop it, or give another folder.")
 
 
-def _got(file: int, mode: int) -> bool:
+def _try_lock(file: int, mode: int) -> bool:
     try:
         fcntl.flock(file, mode | fcntl.LOCK_NB)
     except OSError as error:
