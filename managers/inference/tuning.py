@@ -10,7 +10,7 @@ import numpy as np
 from metrics import dice
 
 from .case_scores import voxel_volume_ml
-from .postprocessing import Postprocessing, keep_rule, postprocess
+from .postprocessing import Postprocessing, postprocess, write_rule
 from .predictor import Predictor
 from .segment import SegmentedCase
 
@@ -89,7 +89,7 @@ class Tuning:
             about: group, checkpoint and grid of the cases.
         """
         rule = self.chosen()
-        path = keep_rule(folder, rule, {"about": dict(about), "tried": self.tried()})
+        path = write_rule(folder, rule, {"about": dict(about), "tried": self.tried()})
         lines = [f"post-processing, learnt on these cases ({path}):"]
         for name in self.class_names[1:]:
             verb = "helps" if name in rule.keep_largest else "does not help"

@@ -9,9 +9,9 @@ from hypothesis.extra.numpy import arrays
 from managers.inference.postprocessing import (
     Postprocessing,
     common_rule,
-    keep_rule,
-    kept_rule,
     postprocess,
+    read_rule,
+    write_rule,
 )
 from managers.inference.tuning import Tuning
 
@@ -96,13 +96,13 @@ def test_no_case_teaches_nothing():
 
 def test_kept_in_a_run_folder(tmp_path):
     with pytest.raises(ValueError, match="--tune_postprocessing"):
-        kept_rule(tmp_path)
+        read_rule(tmp_path)
     rule = Postprocessing(("liver",), 0.1)
-    path = keep_rule(tmp_path, rule, {"cases": 3})
-    assert kept_rule(tmp_path) == rule
+    path = write_rule(tmp_path, rule, {"cases": 3})
+    assert read_rule(tmp_path) == rule
     path.write_text('{"keep_largest": "liver", "min_volume_ml": 0}')
     with pytest.raises(ValueError, match="is damaged"):
-        kept_rule(tmp_path)
+        read_rule(tmp_path)
 
 
 def test_an_ensemble_does_what_all_have_learnt():
