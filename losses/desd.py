@@ -14,23 +14,18 @@ def teacher_targets(teacher_logits: torch.Tensor, center: torch.Tensor,
                     teacher_temp: float = 0.04) -> torch.Tensor:
     """softmax((logits - center) / temperature): centred and sharpened (DINO, ICCV 2021).
 
-    Args:
-        teacher_logits: (2B, K), raw.
-        center: (1, K), see `updated_center`.
-        teacher_temp: above 0; it sharpens where it is below the student's.
-
-    Returns:
-        Probabilities (2B, K) without a gradient, in float32 or wider.
+    From raw logits (2B, K) and a centre (1, K) to probabilities (2B, K) without a gradient, in
+    float32 or wider. A temperature below the student's sharpens.
     """
     centred = in_float32(teacher_logits.detach()) - center
     return (centred / teacher_temp).softmax(dim=-1)
 
 
 def crop_targets(targets: torch.Tensor, num_crops: int) -> torch.Tensor:
-    """What each crop has to predict: the targets of the global views that it is not.
+    """What each crop has to predict: the targets of the other global views.
 
-    Row by row these are sums, scaled so that the cross-entropy averaged over all rows is the one
-    averaged over the pairs of a global view and another crop: one product per crop, not per pair.
+    They are added up and scaled so that the mean cross-entropy over all rows is the mean over the
+    pairs of a global view and another crop, with one product per crop instead of per pair.
 
     Args:
         targets: (2B, K), of global view 0, then of view 1.
@@ -49,13 +44,8 @@ def head_losses(student_logits: Sequence[torch.Tensor], targets: torch.Tensor,
                 student_temp: float = 0.1) -> list[torch.Tensor]:
     """Cross-entropy of every head with the teacher's targets, averaged over samples and pairs.
 
-    Args:
-        student_logits: of each head (V * B, K), crop-major, the two global views first.
-        targets: (2B, K), see `teacher_targets`.
-        student_temp: above 0.
-
-    Returns:
-        A scalar per head, in their order, in float32 or wider.
+    From each head's logits (V * B, K), crop-major with the two global views first, and targets
+    (2B, K) to a scalar per head, in float32 or wider.
     """
     expected = crop_targets(targets, 2 * len(student_logits[0]) // len(targets))
     return [cross_entropy(in_float32(logits) / student_temp, expected)
@@ -65,7 +55,7 @@ def head_losses(student_logits: Sequence[torch.Tensor], targets: torch.Tensor,
 def desd_loss(student_logits: Sequence[torch.Tensor], teacher_logits: torch.Tensor,
               center: torch.Tensor, student_temp: float = 0.1, teacher_temp: float = 0.04,
               ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Every head of the student predicts, from each crop, the teacher's view of another one.
+    """Every head of the student predicts, from each crop, the teacher's targets of the others.
 
     For a head with logits s and for the targets p = softmax((t - center) / teacher_temp),
 
@@ -79,8 +69,7 @@ def desd_loss(student_logits: Sequence[torch.Tensor], teacher_logits: torch.Tens
             samples of global view 0, all of view 1, then local crops.
         teacher_logits: (2B, K), raw, of the two global views.
         center: (1, K), see `updated_center`.
-        student_temp: Ts, above 0.
-        teacher_temp: above 0.
+        student_temp, teacher_temp: above 0; Ts is the student's.
 
     Returns:
         The total, and the loss of every head, shallow to deep: scalars in float32 or wider.

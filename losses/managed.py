@@ -143,16 +143,7 @@ class DSDLoss(RunningLoss):
         kl_share: of `alpha` that counts, from 0 to 1; managers.callbacks.KLRamp raises it.
         options: of losses.dsd_loss, besides alpha.
 
-    Args:
-        alpha: weight of the KL terms, at least 0.
-        temperature: T of teacher and students, above 0.
-        include_background: whether class 0 takes part in the KL terms.
-        distil: a key of losses.DISTIL.
-        detach_teacher: whether teachers take no gradient from their students.
-        supervise_encoder: whether the encoder outputs have a Dice-CE too.
-        hint_weight: weight of the hints, at least 0; 0 leaves them out.
-        side_weights, teacher, where: of losses.SIDE_WEIGHTS, TEACHERS and WHERE.
-        boundary_weight: at least 0; None leaves the shape priors out.
+    Args: as of losses.dsd_loss, and boundary_weight.
 
     Raises:
         ValueError: values out of range, all of them in one message.

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -30,15 +31,14 @@ log = logging.getLogger(LOGGER_NAME)
 RECENT_EPOCHS = 10  # whose mean time tells how long the rest will take
 
 
+@dataclass
 class LearningRate(Callback):
     """Sets the rate of each epoch by a schedule, a function of (epoch, base_lr, epochs)."""
 
-    def __init__(self, optimizer: Optimizer, schedule: Callable[[int, float, int], float],
-                 base_lr: float, epochs: int):
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.base_lr = base_lr
-        self.epochs = epochs
+    optimizer: Optimizer
+    schedule: Callable[[int, float, int], float]
+    base_lr: float
+    epochs: int
 
     def on_epoch_start(self, epoch: int) -> None:
         """Set the rate of the 0-based epoch."""
@@ -46,19 +46,20 @@ class LearningRate(Callback):
             group["lr"] = self.schedule(epoch, self.base_lr, self.epochs)
 
 
+@dataclass
 class BoundaryWeight(Callback):
     """Sets the weight of the boundary loss by the epoch's number, so resuming needs no state."""
 
-    def __init__(self, loss: DSDLoss, start: float, step: float):
-        self.loss = loss
-        self.start = start
-        self.step = step
+    loss: DSDLoss
+    start: float
+    step: float
 
     def on_epoch_start(self, epoch: int) -> None:
         """Set the weight of the 0-based epoch."""
         self.loss.boundary_weight = boundary_weight(epoch, self.start, self.step)
 
 
+@dataclass
 class KLRamp(Callback):
     """Raises the weight of the KL linearly over the first epochs, by the epoch's number.
 
@@ -66,24 +67,23 @@ class KLRamp(Callback):
     ensembling", ICLR 2017).
     """
 
-    def __init__(self, loss: DSDLoss, epochs: float):
-        self.loss = loss
-        self.epochs = epochs
+    loss: DSDLoss
+    epochs: float
 
     def on_epoch_start(self, epoch: int) -> None:
         """Set the share of the 0-based epoch: 0 in the first, 1 from `epochs` on."""
         self.loss.kl_share = min(1.0, epoch / self.epochs)
 
 
+@dataclass
 class EpochOrder(Callback):
     """Tells the loader's sampler the epoch, which decides the order of cases and the crops.
 
     An interrupted epoch continues with the manager's `first_step`.
     """
 
-    def __init__(self, loader: DataLoader, manager: Any):
-        self.loader = loader
-        self.manager = manager
+    loader: DataLoader
+    manager: Any
 
     def on_epoch_start(self, epoch: int) -> None:
         """Choose the 0-based epoch."""
@@ -119,7 +119,7 @@ class EarlyStop(Callback):
 class Record(Callback):
     """Writes each epoch to metrics.jsonl, timing.jsonl, TensorBoard, progress.png and the log.
 
-    metrics.jsonl holds nothing that depends on the clock: two runs with one seed are alike.
+    metrics.jsonl holds no times, so two runs with one seed have the same.
 
     Args:
         folder: of the run.

@@ -1,6 +1,7 @@
 """Losses that are not finite: found, reported, and saved for inspection."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ def not_finite_error(step: int, terms: Mapping[str, float], failure: Failure) ->
                               f"the last good epoch, if there is one. {remedy}")
 
 
+@dataclass
 class FailureFile:
     """Writes not_finite.model, with everything needed to investigate a loss that is not finite.
 
@@ -73,11 +75,10 @@ class FailureFile:
     of the process that had the first such loss.
     """
 
-    def __init__(self, folder: Path, manager: Any, loader: DataLoader, config: dict[str, Any]):
-        self.folder = folder
-        self.manager = manager
-        self.loader = loader
-        self.config = config
+    folder: Path
+    manager: Any
+    loader: DataLoader
+    config: dict[str, Any]
 
     def write(self, epoch: int, step: int, terms: dict[str, float]) -> Failure:
         """Write the file and describe the failure. Epoch and step count from 0."""

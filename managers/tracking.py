@@ -38,12 +38,7 @@ class Tracker(Protocol):
 
 
 class MlflowRun:
-    """A run in MLflow, where MLFLOW_TRACKING_URI says, else where MLflow keeps runs by default.
-
-    Args:
-        folder: of the run.
-        settings: plain values, logged as parameters.
-    """
+    """A run in MLflow, at MLFLOW_TRACKING_URI or MLflow's own default; settings are parameters."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
         # A server that does not answer must not hold training up for MLflow's own 14 minutes.
@@ -83,12 +78,7 @@ class MlflowRun:
 
 
 class WandbRun:
-    """A run in Weights & Biases; without an account it is kept in the run folder, offline.
-
-    Args:
-        folder: of the run.
-        settings: plain values, the run's config.
-    """
+    """A run in Weights & Biases; without an account it is kept offline in the run folder."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
         import wandb
@@ -147,8 +137,6 @@ class Track(Callback):
     """Sends each epoch's line of the record. A service that fails never stops the training.
 
     Args:
-        name: of TRACKERS.
-        folder: of the run.
         settings: TrainingConfig.to_dict.
         history: the list that Record appends to, before this callback.
     """

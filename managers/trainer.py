@@ -38,11 +38,8 @@ class Trainer(Manager):
     with two of its own. This one raises the error, saves its position within the epoch, and works
     in several processes.
 
-    Args:
-        amp: mixed precision, see `precision.AMP_TYPES`.
-        processes: those that train together.
-
     Attributes:
+        amp: mixed precision, see `precision.AMP_TYPES`.
         val_every: epochs between validations; the last epoch is always validated.
         first_step: of the present epoch, 0 unless a resumed run starts in the middle of it.
         save_position: called with `position` before a validation and at a signal.

@@ -64,10 +64,9 @@ def case_metrics(prediction: Array, label: Array, spacing_mm: Sequence[float],
     distance is NaN if either mask is empty, where MONAI's is NaN or infinite.
 
     Args:
-        prediction: integer class of each voxel, 0 is background.
-        label: the ground truth on the same grid.
+        prediction, label: integer class of each voxel, 0 is background.
         spacing_mm: voxel size along each axis, in the order of the array axes.
-        class_names: name of each class, background first.
+        class_names: background first.
         paper_metrics: the authors' convention; keys then end in _voxels in place of _mm.
         tolerance_mm: of surface Dice, which `paper_metrics` lacks.
 

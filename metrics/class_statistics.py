@@ -20,8 +20,8 @@ def class_statistics(label_map: np.ndarray, image: np.ndarray, voxel_ml: float,
         label_map: integer class of each voxel, 0 is background.
         image: intensities (C, H, W, D) on the same grid.
         voxel_ml: volume of a voxel in ml.
-        class_names: name of each class, background first.
-        channels: name of each channel of the image.
+        class_names: background first.
+        channels: their names.
 
     Returns:
         Per foreground class: "class", "class_name", "voxels", "volume_ml" and, for each channel,

@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, in mm.
+"""Distances between the surfaces of two masks, in mm; spacings are in array-axis order.
 
 A surface voxel is a mask voxel with at least one of its six face neighbours outside the mask; what
 lies beyond the volume counts as outside, so a mask cut off by the border has surface there. This is
@@ -50,9 +50,6 @@ def surface_metrics(pred_mask: Array, true_mask: Array,
     Differs from the authors' code: theirs is in voxels, msd is the only mean, and pairs with an
     empty mask become NaN or infinite and drop out.
 
-    Args:
-        spacing_mm: voxel size along each axis, in the order of the array axes.
-
     Raises:
         ValueError: masks not boolean, not 3D or of different shapes; spacing not 3 positive floats.
     """
@@ -68,12 +65,9 @@ def surface_dice(pred_mask: Array, true_mask: Array, spacing_mm: Sequence[float]
     elements have areas; here each surface voxel counts as one, as in MONAI. Both masks empty gives
     1.0, exactly one empty gives 0.0.
 
-    Args:
-        spacing_mm: voxel size along each axis, in the order of the array axes.
-        tolerance_mm: a distance that still counts as right, at least 0.
-
     Raises:
-        ValueError: as `surface_metrics`; a tolerance below 0.
+        ValueError: as `surface_metrics`; a tolerance, the distance that still counts as right,
+            below 0.
     """
     distances, _ = _mask_distances(pred_mask, true_mask, spacing_mm)
     return surface_dice_of(distances, tolerance_mm)
@@ -180,11 +174,7 @@ def metrics_of(distances: Distances, spacing: np.ndarray,
 
 
 def surface_dice_of(distances: Distances, tolerance_mm: float) -> float:
-    """`surface_dice` from the distances of two masks.
-
-    Raises:
-        ValueError: a tolerance below 0.
-    """
+    """`surface_dice` from the distances of two masks; ValueError for a tolerance below 0."""
     if not tolerance_mm >= 0:
         raise ValueError(f"tolerance_mm must be at least 0, got {tolerance_mm}")
     both_mm = np.concatenate(distances)

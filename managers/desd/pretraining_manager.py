@@ -140,7 +140,7 @@ class DeSDManager(Trainer):
             self._moments = self._moments.to(self._device)
 
     def to_state(self) -> dict[str, Any]:
-        """The state of the training that goes into a checkpoint; see SavePretraining."""
+        """The state of the training, for a checkpoint (see SavePretraining)."""
         return {"student": self.model.state_dict(), "teacher": self.teacher.state_dict(),
                 "optimizer": self.compiled_optimizer.state_dict(),
                 "desd_loss": self.raw_loss_fn.state_dict(), "scaler": self.scaler.state_dict(),

@@ -108,8 +108,7 @@ def mean_predictor(members: Sequence[Member], config: PredictionConfig,
                    device: torch.device) -> Predictor:
     """The predictor of the members' mean logits over the flips, with the windows of a run.
 
-    Raises:
-        ValueError: the members' overlaps differ and none is given.
+    Raises ValueError if the members' overlaps differ and --overlap is not given.
     """
     runs = [member.config for member in members]
     overlaps = {run.overlap for run in runs}

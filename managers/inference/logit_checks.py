@@ -15,11 +15,7 @@ class LogitsError(StatedError):
 
 
 def check_logits(logits: torch.Tensor) -> None:
-    """Refuse logits that are not finite; waits for the device.
-
-    Raises:
-        LogitsError: one is NaN or infinite.
-    """
+    """Raise LogitsError if a logit is NaN or infinite; waits for the device."""
     low, high = torch.aminmax(logits)  # NaN if one is
     if not bool((high - low).isfinite()):
         raise LogitsError("the network's logits are not finite")

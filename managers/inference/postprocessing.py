@@ -78,11 +78,7 @@ def write_rule(folder: Path, rule: Postprocessing, about: Mapping[str, Any]) -> 
 
 
 def read_rule(folder: Path) -> Postprocessing:
-    """The rule that eval.py --tune_postprocessing left in a run folder.
-
-    Raises:
-        ValueError: there is none, or it is damaged.
-    """
+    """The rule that eval.py --tune_postprocessing left; ValueError if absent or damaged."""
     path = folder / FILE
     if not path.is_file():
         raise ValueError(f"{folder}: has no {FILE}; learn it on the validation cases with "

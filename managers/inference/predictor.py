@@ -129,9 +129,6 @@ def made_ready(network: nn.Module, device: torch.device) -> nn.Module:
 def load_predictor(folder: Path, run: TrainingConfig, saved_model: str, device: torch.device,
                    trust_network_code: bool = False,
                    amp: str = "off") -> tuple[Predictor, dict[str, Any]]:
-    """The predictor of a run folder, and what its weights are.
-
-    Args, returned weights and errors: see `load_network` and `predictor_of`.
-    """
+    """The predictor of a run folder and its weights; see `load_network` and `predictor_of`."""
     network, weights = load_network(folder, run, saved_model, trust_network_code)
     return predictor_of(network, run, device, amp), weights

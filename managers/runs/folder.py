@@ -31,13 +31,10 @@ PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt"
 
 
 def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment") -> None:
-    """Refuse to replace anything that is not a run, or a run without `overwrite`.
+    """Raise ValueError for a folder that is not a run, or a run without `overwrite`.
 
     Args:
         name: the flag that names the run.
-
-    Raises:
-        ValueError: the folder must stay as it is.
     """
     if is_absent(folder):
         return
@@ -110,11 +107,7 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
 
 
 def refuse_to_lose(folder: Path) -> None:
-    """Refuse to start a run over that has results but no checkpoints.
-
-    Raises:
-        ValueError: its checkpoints have been removed.
-    """
+    """Raise ValueError if a run has results but no checkpoints: it would start over."""
     # The record of an epoch is written before its checkpoint, so one epoch may have none yet.
     if epochs_done(folder) > 1 or (folder / "summary.json").is_file():
         raise ValueError(f"{folder}: has trained {epochs_done(folder)} epoch(s), but its "
@@ -124,11 +117,7 @@ def refuse_to_lose(folder: Path) -> None:
 
 
 def epochs_done(folder: Path) -> int:
-    """How many epochs a run has on record.
-
-    Raises:
-        ValueError: metrics.jsonl is damaged.
-    """
+    """How many epochs a run has on record; ValueError if metrics.jsonl is damaged."""
     lines = read_lines(folder / "metrics.jsonl", "epoch")
     if not lines:
         return 0
@@ -171,11 +160,7 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
 
 
 def resumptions(about: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """What environment.json records of each resumption of a run.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+    """What environment.json records of each resumption; ValueError if it is damaged."""
     found = about.get("resumed", [])
     if not (isinstance(found, list) and all(isinstance(one, dict) for one in found)):
         raise ValueError(f"{folder / 'environment.json'}: is damaged (resumed is no list of "

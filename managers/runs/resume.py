@@ -205,11 +205,7 @@ def initialise(network: nn.Module, config: TrainingConfig,
 
 
 def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
-    """Folder, settings and split of an existing run.
-
-    Raises:
-        ValueError: no run there, or its files do not fit together.
-    """
+    """Folder, settings and split of a run; ValueError if there is none, or it is damaged."""
     folder = experiment_dir(experiment)
     config = read_config(folder)
     path = folder / "splits.json"

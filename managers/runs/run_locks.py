@@ -41,11 +41,7 @@ def is_locked(path: Path) -> bool:
 
 
 def claim_run(folder: Path) -> None:
-    """Keep other processes from training this run until this process ends.
-
-    Raises:
-        ValueError: another process trains it.
-    """
+    """Keep other processes from training this run until this one ends; ValueError if one does."""
     # Never closed: the claim ends when the process does.
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
@@ -80,11 +76,7 @@ def scores_held(folder: Path, wait: bool = False) -> AbstractContextManager[None
 
 
 def output_held(folder: Path) -> AbstractContextManager[None]:
-    """Within, no other predict.py writes to this folder.
-
-    Raises:
-        ValueError: another one writes there.
-    """
+    """Within, no other predict.py writes to this folder; ValueError if one does."""
     return held(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait "
                                   f"for it or stop it, or give another folder.")
 

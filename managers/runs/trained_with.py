@@ -71,14 +71,10 @@ def _words(name: str, value: Any) -> str:
 
 def refuse_other_preprocessing(path: Path, checkpoint: dict[str, Any],
                                config: TrainingConfig) -> None:
-    """Refuse to use weights on volumes that are prepared otherwise than in training.
+    """Raise ValueError for weights whose training prepared volumes otherwise than `config`.
 
     Args:
-        path: of the checkpoint.
-        config: read from the config.json beside it.
-
-    Raises:
-        ValueError: names each setting with the checkpoint's value and that in config.json.
+        path: of the checkpoint; `config` is the config.json beside it.
     """
     changes = preprocessing_changes(checkpoint, config)
     if changes:

@@ -31,10 +31,7 @@ class SegmentationManager(Trainer):
         loss: of the project's losses, called as loss(outputs, label).
         class_names: background first.
         roi_size: (H, W, D) of the sliding window, voxels: the training crop.
-        overlap: of windows, fraction.
-        window_batch: windows per forward pass.
-        val_every: see Trainer.
-        amp: mixed precision of training and validation.
+        overlap, window_batch: see Predictor; amp, val_every: see Trainer.
         compile: whether the training pass is compiled. Validation never is, because it would
             compile again for each size of batch. The saved network is the plain one.
         channels_last: the memory layout of kernels and crops.

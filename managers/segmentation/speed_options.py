@@ -48,8 +48,8 @@ def settled(config: TrainingConfig, device: torch.device,
 def fast_options(device: torch.device) -> dict[str, Any]:
     """What --fast stands for on a device.
 
-    On a CPU compilation and channels-last are left out: either gains a tenth for some networks
-    and loses for others, and compiling takes a minute or more.
+    Not compilation and channels-last on a CPU: both gain a tenth for some networks and lose for
+    others, and compiling takes a minute or more.
     """
     plain = {"amp": "off", "compile": False, "channels_last": False, "fused": False, "tf32": False}
     if device.type == "cpu":

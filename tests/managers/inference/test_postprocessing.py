@@ -73,7 +73,7 @@ def test_tuning_keeps_what_raises_the_mean_dice():
     speck = line(1, 1, 1, 0, 1, 0, 2, 0, 2, 2)  # liver has a speck; tumour is two components
     tuning.add(speck, label, 0.1)  # ml a voxel
     tuning.add(label, label, 0.1)
-    chosen = tuning.chosen()
+    chosen = tuning.choose()
     assert chosen.keep_largest == ("liver",)
     # 0.3 ml would remove tumour's single voxel too: 0.86 -> 0.8 there, more than the speck gives
     assert chosen.min_volume_ml == 0.0
@@ -86,12 +86,12 @@ def test_tuning_keeps_what_raises_the_mean_dice():
 def test_tuning_learns_a_volume():
     tuning = Tuning(NAMES[:2])
     tuning.add(line(1, 1, 1, 0, 1), line(1, 1, 1, 0, 0), 0.1)
-    assert tuning.chosen() == Postprocessing(("liver",), 0.3)  # specks of 0.1 ml go, 0.3 ml stay
+    assert tuning.choose() == Postprocessing(("liver",), 0.3)  # specks of 0.1 ml go, 0.3 ml stay
 
 
 def test_no_case_teaches_nothing():
     with pytest.raises(ValueError, match="no case"):
-        Tuning(NAMES).chosen()
+        Tuning(NAMES).choose()
 
 
 def test_kept_in_a_run_folder(tmp_path):
