@@ -71,7 +71,7 @@ def main() -> None:
     tuning = None
     if config.tune_postprocessing:
         tuning = Tuning(dataset.class_names)
-        segment = tuning.watching(segment)
+        segment = tuning.watch(segment)
     scores = score(predictor, volumes, len(mine), dataset.class_names, processes, segment,
                    config.paper_metrics, predictions_dir,
                    config.show_verbose and processes.is_main, config.tolerance_mm)

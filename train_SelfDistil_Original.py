@@ -14,24 +14,22 @@ from system.exit import exit_with
 
 def main() -> None:
     config, gpu = training_command("dsd", data=data)
-    loss = loss_of(config)
-    if gpu is not None:
-        from managers.segmentation.estimate import print_estimate
-        print_estimate(config, loss, gpu)
-        return
-    from managers import train
-    train(config, loss)
+    # Only now, so that --help and a mistyped flag answer at once.
+    from managers import train_or_estimate
+    train_or_estimate(config, loss_of(config), gpu)
 
 
 def loss_of(config: TrainingConfig):
-    """The DSDLoss that a run's settings speak of."""
-    # Only now, so that --help and a mistyped flag answer at once.
+    """The DSDLoss of a run's settings."""
     from losses import DSDLoss
+    boundary_weight = None
+    if config.shape_priors:
+        boundary_weight = config.beta_start
     return DSDLoss(config.alpha, config.temperature, config.include_background,
                    distil=config.distil, detach_teacher=config.detach_teacher,
                    supervise_encoder=config.supervise_encoder, hint_weight=config.hint_weight,
                    side_weights=config.side_weights, teacher=config.teacher, where=config.kl_where,
-                   boundary_weight=config.beta_start if config.shape_priors else None)
+                   boundary_weight=boundary_weight)
 
 
 if __name__ == "__main__":

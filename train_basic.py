@@ -16,12 +16,8 @@ def main() -> None:
     config, gpu = training_command("basic", data=data)
     # Only now, so that --help and a mistyped flag answer at once.
     from losses import DiceCELoss
-    if gpu is not None:
-        from managers.segmentation.estimate import print_estimate
-        print_estimate(config, DiceCELoss(), gpu)
-        return
-    from managers import train
-    train(config, DiceCELoss())
+    from managers import train_or_estimate
+    train_or_estimate(config, DiceCELoss(), gpu)
 
 
 if __name__ == "__main__":

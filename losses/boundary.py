@@ -1,7 +1,5 @@
 """The boundary loss: where the predicted mass lies relative to the true boundary."""
 
-from collections.abc import Iterable
-
 import torch
 
 from .dice_ce import in_float32
@@ -29,15 +27,10 @@ def boundary_loss(logits: torch.Tensor, dist_map: torch.Tensor) -> torch.Tensor:
     return (probs[:, 1:] * dist_map[:, 1:].to(probs.dtype)).mean()
 
 
-def boundary_sum(heads: Iterable[torch.Tensor], dist_map: torch.Tensor) -> torch.Tensor:
-    """Sum of `boundary_loss` over several logit volumes, each (B, K, H, W, D)."""
-    return sum(boundary_loss(logits, dist_map) for logits in heads)
-
-
 def boundary_weight(epoch: int, start: float = 1e-6, step: float = 1e-3) -> float:
     """Weight of the boundary loss in an epoch, counted from 0: start + step * epoch.
 
-    Source: SelfDistillSeg. Differs from the authors' code: a function of the epoch (theirs adds
-    to the current value, so a resumed run depends on the loss object being restored).
+    Source: SelfDistillSeg. Differs from the authors' code: theirs adds to the current value, so
+    a resumed run depends on the loss object being restored.
     """
     return start + step * epoch

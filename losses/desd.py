@@ -7,30 +7,25 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from .dice_ce import in_float32
-from .managed import RunningLoss
+from .managed import RunningLoss, refuse_out_of_range
 
 
 def teacher_targets(teacher_logits: torch.Tensor, center: torch.Tensor,
                     teacher_temp: float = 0.04) -> torch.Tensor:
     """softmax((logits - center) / temperature): centred and sharpened (DINO, ICCV 2021).
 
-    Args:
-        teacher_logits: (2B, K), raw.
-        center: (1, K), see `updated_center`.
-        teacher_temp: above 0; it sharpens where it is below the student's.
-
-    Returns:
-        Probabilities (2B, K) without a gradient, in float32 or wider.
+    From raw logits (2B, K) and a centre (1, K) to probabilities (2B, K) without a gradient, in
+    float32 or wider. A temperature below the student's sharpens.
     """
     centred = in_float32(teacher_logits.detach()) - center
     return (centred / teacher_temp).softmax(dim=-1)
 
 
 def crop_targets(targets: torch.Tensor, num_crops: int) -> torch.Tensor:
-    """What each crop has to predict: the targets of the global views that it is not.
+    """What each crop has to predict: the targets of the other global views.
 
-    Row by row these are sums, scaled so that the cross-entropy averaged over all rows is the one
-    averaged over the pairs of a global view and another crop: one product per crop, not per pair.
+    They are added up and scaled so that the mean cross-entropy over all rows is the mean over the
+    pairs of a global view and another crop, with one product per crop instead of per pair.
 
     Args:
         targets: (2B, K), of global view 0, then of view 1.
@@ -49,13 +44,8 @@ def head_losses(student_logits: Sequence[torch.Tensor], targets: torch.Tensor,
                 student_temp: float = 0.1) -> list[torch.Tensor]:
     """Cross-entropy of every head with the teacher's targets, averaged over samples and pairs.
 
-    Args:
-        student_logits: of each head (V * B, K), crop-major, the two global views first.
-        targets: (2B, K), see `teacher_targets`.
-        student_temp: above 0.
-
-    Returns:
-        A scalar per head, in their order, in float32 or wider.
+    From each head's logits (V * B, K), crop-major with the two global views first, and targets
+    (2B, K) to a scalar per head, in float32 or wider.
     """
     expected = crop_targets(targets, 2 * len(student_logits[0]) // len(targets))
     return [cross_entropy(in_float32(logits) / student_temp, expected)
@@ -65,7 +55,7 @@ def head_losses(student_logits: Sequence[torch.Tensor], targets: torch.Tensor,
 def desd_loss(student_logits: Sequence[torch.Tensor], teacher_logits: torch.Tensor,
               center: torch.Tensor, student_temp: float = 0.1, teacher_temp: float = 0.04,
               ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Every head of the student predicts, from each crop, the teacher's view of another one.
+    """Every head of the student predicts, from each crop, the teacher's targets of the others.
 
     For a head with logits s and for the targets p = softmax((t - center) / teacher_temp),
 
@@ -79,8 +69,7 @@ def desd_loss(student_logits: Sequence[torch.Tensor], teacher_logits: torch.Tens
             samples of global view 0, all of view 1, then local crops.
         teacher_logits: (2B, K), raw, of the two global views.
         center: (1, K), see `updated_center`.
-        student_temp: Ts, above 0.
-        teacher_temp: above 0.
+        student_temp, teacher_temp: above 0; Ts is the student's.
 
     Returns:
         The total, and the loss of every head, shallow to deep: scalars in float32 or wider.
@@ -136,8 +125,7 @@ class DeSDLoss(RunningLoss):
     tell about which row of the batch they belong to: the entropy of their mean, over all
     processes, without the mean of their entropies) and "center_norm" (after the step).
 
-    The state dict holds "center" alone; a "loss_center" beside it, which the authors' files have
-    and nobody uses, is passed over.
+    The state dict holds "center" alone; the unused "loss_center" of the authors' files is ignored.
 
     Attributes:
         teacher_temp: to be set anew in each epoch, see managers.schedules.teacher_temperature.
@@ -158,15 +146,12 @@ class DeSDLoss(RunningLoss):
 
     def __init__(self, out_dim: int, student_temp: float = 0.1, center_momentum: float = 0.9,
                  average: Callable[[torch.Tensor], torch.Tensor] | None = None):
-        checks = [
+        refuse_out_of_range("DeSD", [
             (out_dim >= 1, f"out_dim must be at least 1, got {out_dim}"),
             (0 < student_temp < math.inf, f"student_temp must be above 0, got {student_temp}"),
             (0 <= center_momentum <= 1,
              f"center_momentum must be from 0 to 1, got {center_momentum}"),
-        ]
-        problems = [problem for ok, problem in checks if not ok]
-        if problems:
-            raise ValueError(f"DeSD: {'; '.join(problems)}.")
+        ])
         super().__init__()
         self.student_temp = student_temp
         self.teacher_temp = 0.04
@@ -190,7 +175,8 @@ class DeSDLoss(RunningLoss):
             self.center.copy_(updated_center(self.center, mean_logits, self.center_momentum))
         entropy = entropies(targets).mean()
         terms = {"loss_ssl": deepest}
-        terms |= {f"deep_loss_{i}": loss for i, loss in enumerate(shallow, start=1)}
+        for i, loss in enumerate(shallow, start=1):
+            terms[f"deep_loss_{i}"] = loss
         terms |= {"teacher_entropy": entropy, "kl": deepest - entropy,
                   "target_information": entropies(mean_target).sum() - entropy,
                   "center_norm": self.center.norm()}
@@ -199,7 +185,9 @@ class DeSDLoss(RunningLoss):
     def _batch_means(self, *rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Mean over the rows of all processes of each of the tensors (2B, K), as (1, K)."""
         means = torch.stack([in_float32(each).mean(dim=0) for each in rows])
-        return (means if self.average is None else self.average(means)).split(1)
+        if self.average is not None:
+            means = self.average(means)
+        return means.split(1)
 
 
 def _without_loss_center(_module, state_dict, prefix, *_) -> None:

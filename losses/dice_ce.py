@@ -6,8 +6,10 @@ SMOOTH = 1e-5
 
 
 def in_float32(logits: torch.Tensor) -> torch.Tensor:
-    """Half precisions widened to float32, since a sum over a volume overflows them."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    """Half precisions as float32, because a sum over a volume overflows them."""
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        return logits.float()
+    return logits
 
 
 def one_hot(label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

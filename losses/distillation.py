@@ -18,15 +18,22 @@ def tempered_log_probs(logits: torch.Tensor, temperature: float,
     return (logits / temperature).log_softmax(dim=1)
 
 
-def mean_kl(student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor) -> torch.Tensor:
+def mean_kl(student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor,
+            mask: torch.Tensor | None = None) -> torch.Tensor:
     """KL(teacher || student): summed over classes, averaged over samples and voxels.
 
-    From log-probabilities on both sides, so that a teacher's probability that underflows to zero
-    has gradient zero. Differs from the authors' code: theirs goes through log(target), whose
-    gradient is NaN there.
+    Takes log-probabilities, so that a teacher's probability that underflows to zero has gradient
+    zero. Differs from the authors' code: theirs goes through log(target), whose gradient is NaN
+    there.
+
+    Args:
+        mask: the voxels to average over, (B, H, W, D) booleans; None for all, 0 if it has none.
     """
     kl = teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)  # (B, K, H, W, D)
-    return kl.sum(dim=1).mean()
+    per_voxel = kl.sum(dim=1)
+    if mask is None:
+        return per_voxel.mean()
+    return (per_voxel * mask).sum() / mask.sum().clamp_min(1)
 
 
 def pixelwise_kl(student_logits: torch.Tensor, teacher_logits: torch.Tensor,

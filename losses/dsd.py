@@ -7,7 +7,7 @@ from torch.nn.functional import mse_loss
 
 from .dice_ce import dice_ce_one_hot, in_float32, one_hot
 from .distillation import mean_kl, tempered_log_probs
-from .heads import with_whole_logits
+from .heads import named_outputs, with_whole_logits
 from .teachers import is_published, taught_terms, weights_by_name
 
 Outputs = torch.Tensor | dict[str, Any]
@@ -58,7 +58,7 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
         where: of losses.WHERE, the voxels of the KL.
 
     Returns:
-        The total, and its terms as scalars still attached to the graph: "dice_ce_out",
+        The total, and its terms, scalars with their graph: "dice_ce_out",
         "dice_ce_dec4" .. "dice_ce_dec1", "dice_ce_enc1" .. "dice_ce_enc4", "kl_dec" and "kl_enc"
         (with T^2, without alpha), "kl_out" where the main output is taught, "hint_dec" and
         "hint_enc" (without their weight).
@@ -67,20 +67,28 @@ def dsd_loss(outputs: Outputs, label: torch.Tensor, alpha: float = 1.0, temperat
         KeyError: `distil` is not a key of DISTIL.
         ValueError: `hint_weight` is above 0 and a training dict has no hints.
     """
-    training = isinstance(outputs, dict)
-    outputs = with_whole_logits(outputs) if training else {"out": outputs}
+    is_training = isinstance(outputs, dict)
+    if not is_training:
+        outputs = {"out": outputs}
+    outputs = with_whole_logits(outputs)
     weights = weights_by_name(outputs, side_weights)
     supervised = supervision_terms(outputs, label, supervise_encoder, weights)
     branches = [branch for branch in DISTIL[distil] if outputs.get(branch)]
     if is_published(side_weights, teacher, where):
-        kl = {f"kl_{branch}": branch_kl(outputs[branch], temperature, include_background,
-                                        detach_teacher) for branch in branches}
+        kl = {}
+        for branch in branches:
+            kl[f"kl_{branch}"] = branch_kl(outputs[branch], temperature, include_background,
+                                           detach_teacher)
     else:
         kl = taught_terms(outputs, label, branches, temperature, include_background,
                           detach_teacher=detach_teacher, side_weights=side_weights,
                           teacher=teacher, where=where)
-    hints = hint_terms(outputs, detach_teacher) if training and hint_weight > 0 else {}
-    total = sum(weights[name.removeprefix("dice_ce_")] * term for name, term in supervised.items())
+    hints = {}
+    if is_training and hint_weight > 0:
+        hints = hint_terms(outputs, detach_teacher)
+    total = 0.0
+    for name, term in supervised.items():
+        total = total + weights[name.removeprefix("dice_ce_")] * term
     total = total + alpha * sum(kl.values()) + hint_weight * sum(hints.values())
     return total, supervised | kl | hints
 
@@ -93,30 +101,23 @@ def supervision_terms(outputs: dict[str, Any], label: torch.Tensor, supervise_en
     for name, logits in named_outputs(outputs).items():
         if name.startswith("enc") and not supervise_encoder:
             continue
-        logits = logits if weights[name] else logits.detach()
+        if weights[name] == 0:
+            logits = logits.detach()
         terms[f"dice_ce_{name}"] = dice_ce_one_hot(in_float32(logits), target)
     return terms
-
-
-def named_outputs(outputs: dict[str, Any]) -> dict[str, Any]:
-    """The logits of a training dict by name: "out", "dec4" .. "dec1", "enc1" .. "enc4".
-
-    Along the data flow the decoder's numbers fall and the encoder's rise: each branch ends with
-    its teacher, dec1 and enc4.
-    """
-    decoder, encoder = outputs.get("dec", []), outputs.get("enc", [])
-    return ({"out": outputs["out"]}
-            | {f"dec{len(decoder) - i}": logits for i, logits in enumerate(decoder)}
-            | {f"enc{i}": logits for i, logits in enumerate(encoder, start=1)})
 
 
 def branch_kl(branch: list[torch.Tensor], temperature: float, include_background: bool = True,
               detach_teacher: bool = False) -> torch.Tensor:
     """T^2 times the sum of KL(teacher || student) over one branch, the teacher its last entry."""
-    *students, teacher = (tempered_log_probs(logits, temperature, include_background)
-                          for logits in _with_teacher(branch, detach_teacher))
-    return temperature**2 * sum((mean_kl(student, teacher) for student in students),
-                                start=teacher.new_zeros(()))
+    if detach_teacher:
+        branch = _detach_teacher(branch)
+    *students, teacher = [tempered_log_probs(logits, temperature, include_background)
+                          for logits in branch]
+    total = teacher.new_zeros(())
+    for student in students:
+        total = total + mean_kl(student, teacher)
+    return temperature**2 * total
 
 
 def hint_terms(outputs: dict[str, Any], detach_teacher: bool = False) -> dict[str, torch.Tensor]:
@@ -126,12 +127,15 @@ def hint_terms(outputs: dict[str, Any], detach_teacher: bool = False) -> dict[st
                          "build it with hints=True, or set hint_weight to 0.")
     terms = {}
     for branch, vectors in outputs["hints"].items():
-        *students, teacher = (in_float32(vector)
-                              for vector in _with_teacher(vectors, detach_teacher))
-        terms[f"hint_{branch}"] = sum((mse_loss(student, teacher) for student in students),
-                                      start=teacher.new_zeros(()))
+        if detach_teacher:
+            vectors = _detach_teacher(vectors)
+        *students, teacher = map(in_float32, vectors)
+        total = teacher.new_zeros(())
+        for student in students:
+            total = total + mse_loss(student, teacher)
+        terms[f"hint_{branch}"] = total
     return terms
 
 
-def _with_teacher(branch: list[torch.Tensor], detach_teacher: bool) -> list[torch.Tensor]:
-    return [*branch[:-1], branch[-1].detach()] if detach_teacher else branch
+def _detach_teacher(branch: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [*branch[:-1], branch[-1].detach()]

@@ -1,4 +1,4 @@
-"""A head's logits, whole or still one linear step away from full size."""
+"""The outputs of a network: a head's logits, whole or one linear step before, and their names."""
 
 from typing import Any
 
@@ -27,20 +27,44 @@ def whole_logits(head: Head) -> torch.Tensor:
 
 def tensors_of(head: Head) -> tuple[torch.Tensor, ...]:
     """The logits alone, or feature, weight and bias."""
-    return (head,) if isinstance(head, torch.Tensor) else tuple(head)
+    if isinstance(head, torch.Tensor):
+        return (head,)
+    return tuple(head)
 
 
 def num_classes_of(head: Head) -> int:
     """K."""
-    return (head if isinstance(head, torch.Tensor) else head[1]).shape[1]
+    if isinstance(head, torch.Tensor):
+        return head.shape[1]
+    return head[1].shape[1]
 
 
 def stride_of(head: Head) -> tuple[int, int, int]:
-    """Voxels of the logits per voxel of what is there, per axis."""
-    return (1, 1, 1) if isinstance(head, torch.Tensor) else tuple(head[1].shape[2:])
+    """Voxels of the logits per voxel of the tensor or the feature, per axis."""
+    if isinstance(head, torch.Tensor):
+        return (1, 1, 1)
+    return tuple(head[1].shape[2:])
 
 
 def with_whole_logits(outputs: dict[str, Any]) -> dict[str, Any]:
     """The network's outputs with the logits of every head at full size."""
-    return outputs | {branch: [whole_logits(head) for head in outputs[branch]]
-                      for branch in ("dec", "enc") if branch in outputs}
+    outputs = dict(outputs)
+    for branch in ("dec", "enc"):
+        if branch in outputs:
+            outputs[branch] = [whole_logits(head) for head in outputs[branch]]
+    return outputs
+
+
+def named_outputs(outputs: dict[str, Any]) -> dict[str, Any]:
+    """The logits of a training dict by name: "out", "dec4" .. "dec1", "enc1" .. "enc4".
+
+    Along the data flow the decoder's numbers fall and the encoder's rise: each branch ends with
+    its teacher, dec1 and enc4.
+    """
+    decoder, encoder = outputs.get("dec", []), outputs.get("enc", [])
+    named = {"out": outputs["out"]}
+    for i, logits in enumerate(decoder):
+        named[f"dec{len(decoder) - i}"] = logits
+    for i, logits in enumerate(encoder, start=1):
+        named[f"enc{i}"] = logits
+    return named

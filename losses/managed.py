@@ -1,13 +1,14 @@
 """The losses as torchmanager sees them: called as loss(outputs, label), with a running mean."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torchmanager.losses import Loss
 
-from .boundary import boundary_sum
+from .boundary import boundary_loss
+from .dice_ce import dice_ce
 from .dsd import DISTIL, Outputs, dsd_loss
 from .fused.loss import fused_dsd_loss
 from .heads import whole_logits
@@ -24,15 +25,22 @@ def split_target(target: Target) -> tuple[torch.Tensor, torch.Tensor | None]:
     return target, None
 
 
-class RunningLoss(Loss):
-    """A torchmanager loss whose running mean and terms stay on the device until they are read.
+def refuse_out_of_range(loss: str, checks: Iterable[tuple[bool, str]]) -> None:
+    """Raise a ValueError that names every problem of the (holds, problem) pairs, if any."""
+    problems = [problem for holds, problem in checks if not holds]
+    if problems:
+        raise ValueError(f"{loss}: {'; '.join(problems)}.")
 
-    torchmanager's own `record` copies every value to the CPU, which waits for the GPU at each
-    step; this one adds on the device.
+
+class RunningLoss(Loss):
+    """A torchmanager loss that adds up its total and terms on the device until they are read.
+
+    torchmanager's own `record` copies every value to the CPU, which waits for the GPU.
 
     Attributes:
         step_weight: of the following steps in the means. Where several processes share each
             batch, it is this one's share over an equal share.
+        last_terms: of the latest step, detached.
     """
 
     step_weight: float = 1.0
@@ -50,16 +58,11 @@ class RunningLoss(Loss):
         """Total loss of `input` (dict in training, logits in evaluation) against the target."""
         total, terms = self.terms(input, target)
         self.last_terms = {name: value.detach() for name, value in terms.items()}
-        self._add(self.last_terms)
         return total
 
     def record(self, m: torch.Tensor) -> None:
-        """Add one step's total to the running mean, on its device."""
-        self._add({"loss": m.detach()})
-        self._steps += self.step_weight
-
-    def _add(self, values: dict[str, torch.Tensor]) -> None:
-        """Add to the sums, all in one kernel on a GPU."""
+        """Add one step's total and its terms to the sums, all in one kernel on a GPU."""
+        values = {"loss": m.detach()} | self.last_terms
         new = list(values.values())
         if self.step_weight != 1:
             new = torch._foreach_mul(new, self.step_weight)
@@ -68,6 +71,7 @@ class RunningLoss(Loss):
                 self._sums[name] = torch.zeros_like(value)
         sums = torch._foreach_add([self._sums[name] for name in values], new)
         self._sums |= dict(zip(values, sums, strict=True))
+        self._steps += self.step_weight
 
     def reset(self) -> None:
         """Start a new running mean."""
@@ -88,7 +92,9 @@ class RunningLoss(Loss):
     @property
     def result(self) -> torch.Tensor:
         """Mean total since the last reset, a scalar on the device; NaN before the first step."""
-        return self._sums["loss"] / self._steps if self._steps else torch.tensor(torch.nan)
+        if self._steps == 0:
+            return torch.tensor(torch.nan)
+        return self._sums["loss"] / self._steps
 
     def means(self, average: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
         """Mean total ("loss") and terms over the steps since the last reset, one at least.
@@ -98,10 +104,12 @@ class RunningLoss(Loss):
         Args:
             average: over the processes that share the steps, of a vector.
         """
-        names = ["loss", *(name for name in self._sums if name != "loss")]
-        sums = [self._sums[name].double() for name in names]
+        sums = [value.double() for value in self._sums.values()]
         *totals, steps = average(torch.stack([*sums, sums[0].new_tensor(self._steps)])).tolist()
-        return {name: total / steps for name, total in zip(names, totals, strict=True)}
+        means = {"loss": 0.0}  # the first column of the record
+        for name, total in zip(self._sums, totals, strict=True):
+            means[name] = total / steps
+        return means
 
     @property
     def mean_terms(self) -> dict[str, float]:
@@ -115,8 +123,11 @@ class DiceCELoss(RunningLoss):
 
     def terms(self, outputs, target):
         """Dice-CE of "out"; see losses.dice_ce. Distance maps are not read."""
-        logits = outputs["out"] if isinstance(outputs, dict) else outputs
-        return dsd_loss(logits, split_target(target)[0])
+        if isinstance(outputs, dict):
+            outputs = outputs["out"]
+        label, _ = split_target(target)
+        total = dice_ce(outputs, label)
+        return total, {"dice_ce_out": total}
 
 
 class DSDLoss(RunningLoss):
@@ -129,19 +140,10 @@ class DSDLoss(RunningLoss):
     Attributes:
         boundary_weight: None without shape priors; otherwise to be set anew in each epoch, see
             losses.boundary_weight.
-        kl_share: of `alpha` that counts, from 0 to 1; to be set in each epoch where the weight of
-            the KL grows with the epochs.
+        kl_share: of `alpha` that counts, from 0 to 1; managers.callbacks.KLRamp raises it.
+        options: of losses.dsd_loss, besides alpha.
 
-    Args:
-        alpha: weight of the KL terms, at least 0.
-        temperature: T of teacher and students, above 0.
-        include_background: whether class 0 takes part in the KL terms.
-        distil: a key of losses.DISTIL.
-        detach_teacher: whether teachers take no gradient from their students.
-        supervise_encoder: whether the encoder outputs have a Dice-CE too.
-        hint_weight: weight of the hints, at least 0; 0 leaves them out.
-        side_weights, teacher, where: of losses.SIDE_WEIGHTS, TEACHERS and WHERE.
-        boundary_weight: at least 0; None leaves the shape priors out.
+    Args: as of losses.dsd_loss, and boundary_weight.
 
     Raises:
         ValueError: values out of range, all of them in one message.
@@ -153,7 +155,7 @@ class DSDLoss(RunningLoss):
                  hint_weight: float = 0.0, side_weights: str = "equal",
                  teacher: str = "deepest", where: str = "everywhere",
                  boundary_weight: float | None = None):
-        checks = [
+        refuse_out_of_range("DSD", [
             (0 <= alpha < math.inf, f"alpha must be at least 0, got {alpha}"),
             (0 < temperature < math.inf, f"temperature must be above 0, got {temperature}"),
             (distil in DISTIL, f"distil must be one of {', '.join(DISTIL)}, got {distil!r}"),
@@ -165,23 +167,16 @@ class DSDLoss(RunningLoss):
             (where in WHERE, f"where must be one of {', '.join(WHERE)}, got {where!r}"),
             (boundary_weight is None or 0 <= boundary_weight < math.inf,
              f"boundary_weight must be None or at least 0, got {boundary_weight}"),
-        ]
-        problems = [problem for ok, problem in checks if not ok]
-        if problems:
-            raise ValueError(f"DSD: {'; '.join(problems)}.")
+        ])
         super().__init__()
         self.alpha = alpha
-        self.temperature = temperature
-        self.include_background = include_background
-        self.distil = distil
-        self.detach_teacher = detach_teacher
-        self.supervise_encoder = supervise_encoder
-        self.hint_weight = hint_weight
-        self.side_weights = side_weights
-        self.teacher = teacher
-        self.where = where
         self.kl_share = 1.0
         self.boundary_weight = boundary_weight
+        self.options = {
+            "temperature": temperature, "include_background": include_background,
+            "distil": distil, "detach_teacher": detach_teacher,
+            "supervise_encoder": supervise_encoder, "hint_weight": hint_weight,
+            "side_weights": side_weights, "teacher": teacher, "where": where}
 
     def terms(self, outputs, target):
         """Dice-CE per output, KL and hint per branch, and "boundary" (without its weight).
@@ -191,22 +186,15 @@ class DSDLoss(RunningLoss):
                 network does not give.
         """
         label, dist_map = split_target(target)
-        training = isinstance(outputs, dict)
-        function = fused_dsd_loss if training else dsd_loss
-        total, terms = function(outputs, label, self.alpha * self.kl_share, self.temperature,
-                                self.include_background, distil=self.distil,
-                                detach_teacher=self.detach_teacher,
-                                supervise_encoder=self.supervise_encoder,
-                                hint_weight=self.hint_weight, side_weights=self.side_weights,
-                                teacher=self.teacher, where=self.where)
-        if self.boundary_weight is None:
-            return total, terms
-        if dist_map is not None:
-            heads = [outputs["out"], *outputs.get("dec", [])[:-1]] if training else [outputs]
-            heads = map(whole_logits, heads)
-            terms["boundary"] = boundary_sum(heads, dist_map)
+        is_training = isinstance(outputs, dict)
+        function, heads = dsd_loss, [outputs]
+        if is_training:
+            function, heads = fused_dsd_loss, [outputs["out"], *outputs.get("dec", [])[:-1]]
+        total, terms = function(outputs, label, self.alpha * self.kl_share, **self.options)
+        if self.boundary_weight is not None and dist_map is not None:
+            terms["boundary"] = sum(boundary_loss(whole_logits(head), dist_map) for head in heads)
             total = total + self.boundary_weight * terms["boundary"]
-        elif training:
+        elif self.boundary_weight is not None and is_training:
             raise ValueError("Shape priors need the target {\"label\": ..., \"dist_map\": ...} "
                              "in training; got a label without distance maps.")
         return total, terms

@@ -1,7 +1,7 @@
-"""Other teachers for DSD than the deepest side output, and where on the voxels they teach.
+"""Other teachers for DSD than the deepest side output, and the voxels on which they teach.
 
-The published teacher is a side output that its students pull towards themselves. At temperature 3
-that pull does not fade where the teacher is sure, so these teachers take no gradient.
+The students pull the published teacher, a side output, towards themselves. At temperature 3 that
+pull does not fade where the teacher is confident, so these teachers take no gradient.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.nn.functional import max_pool3d
 
-from .distillation import tempered_log_probs
-from .heads import whole_logits
+from .distillation import mean_kl, tempered_log_probs
+from .heads import named_outputs, whole_logits
 
 TEACHERS = ("deepest", "main", "ensemble", "ema")
 """Who teaches the side outputs of both branches.
@@ -43,19 +43,17 @@ def side_weights_of(number: int, side_weights: str) -> list[float]:
     """Weights of a branch's outputs, the smallest feature map first (the order of "dec")."""
     if side_weights == "equal":
         return [1.0] * number
-    return [0.0 if rank == 0 and number > 1 else 0.5 ** (number - rank) for rank in range(number)]
+    weights = [0.5 ** (number - rank) for rank in range(number)]
+    if number > 1:
+        weights[0] = 0.0
+    return weights
 
 
 def weights_by_name(outputs: dict[str, Any], side_weights: str) -> dict[str, float]:
     """The weight of each output, named as the terms of the loss name it."""
     decoder = side_weights_of(len(outputs.get("dec", [])), side_weights)
     encoder = side_weights_of(len(outputs.get("enc", [])), side_weights)[::-1]
-    weights = {"out": 1.0}
-    for i, weight in enumerate(decoder):
-        weights[f"dec{len(decoder) - i}"] = weight
-    for i, weight in enumerate(encoder, start=1):
-        weights[f"enc{i}"] = weight
-    return weights
+    return dict(zip(named_outputs(outputs), [1.0, *decoder, *encoder], strict=True))
 
 
 def taught_terms(outputs: dict[str, Any], label: torch.Tensor, branches: Sequence[str],
@@ -76,23 +74,25 @@ def taught_terms(outputs: dict[str, Any], label: torch.Tensor, branches: Sequenc
     Returns:
         "kl_dec" and "kl_enc", and "kl_out" where the teacher also teaches the main output.
     """
+    if not branches:
+        return {}
     weights = weights_by_name(outputs, side_weights)
+    if teacher != "deepest":
+        teacher_logits = _teacher_logits(outputs, teacher, temperature)
     terms = {}
     for branch in branches:
         logits = [whole_logits(head) for head in outputs[branch]]
         names = [name for name in weights if name.startswith(branch)]
         if teacher == "deepest":
-            *logits, taught_by = logits
-            taught_by = taught_by.detach() if detach_teacher else taught_by
-        else:
-            taught_by = _teacher_logits(outputs, teacher, temperature)
+            *logits, teacher_logits = logits
+            if detach_teacher:
+                teacher_logits = teacher_logits.detach()
         students = dict(zip(names, logits, strict=False))  # the deepest teacher's name is left
-        terms[f"kl_{branch}"] = _weighted_kl(students, taught_by, weights, label, temperature,
+        terms[f"kl_{branch}"] = _weighted_kl(students, teacher_logits, weights, label, temperature,
                                              include_background, where)
-    if branches and teacher in ("ensemble", "ema"):
-        terms["kl_out"] = _weighted_kl({"out": outputs["out"]},
-                                       _teacher_logits(outputs, teacher, temperature), weights,
-                                       label, temperature, include_background, where)
+    if teacher in ("ensemble", "ema"):
+        terms["kl_out"] = _weighted_kl({"out": outputs["out"]}, teacher_logits, weights, label,
+                                       temperature, include_background, where)
     return terms
 
 
@@ -116,19 +116,10 @@ def _weighted_kl(students: dict[str, torch.Tensor], teacher: torch.Tensor,
     mask = _mask(teacher, label, where)
     total = teacher_log_probs.new_zeros(())
     for name, logits in students.items():
-        if weights[name] == 0:
-            continue
-        student_log_probs = tempered_log_probs(logits, temperature, include_background)
-        kl = teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)
-        total = total + weights[name] * _mean_over(kl.sum(dim=1), mask)
+        if weights[name] > 0:
+            student_log_probs = tempered_log_probs(logits, temperature, include_background)
+            total = total + weights[name] * mean_kl(student_log_probs, teacher_log_probs, mask)
     return temperature**2 * total
-
-
-def _mean_over(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean of values (B, H, W, D) where the mask is, 0 where it is empty."""
-    if mask is None:
-        return values.mean()
-    return (values * mask).sum() / mask.sum().clamp_min(1)
 
 
 @torch.no_grad()

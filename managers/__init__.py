@@ -9,6 +9,7 @@ from .inference.predictor import Predictor, load_predictor, predictor_of
 from .inference.scoring import score, write_scores
 from .runs.checkpoints import load_checkpoint, restore, save_checkpoint
 from .runs.resume import network_of, open_run, read_run, resume_point
+from .segmentation.command import train_or_estimate
 from .segmentation.segmentation_manager import SegmentationManager
 from .segmentation.speed_options import settled
 from .segmentation.training_recipe import manager_of, optimizer_of, train
@@ -19,5 +20,5 @@ __all__ = [
     "choose_device", "join_processes", "load_checkpoint", "load_predictor", "manager_of",
     "network_of", "open_run", "optimizer_of", "parameter_groups", "predictor_of", "pretrain",
     "read_run", "refuse_several_processes", "restore", "resume_point", "save_checkpoint", "score",
-    "seed_everything", "settled", "train", "write_scores",
+    "seed_everything", "settled", "train", "train_or_estimate", "write_scores",
 ]

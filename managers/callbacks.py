@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -30,58 +31,59 @@ log = logging.getLogger(LOGGER_NAME)
 RECENT_EPOCHS = 10  # whose mean time tells how long the rest will take
 
 
+@dataclass
 class LearningRate(Callback):
     """Sets the rate of each epoch by a schedule, a function of (epoch, base_lr, epochs)."""
 
-    def __init__(self, optimizer: Optimizer, schedule: Callable[[int, float, int], float],
-                 base_lr: float, epochs: int):
-        self.optimizer = optimizer
-        self.rate_of = lambda epoch: schedule(epoch, base_lr, epochs)
+    optimizer: Optimizer
+    schedule: Callable[[int, float, int], float]
+    base_lr: float
+    epochs: int
 
     def on_epoch_start(self, epoch: int) -> None:
         """Set the rate of the 0-based epoch."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_of(epoch)
+            group["lr"] = self.schedule(epoch, self.base_lr, self.epochs)
 
 
+@dataclass
 class BoundaryWeight(Callback):
-    """Sets the weight of the boundary loss from the epoch's number, so resuming needs no state."""
+    """Sets the weight of the boundary loss by the epoch's number, so resuming needs no state."""
 
-    def __init__(self, loss: DSDLoss, start: float, step: float):
-        self.loss = loss
-        self.start = start
-        self.step = step
+    loss: DSDLoss
+    start: float
+    step: float
 
     def on_epoch_start(self, epoch: int) -> None:
         """Set the weight of the 0-based epoch."""
         self.loss.boundary_weight = boundary_weight(epoch, self.start, self.step)
 
 
+@dataclass
 class KLRamp(Callback):
     """Raises the weight of the KL linearly over the first epochs, by the epoch's number.
 
-    Laine and Aila, "Temporal ensembling", ICLR 2017: a teacher that has learnt nothing yet
-    should not be followed.
+    A teacher that has not learnt anything yet should not be followed (Laine and Aila, "Temporal
+    ensembling", ICLR 2017).
     """
 
-    def __init__(self, loss: DSDLoss, epochs: float):
-        self.loss = loss
-        self.epochs = epochs
+    loss: DSDLoss
+    epochs: float
 
     def on_epoch_start(self, epoch: int) -> None:
         """Set the share of the 0-based epoch: 0 in the first, 1 from `epochs` on."""
         self.loss.kl_share = min(1.0, epoch / self.epochs)
 
 
+@dataclass
 class EpochOrder(Callback):
     """Tells the loader's sampler the epoch, which decides the order of cases and the crops.
 
     An interrupted epoch continues with the manager's `first_step`.
     """
 
-    def __init__(self, loader: DataLoader, manager: Any):
-        self.loader = loader
-        self.manager = manager
+    loader: DataLoader
+    manager: Any
 
     def on_epoch_start(self, epoch: int) -> None:
         """Choose the 0-based epoch."""
@@ -90,7 +92,7 @@ class EpochOrder(Callback):
 
 
 class EarlyStop(Callback):
-    """Ends training after the epoch in which `has_stopped` says so; for every process.
+    """Ends training after an epoch when `has_stopped` says so; every process has one.
 
     Args:
         history: lines of the epochs that a resumed run has behind it; not changed.
@@ -108,8 +110,7 @@ class EarlyStop(Callback):
         Raises:
             StopTraining: val_dice has not risen for long enough.
         """
-        values = {f"val_{name}": value for name, value in (val_summary or {}).items()}
-        self.history.append({"epoch": epoch + 1} | values)
+        self.history.append({"epoch": epoch + 1} | _values_of_epoch({}, val_summary))
         if has_stopped(self.history, self.patience):
             log.info(f"val_dice has not risen for {self.patience} epoch(s) (--early_stop).")
             raise StopTraining(epoch)
@@ -118,7 +119,7 @@ class EarlyStop(Callback):
 class Record(Callback):
     """Writes each epoch to metrics.jsonl, timing.jsonl, TensorBoard, progress.png and the log.
 
-    metrics.jsonl holds nothing that depends on the clock: two runs with one seed are alike.
+    metrics.jsonl holds no times, so two runs with one seed have the same.
 
     Args:
         folder: of the run.
@@ -136,7 +137,8 @@ class Record(Callback):
         self.optimizer = optimizer
         self.epochs = epochs
         self.history = history
-        self.timing = _timing_of(folder, len(history))
+        lines = read_lines(folder / "timing.jsonl", "epoch", "seconds")
+        self.timing = [row for row in lines if row["epoch"] <= len(history)]
         self.board = SummaryWriter(str(folder / "data"), purge_step=len(history) + 1)
         self._start = self._trained = 0.0
 
@@ -145,7 +147,7 @@ class Record(Callback):
         self._start = self._trained = time.perf_counter()
 
     def on_batch_end(self, batch: int, summary: dict[str, float] | None = None) -> None:
-        """The time of the last batch ends the training part of the epoch."""
+        """Note the time: the last batch ends the training part of the epoch."""
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
@@ -156,30 +158,40 @@ class Record(Callback):
             FloatingPointError: a value of the epoch or a weight is not finite; nothing is
                 written then.
         """
-        values = (summary or {}) | {f"val_{name}": v for name, v in (val_summary or {}).items()}
-        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
-        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if broken or not all(bool(weight.isfinite().all()) for weight in weights):
-            what = ", ".join(f"{name} {value}" for name, value in broken.items()) or "weights"
-            kept = "; the last good epoch is in last.model" if self.history else ""
-            raise FloatingPointError(f"training is not finite any more ({what}){kept}. Try a "
-                                     f"smaller --lr.")
+        values = _values_of_epoch(summary, val_summary)
+        broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+        if not broken and not self._weights_are_finite():
+            broken = ["weights"]
+        if broken:
+            kept = ""
+            if self.history:
+                kept = "; the last good epoch is in last.model"
+            raise FloatingPointError(f"training is not finite any more ({', '.join(broken)}){kept}."
+                                     f" Try a smaller --lr.")
         line = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]} | values
         seconds = {"epoch": epoch + 1, "train_seconds": round(self._trained - self._start, 3),
                    "seconds": round(time.perf_counter() - self._start, 3)}
         self.history.append(line)
         self.timing.append(seconds)
         for name, rows in (("metrics", self.history), ("timing", self.timing)):
-            write_text(self.folder / f"{name}.jsonl",
-                       "".join(json.dumps(row) + "\n" for row in rows))
+            lines = [json.dumps(row) + "\n" for row in rows]
+            write_text(self.folder / f"{name}.jsonl", "".join(lines))
         for name, value in line.items():
             self.board.add_scalar(name, value, epoch + 1)
         self.board.flush()
-        times = {row["epoch"]: row["seconds"] for row in self.timing}
-        self.draw(self.folder / "progress.png",
-                  [row | ({"seconds": times[row["epoch"]]} if row["epoch"] in times else {})
-                   for row in self.history])
+        self.draw(self.folder / "progress.png", self._history_with_times())
         log.info(self._log_line(line, seconds["seconds"]))
+
+    def _weights_are_finite(self) -> bool:
+        for group in self.optimizer.param_groups:
+            for weight in group["params"]:
+                if not weight.isfinite().all():
+                    return False
+        return True
+
+    def _history_with_times(self) -> list[dict[str, Any]]:
+        times = {row["epoch"]: {"seconds": row["seconds"]} for row in self.timing}
+        return [line | times.get(line["epoch"], {}) for line in self.history]
 
     def _log_line(self, line: dict[str, float], seconds: float) -> str:
         text = f"epoch {line['epoch']:>3}/{self.epochs}  loss {line['loss']:.4f}"
@@ -199,14 +211,13 @@ class Record(Callback):
         self.board.close()
 
 
-def _timing_of(folder: Path, num_epochs: int) -> list[dict[str, float]]:
-    """Lines of the epochs that a resumed run has behind it.
-
-    Raises:
-        ValueError: timing.jsonl is damaged.
-    """
-    lines = read_lines(folder / "timing.jsonl", "epoch", "seconds")
-    return [row for row in lines if row["epoch"] <= num_epochs]
+def _values_of_epoch(summary: dict[str, float] | None,
+                     val_summary: dict[str, float] | None) -> dict[str, float]:
+    """The means of training and, by names that begin with val_, those of validation."""
+    values = dict(summary or {})
+    for name, value in (val_summary or {}).items():
+        values[f"val_{name}"] = value
+    return values
 
 
 class Progress(Callback):

@@ -1,6 +1,7 @@
 """Losses that are not finite: found, reported, and saved for inspection."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ class LossWatch:
 
     def see(self, step: int, loss: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
         """Note one step; nothing here waits for the device."""
-        values = torch.stack([value.detach().float() for value in (loss, *terms.values())])
+        values = torch.stack([loss.detach().float(), *[term.float() for term in terms.values()]])
         if self._first is None:
             self._first = torch.full((), -1, device=values.device)
             self._values = torch.zeros_like(values)
@@ -32,27 +33,27 @@ class LossWatch:
         self._values = torch.where(new, values, self._values)
         self._names = ("loss", *terms)
 
-    def found(self) -> tuple[int, dict[str, float]] | None:
-        """That step and its values, None where all were finite. Waits for the device."""
-        if self._first is None or (step := int(self._first)) < 0:
-            return None
-        return step, dict(zip(self._names, self._values.tolist(), strict=True))
+    def first_failure(self) -> tuple[int | None, dict[str, float]]:
+        """That step and its values, or (None, {}) if all were finite. Waits for the device."""
+        if self._first is None or self._first < 0:
+            return None, {}
+        return int(self._first), dict(zip(self._names, self._values.tolist(), strict=True))
 
 
 class Failure(NamedTuple):
-    """A step whose loss is not finite, as a message.
+    """A step whose loss is not finite, in words.
 
     Attributes:
-        where: its cases, and the file that has it.
-        culprits: what of its batch is not finite; empty where all is.
+        where: its cases, and the file that it was saved to.
+        culprits: the tensors of its batch that are not finite; empty if all are.
     """
 
     where: str = ""
     culprits: str = ""
 
 
-def not_finite(step: int, terms: Mapping[str, float], failure: Failure) -> FloatingPointError:
-    """What to raise for a loss that is not finite; `step` counts from 0."""
+def not_finite_error(step: int, terms: Mapping[str, float], failure: Failure) -> FloatingPointError:
+    """The error for a loss that is not finite; `step` counts from 0."""
     shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
     what, remedy = "training is not finite any more", "Try a smaller --lr."
     if failure.culprits:
@@ -62,50 +63,54 @@ def not_finite(step: int, terms: Mapping[str, float], failure: Failure) -> Float
                               f"the last good epoch, if there is one. {remedy}")
 
 
+@dataclass
 class FailureFile:
-    """Writes what is needed to investigate a loss that is not finite to not_finite.model.
+    """Writes not_finite.model, with everything needed to investigate a loss that is not finite.
 
     It loads with `torch.load(path, weights_only=True)`: "epoch" and "step" from 1, "terms",
-    "case_ids" (of tiles, their paths), "batch" as the loader gave it, "config", and what the
-    manager's `to_state` has: weights, optimiser, random generators. Of one process on a CPU these
-    are as they were when the loss was computed. On a GPU, and of several processes, a loss is
-    looked at some steps later; they are of that time, and last.model has the last good ones. The
-    batch is the part of the process that had the first such loss.
+    "case_ids" (of tiles, their paths), "batch" as the loader gave it, "config", and the manager's
+    `to_state`: weights, optimiser, random generators. In one process on a CPU this is the state
+    in which the loss was computed. On a GPU, and with several processes, losses are read some
+    steps later and the state is from then; last.model has the last good one. The batch is that
+    of the process that had the first such loss.
     """
 
-    def __init__(self, folder: Path, manager: Any, loader: DataLoader, config: dict[str, Any]):
-        self.folder = folder
-        self.manager = manager
-        self.loader = loader
-        self.config = config
+    folder: Path
+    manager: Any
+    loader: DataLoader
+    config: dict[str, Any]
 
     def write(self, epoch: int, step: int, terms: dict[str, float]) -> Failure:
-        """Write it, and say what it was. Epoch and step are counted from 0."""
+        """Write the file and describe the failure. Epoch and step count from 0."""
         keys = list(self.loader.batch_sampler)[step - self.manager.first_step]
-        batch = self._batch(keys)
+        # Once more: crops and views depend on seed, epoch and case alone.
+        batch = self.loader.collate_fn([self.loader.dataset[key] for key in keys])
         if isinstance(batch, dict):
             names = list(batch.get("case_id", []))
             batch = {name: value for name, value in batch.items()
                      if isinstance(value, torch.Tensor)}
+            tensors = list(batch.items())
         else:
             names = [str(self.loader.dataset.paths[index]) for _, index in keys]
-        culprits = _not_finite(list(batch.items()) if isinstance(batch, dict) else
-                               [("view", view) for view in batch], names)
+            tensors = [("view", view) for view in batch]
         state = {"format": FORMAT, "epoch": epoch + 1, "step": step + 1, "terms": terms,
                  "case_ids": names, "config": self.config, "batch": batch,
                  **self.manager.to_state()}
         path = self.folder / FILE
         write_with(path, lambda file: torch.save(state, file))
-        shown = ", ".join(dict.fromkeys(names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
-        return Failure(f" on cases {shown}; batch and weights are in {path}", culprits)
+        shown = ", ".join(dict.fromkeys(names[:SHOWN]))
+        if len(names) > SHOWN:
+            shown += ", ..."
+        return Failure(f" on cases {shown}; batch and weights are in {path}",
+                       _culprits(tensors, names))
 
-    def _batch(self, keys: list[Any]) -> Any:
-        """A batch once more: crops and views depend on seed, epoch and case alone."""
-        return self.loader.collate_fn([self.loader.dataset[key] for key in keys])
 
-
-def _not_finite(tensors: Sequence[tuple[str, torch.Tensor]], names: Sequence[str]) -> str:
+def _culprits(tensors: Sequence[tuple[str, torch.Tensor]], names: Sequence[str]) -> str:
     """The tensors of a batch (B, ...) that are not finite, with the case of the crop."""
-    found = [f"{kind} of {name}" for kind, values in tensors if values.is_floating_point()
-             for name, crop in zip(names, values, strict=False) if not crop.isfinite().all()]
-    return ", ".join(list(dict.fromkeys(found))[:SHOWN])
+    found = []
+    for kind, crops in tensors:
+        for name, crop in zip(names, crops, strict=False):
+            culprit = f"{kind} of {name}"
+            if not crop.isfinite().all() and culprit not in found:
+                found.append(culprit)
+    return ", ".join(found[:SHOWN])

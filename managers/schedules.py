@@ -1,4 +1,4 @@
-"""Rates, weights and temperatures as functions of the epoch or step: nothing else to save."""
+"""Rates, weights and temperatures as functions of the epoch or step: no state to save."""
 
 import math
 
@@ -25,10 +25,9 @@ def cosine(step: int, base: float, final: float, total_steps: int, warmup_steps:
            start: float = 0.0) -> float:
     """Linear warm-up from `start` to `base`, then half a cosine from `base` towards `final`.
 
-    Both ends of the warm-up are inclusive: its last step and the first of the cosine both give
-    `base`, and a warm-up of a single step gives `start`. `final` is the value that step
-    `total_steps` would have (DINO, ICCV 2021). `final` may be above `base`, as for a teacher's
-    momentum.
+    The last step of the warm-up and the first of the cosine both give `base`; a warm-up of a
+    single step gives `start`. `final` is the value that step `total_steps` would have (DINO,
+    ICCV 2021), and may be above `base`, as for a teacher's momentum.
 
     Differs from the authors' code: a warm-up longer than the run is cut off; theirs fails.
 
@@ -51,11 +50,13 @@ def teacher_temperature(epoch: int, start: float = 0.04, final: float = 0.07,
                         warmup_epochs: int = 20) -> float:
     """Linear from `start` in epoch 0 to `final` in epoch `warmup_epochs` - 1; `final` from there.
 
-    Low temperatures make sharp targets, at first safer against collapse (DINO, ICCV 2021).
+    Low temperatures make sharp targets, which at first prevent collapse (DINO, ICCV 2021).
     """
-    return _between(start, final, epoch, warmup_epochs) if epoch < warmup_epochs else final
+    if epoch >= warmup_epochs:
+        return final
+    return _between(start, final, epoch, warmup_epochs)
 
 
 def _between(start: float, stop: float, index: int, num: int) -> float:
-    """Entry `index` of `num` evenly spaced values, both ends among them; one value is `start`."""
+    """Entry `index` of `num` evenly spaced values, `stop` included; a single one is `start`."""
     return start + (stop - start) * (index / max(num - 1, 1))

@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 
 from torchmanager.callbacks import Callback
 
+from networks.errors import first_line
 from system.exit import LOGGER_NAME
 from system.files import write_json
 from system.json_files import read_object
@@ -37,12 +38,7 @@ class Tracker(Protocol):
 
 
 class MlflowRun:
-    """A run in MLflow, where MLFLOW_TRACKING_URI says, else where MLflow keeps runs by default.
-
-    Args:
-        folder: of the run.
-        settings: plain values, logged as parameters.
-    """
+    """A run in MLflow, at MLFLOW_TRACKING_URI or MLflow's own default; settings are parameters."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
         # A server that does not answer must not hold training up for MLflow's own 14 minutes.
@@ -51,17 +47,20 @@ class MlflowRun:
         from mlflow import MlflowClient
         from mlflow.entities import Param
         self.client = MlflowClient()
-        self.id = _kept_id(folder, "mlflow")
-        if self.id is None:
-            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-            experiment = self.client.get_experiment_by_name(name)
-            place = experiment.experiment_id if experiment else self.client.create_experiment(name)
-            self.id = self.client.create_run(place, run_name=folder.stem).info.run_id
-            parameters = [Param(key, str(value)[:500]) for key, value in settings.items()]
-            self.client.log_batch(self.id, params=parameters)
-            _keep_id(folder, "mlflow", self.id)
-        else:
+        self.id = _saved_ids(folder).get("mlflow")
+        if self.id is not None:
             self.client.update_run(self.id, status="RUNNING")
+            return
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            experiment_id = self.client.create_experiment(name)
+        else:
+            experiment_id = experiment.experiment_id
+        self.id = self.client.create_run(experiment_id, run_name=folder.stem).info.run_id
+        parameters = [Param(key, str(value)[:500]) for key, value in settings.items()]
+        self.client.log_batch(self.id, params=parameters)
+        _save_id(folder, "mlflow", self.id)
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """Send the values of an epoch, counted from 1."""
@@ -72,27 +71,25 @@ class MlflowRun:
 
     def close(self, finished: bool) -> None:
         """End the run."""
-        self.client.set_terminated(self.id, "FINISHED" if finished else "KILLED")
+        status = "KILLED"
+        if finished:
+            status = "FINISHED"
+        self.client.set_terminated(self.id, status)
 
 
 class WandbRun:
-    """A run in Weights & Biases; without an account it is kept in the run folder, offline.
-
-    Args:
-        folder: of the run.
-        settings: plain values, the run's config.
-    """
+    """A run in Weights & Biases; without an account it is kept offline in the run folder."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
         import wandb
-        identity = _kept_id(folder, "wandb") or secrets.token_hex(4)
+        identity = _saved_ids(folder).get("wandb") or secrets.token_hex(4)
         mode = os.environ.get("WANDB_MODE")
         if mode is None and not _has_account():
             mode = "offline"
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         self.run = wandb.init(project=project, name=folder.stem, id=identity, resume="allow",
                               dir=str(folder), config=settings, mode=mode)
-        _keep_id(folder, "wandb", identity)
+        _save_id(folder, "wandb", identity)
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """Send the values of an epoch, counted from 1."""
@@ -100,7 +97,7 @@ class WandbRun:
 
     def close(self, finished: bool) -> None:
         """End the run."""
-        self.run.finish(exit_code=0 if finished else 1)
+        self.run.finish(exit_code=int(not finished))
 
 
 TRACKERS: dict[str, Callable[[Path, dict[str, Any]], Tracker]] = {
@@ -108,11 +105,7 @@ TRACKERS: dict[str, Callable[[Path, dict[str, Any]], Tracker]] = {
 
 
 def refuse_absent_tracker(name: str | None) -> None:
-    """Refuse --track before anything is read, where its package is not installed.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ValueError for a --track whose package is not installed; called before any work."""
     if name is not None and find_spec(name) is None:
         raise ValueError(f"--track {name}: the package is not installed; pip install {name}")
 
@@ -128,23 +121,22 @@ def _has_account() -> bool:
         return False
 
 
-def _kept_id(folder: Path, service: str) -> str | None:
+def _saved_ids(folder: Path) -> dict[str, str]:
+    """The id of this run in each service, from its folder."""
     path = folder / FILE
-    return read_object(path).get(service) if path.is_file() else None
+    if not path.is_file():
+        return {}
+    return read_object(path)
 
 
-def _keep_id(folder: Path, service: str, identity: str) -> None:
-    path = folder / FILE
-    before = read_object(path) if path.is_file() else {}
-    write_json(path, before | {service: identity})
+def _save_id(folder: Path, service: str, identity: str) -> None:
+    write_json(folder / FILE, _saved_ids(folder) | {service: identity})
 
 
 class Track(Callback):
-    """Sends each epoch's line of the record. A service that fails never ends the training.
+    """Sends each epoch's line of the record. A service that fails never stops the training.
 
     Args:
-        name: of TRACKERS.
-        folder: of the run.
         settings: TrainingConfig.to_dict.
         history: the list that Record appends to, before this callback.
     """
@@ -181,6 +173,5 @@ class Track(Callback):
             action()
         except Exception as error:  # noqa: BLE001 - whatever the service raises
             self.tracker = None
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             warnings.warn(f"--track {self.name} failed, so training goes on without it: "
-                          f"{reason}", stacklevel=2)
+                          f"{first_line(error)}", stacklevel=2)

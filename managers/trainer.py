@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -18,11 +17,10 @@ from system.signals import Request, deferred
 
 from .compute.devices import keep_freed_memory, move_state_to_parameters
 from .compute.distributed import LOST, Processes, StopVote, has_lost_another
-from .compute.precision import autocast, gradient_scaler, guard_short_axes
+from .compute.precision import gradient_scaler, guard_short_axes
 from .compute.quick_norm import quicken_norms
 from .inference.logit_checks import weights_are_finite
-from .loss_watch import Failure, LossWatch, not_finite
-from .running_means import averaged
+from .loss_watch import Failure, LossWatch, not_finite_error
 
 CPU = torch.device("cpu")
 
@@ -36,20 +34,16 @@ class TrainingError(RuntimeError):
 class Trainer(Manager):
     """A torchmanager Manager with a training loop of its own, `fit`.
 
-    torchmanager's loop returns after a signal as if training were complete, and hides an error
-    behind two of its own. This one raises, saves the position within the epoch, and trains in
-    several processes.
-
-    Args:
-        amp: mixed precision, see `precision.AMP_TYPES`.
-        processes: those that train together.
+    torchmanager's loop returns after a signal as if training were complete, and replaces an error
+    with two of its own. This one raises the error, saves its position within the epoch, and works
+    in several processes.
 
     Attributes:
+        amp: mixed precision, see `precision.AMP_TYPES`.
         val_every: epochs between validations; the last epoch is always validated.
         first_step: of the present epoch, 0 unless a resumed run starts in the middle of it.
-        save_position: called with `position` before a validation and at a signal; None for nothing.
-        save_failure: called with epoch, step and terms of a loss that is not finite. See
-            loss_watch.FailureFile.write.
+        save_position: called with `position` before a validation and at a signal.
+        save_failure: called when a loss is not finite; see loss_watch.FailureFile.write.
     """
 
     _device = CPU
@@ -77,11 +71,10 @@ class Trainer(Manager):
             device: torch.device = CPU) -> nn.Module:
         """Train from `initial_epoch` to `epochs`; all epochs and steps count from 0.
 
-        The arguments are torchmanager's, less those that nothing here uses. A signal (see
-        system.signals) ends the run after the step or the validation case under way, a second one
-        at once. Several processes all end after the same step, whichever of them got the signal.
-        A callback may end training after an epoch by torchmanager's StopTraining; it must be the
-        last one, and raise it in every process.
+        A signal (see system.signals) ends the run after the current step or validation case, a
+        second one at once. All processes end after the same step, whichever of them got the
+        signal. A callback may end training after an epoch by raising torchmanager's StopTraining;
+        it must be the last callback, and raise it in every process.
 
         Raises:
             TrainingError: an error while training.
@@ -104,8 +97,12 @@ class Trainer(Manager):
                 for self.current_epoch in range(initial_epoch, epochs):
                     callbacks.on_epoch_start(self.current_epoch)
                     self.stop_if_asked()
-                    with self:  # training mode, and means that begin anew
-                        self._start_steps()
+                    with self:  # training mode, and new means
+                        self.current_batch, self.steps_done = 0, self.first_step
+                        self._watch = LossWatch()
+                        if self._running is not None:  # resumed within this epoch
+                            self.restore_running(self._running)
+                            self._running = None
                         for self.current_batch, data in enumerate(training_dataset):
                             callbacks.on_batch_start(self.current_batch)
                             values = self.train_step(*self.unpack_data(data))
@@ -156,23 +153,12 @@ class Trainer(Manager):
             self.stop_if_asked()
             self.test_step(*self.unpack_data(data))
         for _ in range(len(dataset), turns):
-            self.stop_if_asked()  # as often as the processes with more cases
+            self.stop_if_asked()  # as often as processes with more cases do
         return self.summary
-
-    def _start_steps(self) -> None:
-        """Start the steps of an epoch, or go on with those of `position`."""
-        self.current_batch, self.steps_done = 0, self.first_step
-        if self._running is not None:
-            self.restore_running(self._running)
-            self._running = None
-        self._watch = LossWatch()
 
     @property
     def parallel(self) -> nn.Module:
-        """The network as a training step calls it: together with the other processes.
-
-        Made with the first step, when the network is on its device.
-        """
+        """The network as a training step calls it; wrapped at the first step, on its device."""
         if self._parallel is None:
             self._parallel = self.processes.parallel(self.network_to_train)
         return self._parallel
@@ -184,64 +170,68 @@ class Trainer(Manager):
 
     @property
     def running(self) -> dict[str, Any]:
-        """What the means of an epoch are made of so far: tensors and plain values."""
+        """The sums behind the means of this epoch: tensors and plain values."""
         return self.compiled_losses.running
 
     def restore_running(self, running: dict[str, Any]) -> None:
-        """Go on with such means, on this device."""
+        """Continue with such sums, on this device."""
         self.compiled_losses.go_on(running, self._device)
 
     @property
     def position(self) -> dict[str, Any]:
-        """Where in the epoch the run is, between two steps or in a validation.
+        """Where in the epoch the run is: "steps" done and the "running" sums over all processes.
 
-        "steps" is how many are done, "running" what the training means are made of, over all
-        processes: each of them must ask.
+        Every process must ask for it.
         """
-        running = self.running if self._running is None else self._running
+        running = self._running
+        if running is None:
+            running = self.running
         if self.processes.world_size > 1:
-            running = averaged(running, self.processes)
+            running = mean_of_sums(running, self.processes)
         return {"steps": self.steps_done, "running": running}
 
     def go_on_from(self, checkpoint: dict[str, Any] | None) -> None:
         """Begin the next `fit` in the middle of an epoch, if the checkpoint was saved in one."""
-        position = None if checkpoint is None else checkpoint.get("position")
-        if position is not None:
+        if checkpoint is not None and checkpoint.get("position") is not None:
+            position = checkpoint["position"]
             self.first_step, self._running = position["steps"], position["running"]
 
     def stop_if_asked(self) -> None:
-        """End the run if any process has got a signal; within an epoch save the position first.
-
-        Raises:
-            KeyboardInterrupt: one has.
-        """
+        """Save the position and raise KeyboardInterrupt if any process has got a signal."""
         if self._vote.ask(self._request.number) is None:
             return
         if self.steps_done > 0:
             if not self._position_saved:
                 self._save_position()
-            self.processes.wait()  # a process that leaves earlier would be taken for a failure
+            self.processes.wait()  # the others would take an earlier exit for a failure
         raise KeyboardInterrupt
 
     def _save_position(self) -> None:
-        """Save the epoch's steps; all processes must."""
+        """Save the epoch's steps; every process must call it."""
         position = self.position
         if self.save_position is not None:
             self.save_position(position)
         self._position_saved = True
 
     def _interrupted(self, finished: int, epochs: int) -> TrainingInterruptedError:
-        """What to raise for a signal."""
-        steps = f" and {self.steps_done} steps of the next" if self._position_saved else ""
-        kept = "--resume goes on from there" if finished or steps else "nothing is kept"
+        """What to raise for a signal; only the main process has a message."""
         number = self._vote.agreed or self._request.number
-        name = "stopped" if number is None else signal.Signals(number).name
-        message = f"{name} after {finished} of {epochs} epochs{steps}; {kept}"
-        return TrainingInterruptedError(message if self.processes.is_main else None,
-                                        number or signal.SIGINT)
+        if not self.processes.is_main:
+            return TrainingInterruptedError(None, number or signal.SIGINT)
+        name = "stopped"
+        if number is not None:
+            name = signal.Signals(number).name
+        message = f"{name} after {finished} of {epochs} epochs"
+        if self._position_saved:
+            message += f" and {self.steps_done} steps of the next"
+        if finished > 0 or self._position_saved:
+            message += "; --resume goes on from there"
+        else:
+            message += "; nothing is kept"
+        return TrainingInterruptedError(message, number or signal.SIGINT)
 
     def _failed(self, error: Exception, finished: int, epochs: int) -> Exception:
-        """What to raise for an error in the loop: where it was, unless it only came of another."""
+        """What to raise for an error in the loop: where it was, unless another one caused it."""
         if self.processes.world_size > 1 and (str(error) == LOST or has_lost_another(error)):
             return StatedError(LOST)
         if self._request.number is not None:  # the signal ended the loader's workers as well
@@ -257,11 +247,11 @@ class Trainer(Manager):
     def watch(self, loss: torch.Tensor) -> None:
         """Note a step's loss before it changes the weights.
 
-        On a GPU, and with several processes, it is looked at only every `watch_every` steps.
-        Steps that an fp16 scaler skips for their gradients have a finite loss.
+        On a GPU, and with several processes, losses are read only every `watch_every` steps. A
+        step that an fp16 scaler skips has a finite loss: only its gradients are not.
 
         Raises:
-            FloatingPointError: this loss, or one since the last look, is not finite.
+            FloatingPointError: this loss, or one since the last read, is not finite.
         """
         step = self.first_step + self.current_batch
         self._watch.see(step, loss, self.compiled_losses.last_terms)
@@ -270,24 +260,19 @@ class Trainer(Manager):
             self._check_losses()
 
     def _check_losses(self) -> None:
-        found = self._watch.found()
-        is_first = self.processes.is_first(None if found is None else found[0])
+        step, terms = self._watch.first_failure()
+        is_first = self.processes.is_first(step)
         if is_first is None:
             return
-        if not is_first:  # what this process found, if anything, came of the other's
-            self.processes.wait()  # until that one has left with its message
-        step, terms = found
+        if not is_first:  # another process failed first, and what this one found came of that
+            self.processes.wait()  # until the other has left with its message
         failure = Failure()
         if self.save_failure is not None:
             failure = self.save_failure(self.current_epoch, step, terms)
-        raise not_finite(step, terms, failure)
-
-    def autocast(self) -> AbstractContextManager:
-        """What the network's forward pass runs in; nothing without mixed precision."""
-        return autocast(self._device, self.amp)
+        raise not_finite_error(step, terms, failure)
 
     def to(self, device: torch.device) -> None:
-        """Move network, loss, scaler and optimiser state, and send the batches to come there."""
+        """Move network, loss, scaler and optimiser state; later batches follow."""
         self._device = device
         devices.set_default(device)
         super().to(device)
@@ -298,3 +283,12 @@ class Trainer(Manager):
             move_state_to_parameters(self.optimizer)
         scale, self.scaler = self.scaler.state_dict(), gradient_scaler(device, self.amp)
         self.scaler.load_state_dict(scale)
+
+
+def mean_of_sums(running: Any, processes: Processes) -> Any:
+    """Numbers and tensors in nested dicts, each replaced by its mean over the processes."""
+    if isinstance(running, dict):
+        return {name: mean_of_sums(value, processes) for name, value in running.items()}
+    if isinstance(running, torch.Tensor):
+        return processes.mean(running)
+    return float(processes.mean(torch.tensor(running, dtype=torch.float64)))

@@ -1,8 +1,8 @@
 """Is one experiment better than another? Paired statistics over the cases that both scored.
 
-The sign is always B - A, A the baseline: a positive Dice difference means that B is better, and so
-does a negative difference of a distance. A case is the unit: tests and intervals resample cases,
-never voxels or classes.
+The sign is always B - A, where A is the baseline: B is better if its difference in Dice is
+positive, or in a distance negative. The unit is a case: tests and intervals resample cases, never
+voxels or classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rows = Sequence[Mapping[str, Any]]
 class PairedValues:
     """One metric of N cases in A and B; column 0 is the mean over a case's classes ("overall").
 
-    A value that either side lacks (NaN) is NaN in both, and left out of the case's mean in both.
+    A value that is NaN on either side is NaN in both, and left out of the case's mean in both.
     """
 
     case_ids: tuple[str, ...]
@@ -50,39 +50,43 @@ def paired_values(rows_a: Rows, rows_b: Rows, metric: str) -> PairedValues:
     Raises:
         ValueError: other cases or classes, a case twice or without a class, no such metric.
     """
-    values_a, values_b = (_by_case(rows, metric, side)
-                          for side, rows in (("A", rows_a), ("B", rows_b)))
-    for here, there, values, others in (("A", "B", values_a, values_b),
-                                        ("B", "A", values_b, values_a)):
-        lacking = sorted(set(values) - set(others))
-        if lacking:
-            raise ValueError(
-                f"{len(lacking)} case(s) are in {here} but not in {there}: "
-                f"{', '.join(lacking[:10])}{' ...' if len(lacking) > 10 else ''}; "
-                "a paired comparison needs the same cases, so use the same data and folds"
-            )
+    values_a, values_b = _by_case(rows_a, metric, "A"), _by_case(rows_b, metric, "B")
+    _check_cases("A", values_a, "B", values_b)
+    _check_cases("B", values_b, "A", values_a)
     class_names = tuple(next(iter(values_a.values())))
     for side, values in (("A", values_a), ("B", values_b)):
         for case_id, by_class in values.items():
             if set(by_class) != set(class_names):
                 raise ValueError(f"case {case_id} of {side} has the classes {sorted(by_class)}, "
                                  f"the first case of A has {sorted(class_names)}")
-    a, b = (np.array([[values[case_id][name] for name in class_names] for case_id in values_a])
-            for values in (values_a, values_b))
+    a = np.array([[values_a[case_id][name] for name in class_names] for case_id in values_a])
+    b = np.array([[values_b[case_id][name] for name in class_names] for case_id in values_a])
     absent = np.isnan(a) | np.isnan(b)
-    a, b = (_with_overall(np.where(absent, np.nan, side)) for side in (a, b))
-    return PairedValues(tuple(values_a), (OVERALL, *class_names), a, b)
+    a[absent] = b[absent] = np.nan
+    return PairedValues(tuple(values_a), (OVERALL, *class_names), _with_overall(a),
+                        _with_overall(b))
+
+
+def _check_cases(here: str, values: Mapping[str, Any], there: str,
+                 others: Mapping[str, Any]) -> None:
+    lacking = sorted(set(values) - set(others))
+    if lacking:
+        shown = ", ".join(lacking[:10])
+        if len(lacking) > 10:
+            shown += " ..."
+        raise ValueError(f"{len(lacking)} case(s) are in {here} but not in {there}: {shown}; a "
+                         f"paired comparison needs the same cases, so use the same data and folds")
 
 
 def compare(rows_a: Rows, rows_b: Rows, num_resamples: int = 10_000,
             seed: int = 0) -> list[dict[str, Any]]:
     """Compare B with the baseline A: a dict per metric and class, "overall" first.
 
-    "overall" compares the cases' means over their classes: one question per metric, so its p is
-    not corrected. "p_holm" corrects the classes of one metric for each other; metrics are not
-    corrected for each other. Pairs with an undefined value are dropped and counted ("n_dropped").
-    The scores of a cross-validation are not quite independent, since the folds' training sets
-    overlap: read p-values near a threshold with care.
+    "overall" compares the cases' means over their classes: one test per metric, so its p is not
+    corrected. "p_holm" corrects the classes of one metric for each other, but not the metrics.
+    Pairs with an undefined value are dropped and counted ("n_dropped"). The scores of a
+    cross-validation are not quite independent, since the folds' training sets overlap: read
+    p-values near a threshold with care.
 
     Args:
         rows_a, rows_b: rows of `case_metrics` with their "case_id".
@@ -96,9 +100,8 @@ def compare(rows_a: Rows, rows_b: Rows, num_resamples: int = 10_000,
     Raises:
         ValueError: the rows cannot be paired (see `paired_values`) or share no metric.
     """
-    metrics = shared_metrics(rows_a, rows_b)
     results = []
-    for metric in metrics:
+    for metric in shared_metrics(rows_a, rows_b):
         pairs = paired_values(rows_a, rows_b, metric)
         found = [_one(pairs, column, metric, num_resamples, seed)
                  for column in range(len(pairs.class_names))]
@@ -144,7 +147,7 @@ def signed_rank_p(differences: np.ndarray) -> tuple[float | None, int]:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction (1979) for the family-wise error; None is no test and stays."""
+    """Holm's step-down correction (1979) for the family-wise error; None, no test, stays None."""
     tested = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     highest = 0.0
@@ -178,19 +181,22 @@ def _one(pairs: PairedValues, column: int, metric: str, num_resamples: int,
     known = ~np.isnan(every)
     differences = every[known]
     n = int(known.sum())
-    gains = differences if higher_is_better(metric) else -differences
+    gains = differences
+    if not higher_is_better(metric):
+        gains = -differences
     low, high = bootstrap_interval(differences, num_resamples, seed)
     p, n_nonzero = signed_rank_p(differences)
 
-    def mean(values):
-        return float(values.mean()) if n else None
-
+    mean_a = mean_b = mean = median = None
+    if n > 0:
+        mean_a = float(pairs.a[known, column].mean())
+        mean_b = float(pairs.b[known, column].mean())
+        mean, median = float(differences.mean()), float(np.median(differences))
     return {
         "metric": metric, "class_name": pairs.class_names[column],
         "n": n, "n_dropped": int((~known).sum()),
-        "mean_a": mean(pairs.a[known, column]), "mean_b": mean(pairs.b[known, column]),
-        "mean_difference": mean(differences), "ci_low": low, "ci_high": high,
-        "median_difference": float(np.median(differences)) if n else None,
+        "mean_a": mean_a, "mean_b": mean_b,
+        "mean_difference": mean, "ci_low": low, "ci_high": high, "median_difference": median,
         "wins": int((gains > 0).sum()), "ties": int((gains == 0).sum()),
         "losses": int((gains < 0).sum()), "n_nonzero": n_nonzero, "p": p,
     }

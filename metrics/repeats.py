@@ -1,4 +1,4 @@
-"""One experiment several times over: seeds and folds together, and what a family of tests shows.
+"""An experiment repeated over seeds and folds, and the verdicts of a family of tests.
 
 A case that several seeds scored stays one case, whose values are the means over the seeds.
 """
@@ -40,14 +40,25 @@ def mean_over_seeds(tables: Sequence[Rows]) -> list[Row]:
     Raises:
         ValueError: the seeds do not have the same cases and classes.
     """
-    ranked = [sorted(rows, key=lambda row: (row["case_id"], row["class"])) for rows in tables]
-    who = [[(row["case_id"], row["class"]) for row in rows] for rows in ranked]
-    if any(one != who[0] for one in who):
+    ranked = [sorted(rows, key=_case_and_class) for rows in tables]
+    expected = list(map(_case_and_class, ranked[0]))
+    if any(list(map(_case_and_class, rows)) != expected for rows in ranked):
         raise ValueError("the seeds of an arm were not tested on the same cases and classes")
-    return [{name: rows[0][name] for name in ("case_id", "class", "class_name")}
-            | {name: float(np.mean([row[name] for row in rows]))
-               for name in rows[0] if isinstance(rows[0][name], float)}
-            for rows in map(with_shared_columns, zip(*ranked, strict=True))]
+    return [_mean_row(rows) for rows in zip(*ranked, strict=True)]
+
+
+def _case_and_class(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["case_id"], row["class"]
+
+
+def _mean_row(rows: Rows) -> Row:
+    """Several scores of one case and class as one row, with the mean of each metric."""
+    rows = with_shared_columns(rows)
+    mean = {name: rows[0][name] for name in ("case_id", "class", "class_name")}
+    for name, value in rows[0].items():
+        if isinstance(value, float):
+            mean[name] = float(np.mean([row[name] for row in rows]))
+    return mean
 
 
 def mean_over_runs(runs: Mapping[tuple[int, int], Rows]) -> list[Row]:
@@ -59,12 +70,11 @@ def mean_over_runs(runs: Mapping[tuple[int, int], Rows]) -> list[Row]:
     Raises:
         ValueError: the seeds of a fold do not have the same cases and classes.
     """
-    found: dict[tuple[str, str], list[Row]] = {}
+    found: dict[tuple[str, int], list[Row]] = {}
     for fold in sorted({fold for fold, _ in runs}):
         for row in mean_over_seeds([runs[key] for key in sorted(runs) if key[0] == fold]):
-            found.setdefault((row["case_id"], row["class_name"]), []).append(row)
-    return with_shared_columns([mean_over_seeds([[row] for row in rows])[0]
-                                for rows in found.values()])
+            found.setdefault(_case_and_class(row), []).append(row)
+    return with_shared_columns([_mean_row(rows) for rows in found.values()])
 
 
 def case_means(rows: Rows, metric: str) -> np.ndarray:
@@ -78,13 +88,15 @@ def overall_comparisons(a: Rows, b: Rows, metrics: Sequence[str]) -> list[Row]:
     Raises:
         ValueError: see `compare`.
     """
-    found = {one["metric"]: one for one in compare(a, b) if one["class_name"] == OVERALL}
-    return [{name: value for name, value in found[metric].items() if name != "class_name"}
-            for metric in metrics if metric in found]
+    found = {}
+    for result in compare(a, b):
+        if result.pop("class_name") == OVERALL:
+            found[result["metric"]] = result
+    return [found[metric] for metric in metrics if metric in found]
 
 
 def over_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metric: str) -> Row:
-    """What the pairs of runs say of a metric, B - A, with a run as the unit.
+    """What pairs of runs show of a metric, B - A, with a run as the unit.
 
     Args:
         pairs: by run, such as (fold, seed), the rows of the baseline A and of B.
@@ -107,18 +119,20 @@ def over_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metric: str) -> Row:
         order = np.argsort(paired.case_ids)
         by_cases.setdefault(tuple(sorted(paired.case_ids)), []).append(differences[order])
         run_means.append(float(np.nanmean(differences)))
-    groups = [np.stack(group) for group in by_cases.values()]
     case_ids, differences = _means_of_cases(by_cases)
     index, without = most_influential_case(differences)
+    influential_case = p_level = None
+    if index is not None:
+        influential_case = case_ids[index]
+    if metric in MARGINS:
+        p_level = equivalence_p(run_means, MARGINS[metric])
     low, high = t_interval(run_means)
-    both_low, both_high = bootstrap_runs_and_cases(groups)
-    margin = MARGINS.get(metric)
+    both_low, both_high = bootstrap_runs_and_cases(
+        [np.stack(group) for group in by_cases.values()])
     return {"runs": len(run_means), "run_mean": float(np.mean(run_means)),
             "run_low": low, "run_high": high, "both_low": both_low, "both_high": both_high,
-            "gain_low": min(run_means), "gain_high": max(run_means),
-            "p_level": None if margin is None else equivalence_p(run_means, margin),
-            "influential_case": None if index is None else case_ids[index],
-            "mean_without": without}
+            "gain_low": min(run_means), "gain_high": max(run_means), "p_level": p_level,
+            "influential_case": influential_case, "mean_without": without}
 
 
 def compare_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metrics: Sequence[str]) -> list[Row]:
@@ -130,15 +144,15 @@ def compare_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metrics: Sequence[str])
     Raises:
         ValueError: see `mean_over_runs` and `compare`.
     """
-    before, after = (mean_over_runs({run: pair[side] for run, pair in pairs.items()})
-                     for side in (0, 1))
+    baseline = mean_over_runs({run: a for run, (a, _) in pairs.items()})
+    other = mean_over_runs({run: b for run, (_, b) in pairs.items()})
     return [line | over_runs(pairs, line["metric"])
-            for line in overall_comparisons(before, after, metrics)]
+            for line in overall_comparisons(baseline, other, metrics)]
 
 
 def _means_of_cases(by_cases: Mapping[tuple[str, ...], Sequence[np.ndarray]],
                     ) -> tuple[list[str], np.ndarray]:
-    """Every case once, and its mean difference over the runs that scored it, (N,)."""
+    """Each case once, and its mean difference over the runs that scored it, (N,)."""
     found: dict[str, list[float]] = {}
     for case_ids, runs in by_cases.items():
         for differences in runs:
@@ -148,7 +162,7 @@ def _means_of_cases(by_cases: Mapping[tuple[str, ...], Sequence[np.ndarray]],
 
 
 def judge(lines: Iterable[Row]) -> None:
-    """Correct a family of tests for each other, and say what each shows; changes the lines.
+    """Add "p_holm" and "verdict" to the lines of a family of tests.
 
     "p_holm" corrects the p of Wilcoxon's test over all lines of a metric. "verdict" is
 
@@ -178,7 +192,9 @@ def _verdict(line: Row) -> str:
     if (significant and _leaves_out_zero(line["ci_low"], line["ci_high"])
             and _leaves_out_zero(line["run_low"], line["run_high"])):
         rose = line["mean_difference"] > 0
-        return BETTER if rose == higher_is_better(line["metric"]) else WORSE
+        if rose == higher_is_better(line["metric"]):
+            return BETTER
+        return WORSE
     if line["p_level"] is not None and line["p_level"] < LEVEL:
         return EQUIVALENT
     return NOT_SHOWN

@@ -1,8 +1,8 @@
-"""What several paired runs show of two methods: here a run is the unit, not a case.
+"""What several paired runs show of two methods, with a run as the unit, not a case.
 
 Another seed changes a network's mean Dice by tenths of a point, which no interval over cases
-sees. So a statement about methods needs several pairs of runs, each pair with the same fold and
-seed. A difference is always B - A, A the baseline.
+shows. So a statement about methods needs several pairs of runs, each with one fold and seed. A
+difference is always B - A, where A is the baseline.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def equivalence_p(run_differences: Sequence[float], margin: float) -> float | No
     distance = margin - abs(float(values.mean()))
     error = _standard_error(values)
     if error == 0:
-        return 0.0 if distance > 0 else 1.0
+        return float(distance <= 0)
     return float(t.sf(distance / error, values.size - 1))
 
 
@@ -59,10 +59,10 @@ def bootstrap_runs_and_cases(groups: Sequence[np.ndarray], num_resamples: int = 
                              level: float = 0.95) -> tuple[float | None, float | None]:
     """Percentile bootstrap interval of the mean difference, resampling runs and cases.
 
-    A group are the pairs of runs that scored the same cases, such as the seeds of one fold. In a
-    group runs and cases are drawn independently of each other, since each run meets each case;
-    with several groups (folds), these are drawn too. Groups weigh alike. With few runs the
-    interval is too narrow: read it beside `t_interval`.
+    A group is the pairs of runs that scored the same cases, such as the seeds of one fold. Within
+    it, runs and cases are drawn independently, since every run scored every case; several groups
+    (folds) are drawn too, with equal weights. With few runs the interval is too narrow: read it
+    beside `t_interval`.
 
     Args:
         groups: each (pairs of runs, cases), differences; NaN where a case has no value.

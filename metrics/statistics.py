@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,30 +36,31 @@ def summarise(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> 
     """
     check_class_names(class_names)
     names = _check_rows(rows, class_names)
-    per_class = {
-        class_name: _per_metric([r for r in rows if r["class_name"] == class_name], names)
-        for class_name in class_names[1:]
-    }
-    class_dice = [entry["dice"]["mean"] for entry in per_class.values() if entry["dice"]["n"]]
-    num_empty = Counter(row["empty"] for row in rows)
+    per_class, class_dice = {}, []
+    for class_name in class_names[1:]:
+        of_class = _per_metric([row for row in rows if row["class_name"] == class_name], names)
+        per_class[class_name] = of_class
+        if of_class["dice"]["n"] > 0:
+            class_dice.append(of_class["dice"]["mean"])
+    num_empty = {"both": 0, "prediction": 0, "label": 0}
+    empty_cases = []
+    for row in rows:
+        if row["empty"] in num_empty:
+            num_empty[row["empty"]] += 1
+        if row["empty"] in ("prediction", "label"):
+            empty_cases.append({key: row[key] for key in ("case_id", "class_name", "empty")})
     return {
         "num_cases": len({row["case_id"] for row in rows}),
         "metrics": _per_metric(rows, names),
         "per_class": per_class,
         "mean_foreground_dice": _moments(class_dice)["mean"],
-        "num_empty": {side: num_empty[side] for side in ("both", "prediction", "label")},
-        "empty_cases": [
-            {key: row[key] for key in ("case_id", "class_name", "empty")}
-            for row in rows
-            if row["empty"] in ("prediction", "label")
-        ],
+        "num_empty": num_empty,
+        "empty_cases": empty_cases,
     }
 
 
-def _per_metric(
-    rows: Iterable[Mapping[str, Any]], names: Sequence[str]
-) -> dict[str, dict[str, float | int | None]]:
-    rows = list(rows)
+def _per_metric(rows: Sequence[Mapping[str, Any]],
+                names: Sequence[str]) -> dict[str, dict[str, float | int | None]]:
     return {name: _moments([float(row[name]) for row in rows]) for name in names}
 
 
@@ -74,7 +74,9 @@ def _moments(values: Sequence[float]) -> dict[str, float | int | None]:
 
 def sample_deviation(values: Sequence[float]) -> float | None:
     """Standard deviation with ddof=1; None for fewer than two values."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+    if len(values) < 2:
+        return None
+    return float(np.std(values, ddof=1))
 
 
 def _check_rows(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> tuple[str, ...]:
@@ -83,10 +85,8 @@ def _check_rows(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -
         raise ValueError("no rows to summarise: evaluate at least one case")
     names = metrics_in(rows[0])
     if not names:
-        raise ValueError(
-            f"rows must have the metrics {METRICS_MM} or {METRICS_VOXELS}, got {sorted(rows[0])}: "
-            "use the rows of case_metrics"
-        )
+        raise ValueError(f"rows must have the metrics {METRICS_MM} or {METRICS_VOXELS}, got "
+                         f"{sorted(rows[0])}: use the rows of case_metrics")
     seen = set()
     for row in rows:
         who = f"case {row.get('case_id')!r}, class {row.get('class_name')!r}"

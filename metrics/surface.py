@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, in mm.
+"""Distances between the surfaces of two masks, in mm; spacings are in array-axis order.
 
 A surface voxel is a mask voxel with at least one of its six face neighbours outside the mask; what
 lies beyond the volume counts as outside, so a mask cut off by the border has surface there. This is
@@ -16,10 +16,9 @@ import numpy as np
 from .overlap import mask_pair
 
 if TYPE_CHECKING:
-    import torch
+    from .overlap import Array
 
-
-# A nearest-neighbour search costs about as much per surface voxel as the distance transform costs
+# A nearest-neighbour search costs about as much per surface voxel as the distance transform does
 # per 8 voxels of the box (measured: 2 to 5 for surfaces close to each other, 15 for distant ones).
 VOXELS_PER_POINT = 8
 # Threads of one search, where there are points enough to pay for starting them.
@@ -42,20 +41,14 @@ class SurfaceMetrics(NamedTuple):
     assd_mm: float
 
 
-def surface_metrics(
-    pred_mask: np.ndarray | torch.Tensor,
-    true_mask: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-) -> SurfaceMetrics:
+def surface_metrics(pred_mask: Array, true_mask: Array,
+                    spacing_mm: Sequence[float]) -> SurfaceMetrics:
     """All surface metrics of two boolean masks (H, W, D) in one pass: edges and distances once.
 
     Both masks empty gives 0.0 mm; exactly one empty gives the diagonal of the volume in mm,
     sqrt(sum((shape * spacing)^2)), the largest distance that a segmentation could be wrong by.
     Differs from the authors' code: theirs is in voxels, msd is the only mean, and pairs with an
     empty mask become NaN or infinite and drop out.
-
-    Args:
-        spacing_mm: voxel size along each axis, in the order of the array axes.
 
     Raises:
         ValueError: masks not boolean, not 3D or of different shapes; spacing not 3 positive floats.
@@ -64,50 +57,40 @@ def surface_metrics(
     return metrics_of(distances, spacing, tuple(pred_mask.shape))
 
 
-def surface_dice(
-    pred_mask: np.ndarray | torch.Tensor,
-    true_mask: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-    tolerance_mm: float,
-) -> float:
+def surface_dice(pred_mask: Array, true_mask: Array, spacing_mm: Sequence[float],
+                 tolerance_mm: float) -> float:
     """Share of both surfaces of two masks (H, W, D) that lies within a tolerance of the other.
 
     Also called normalised surface Dice (Nikolov et al., J Med Internet Res 2021), where surface
     elements have areas; here each surface voxel counts as one, as in MONAI. Both masks empty gives
     1.0, exactly one empty gives 0.0.
 
-    Args:
-        spacing_mm: voxel size along each axis, in the order of the array axes.
-        tolerance_mm: a distance that still counts as right, at least 0.
-
     Raises:
-        ValueError: as `surface_metrics`; a tolerance below 0.
+        ValueError: as `surface_metrics`; a tolerance, the distance that still counts as right,
+            below 0.
     """
     distances, _ = _mask_distances(pred_mask, true_mask, spacing_mm)
     return surface_dice_of(distances, tolerance_mm)
 
 
-def _mask_distances(
-    pred_mask: np.ndarray | torch.Tensor,
-    true_mask: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-) -> tuple[Distances, np.ndarray]:
+def _mask_distances(pred_mask: Array, true_mask: Array,
+                    spacing_mm: Sequence[float]) -> tuple[Distances, np.ndarray]:
     pred, true = mask_pair(pred_mask, true_mask)
     spacing = check_spacing(spacing_mm)
     return class_distances(pred.view(np.uint8), true.view(np.uint8), spacing, 2)[0], spacing
 
 
-def class_distances(
-    pred_map: np.ndarray, true_map: np.ndarray, spacing: np.ndarray, num_classes: int
-) -> list[Distances]:
+def class_distances(pred_map: np.ndarray, true_map: np.ndarray, spacing: np.ndarray,
+                    num_classes: int) -> list[Distances]:
     """The surface distances of each foreground class of two checked label maps (H, W, D).
 
     The edges of all classes are found in one pass. Classes are 0 (background) to num_classes - 1.
     """
     box = _bounding_box((pred_map != 0) | (true_map != 0))
-    surfaces = [_class_surfaces(m[box], num_classes - 1) for m in (pred_map, true_map)]
+    pred_surfaces = _class_surfaces(pred_map[box], num_classes - 1)
+    true_surfaces = _class_surfaces(true_map[box], num_classes - 1)
     found = []
-    for pred, true in zip(*surfaces, strict=True):
+    for pred, true in zip(pred_surfaces, true_surfaces, strict=True):
         if len(pred) and len(true):
             found.append(Distances(*_distances(pred, true, spacing)))
         else:
@@ -115,11 +98,7 @@ def class_distances(
     return found
 
 
-def hd95_mm(
-    pred_mask: np.ndarray | torch.Tensor,
-    true_mask: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-) -> float:
+def hd95_mm(pred_mask: Array, true_mask: Array, spacing_mm: Sequence[float]) -> float:
     """Larger of the two directed 95th percentile Hausdorff distances of masks (H, W, D), in mm.
 
     Percentiles are interpolated linearly; empty masks, errors: see `surface_metrics`.
@@ -127,11 +106,7 @@ def hd95_mm(
     return surface_metrics(pred_mask, true_mask, spacing_mm).hd95_mm
 
 
-def msd_mm(
-    pred_mask: np.ndarray | torch.Tensor,
-    true_mask: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-) -> float:
+def msd_mm(pred_mask: Array, true_mask: Array, spacing_mm: Sequence[float]) -> float:
     """Mean distance in mm from the surface of the prediction to that of the true mask (H, W, D).
 
     One direction only, as in the papers: a prediction covering part of an organ's surface scores
@@ -140,11 +115,7 @@ def msd_mm(
     return surface_metrics(pred_mask, true_mask, spacing_mm).msd_mm
 
 
-def assd_mm(
-    pred_mask: np.ndarray | torch.Tensor,
-    true_mask: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-) -> float:
+def assd_mm(pred_mask: Array, true_mask: Array, spacing_mm: Sequence[float]) -> float:
     """Mean distance in mm over the surface voxels of both masks (H, W, D), each to the other mask.
 
     Every surface voxel weighs the same. Empty masks, errors: see `surface_metrics`.
@@ -152,11 +123,8 @@ def assd_mm(
     return surface_metrics(pred_mask, true_mask, spacing_mm).assd_mm
 
 
-def surface_distances(
-    pred_mask: np.ndarray | torch.Tensor,
-    true_mask: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-) -> Distances:
+def surface_distances(pred_mask: Array, true_mask: Array,
+                      spacing_mm: Sequence[float]) -> Distances:
     """Distance in mm of each surface voxel of one mask (H, W, D) to the other mask's surface.
 
     Returns:
@@ -165,17 +133,15 @@ def surface_distances(
     Raises:
         ValueError: as `surface_metrics`, and when a mask is empty: there is no surface to measure.
     """
-    pred, true = mask_pair(pred_mask, true_mask)
-    spacing = check_spacing(spacing_mm)
-    empty = [name for name, m in (("pred_mask", pred), ("true_mask", true)) if not m.any()]
+    distances, _ = _mask_distances(pred_mask, true_mask, spacing_mm)
+    empty = []
+    for name, found in zip(("pred_mask", "true_mask"), distances, strict=True):
+        if not found.size:
+            empty.append(name)
     if empty:
-        raise ValueError(
-            f"no surface in an empty mask: {' and '.join(empty)}; "
-            "surface_metrics has a rule for empty masks"
-        )
-    box = _bounding_box(pred | true)
-    (pred_surface,), (true_surface,) = (_class_surfaces(m[box], 1) for m in (pred, true))
-    return Distances(*_distances(pred_surface, true_surface, spacing))
+        raise ValueError(f"no surface in an empty mask: {' and '.join(empty)}; surface_metrics "
+                         f"has a rule for empty masks")
+    return distances
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> np.ndarray:
@@ -190,15 +156,15 @@ def check_spacing(spacing_mm: Sequence[float]) -> np.ndarray:
     return spacing
 
 
-def metrics_of(
-    distances: Distances, spacing: np.ndarray, shape: tuple[int, ...]
-) -> SurfaceMetrics:
+def metrics_of(distances: Distances, spacing: np.ndarray,
+               shape: tuple[int, ...]) -> SurfaceMetrics:
     """The surface metrics of two masks in a volume of this shape, from their distances."""
     both_mm = np.concatenate(distances)
     if not both_mm.size:
         return SurfaceMetrics(0.0, 0.0, 0.0, 0.0)
     if not np.isfinite(both_mm[0]):  # then none is
-        return SurfaceMetrics(*[float(np.linalg.norm(np.multiply(shape, spacing)))] * 4)
+        diagonal_mm = float(np.linalg.norm(np.multiply(shape, spacing)))
+        return SurfaceMetrics(diagonal_mm, diagonal_mm, diagonal_mm, diagonal_mm)
     return SurfaceMetrics(
         hd95_mm=float(max(np.percentile(d, 95) for d in distances)),
         msd_mm=float(distances.pred_to_true_mm.mean()),
@@ -208,20 +174,17 @@ def metrics_of(
 
 
 def surface_dice_of(distances: Distances, tolerance_mm: float) -> float:
-    """`surface_dice` from the distances of two masks.
-
-    Raises:
-        ValueError: a tolerance below 0.
-    """
+    """`surface_dice` from the distances of two masks; ValueError for a tolerance below 0."""
     if not tolerance_mm >= 0:
         raise ValueError(f"tolerance_mm must be at least 0, got {tolerance_mm}")
     both_mm = np.concatenate(distances)
-    return float((both_mm <= tolerance_mm).mean()) if both_mm.size else 1.0
+    if not both_mm.size:
+        return 1.0
+    return float((both_mm <= tolerance_mm).mean())
 
 
-def _distances(
-    pred: np.ndarray, true: np.ndarray, spacing: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _distances(pred: np.ndarray, true: np.ndarray,
+               spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance in mm of each point (N, 3) of one surface to the nearest of the other: float64."""
     low = np.minimum(pred.min(axis=0), true.min(axis=0))
     box = np.maximum(pred.max(axis=0), true.max(axis=0)) - low + 1
@@ -236,13 +199,14 @@ def _by_search(source: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> n
 
     # Splitting at midpoints suits a lattice: it builds twice as fast and answers as fast.
     tree = cKDTree(target * spacing, leafsize=32, balanced_tree=False, compact_nodes=False)
-    threads = min(MAX_THREADS, os.cpu_count() or 1) if len(source) > POINTS_PER_THREAD else 1
+    threads = 1
+    if len(source) > POINTS_PER_THREAD:
+        threads = min(MAX_THREADS, os.cpu_count() or 1)
     return tree.query(source * spacing, workers=threads)[0]
 
 
-def _by_transform(
-    source: np.ndarray, target: np.ndarray, spacing: np.ndarray, box: np.ndarray
-) -> np.ndarray:
+def _by_transform(source: np.ndarray, target: np.ndarray, spacing: np.ndarray,
+                  box: np.ndarray) -> np.ndarray:
     import edt
 
     outside = np.ones(box, bool)
@@ -253,17 +217,18 @@ def _by_transform(
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The box of a mask's voxels, without voxels where the mask is empty.
+    """The box of a mask's voxels; no voxel at all where the mask is empty.
 
-    No margin is needed to find surfaces in it: what surrounds it is outside every mask, as is what
-    surrounds the volume.
+    It needs no margin to find surfaces in: all around it is outside every mask.
     """
     plane = mask.any(axis=0)  # (W, D)
     if not plane.any():
         return (slice(0),) * 3
-    profiles = mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0)
-    ends = [np.flatnonzero(profile)[[0, -1]] for profile in profiles]
-    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
+    box = []
+    for profile in (mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0)):
+        inside = np.flatnonzero(profile)
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return tuple(box)
 
 
 def _class_surfaces(label_map: np.ndarray, num_foreground: int) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Is the pre-training collapsing? What the teacher's targets and features look like then."""
+"""Signs of collapse in pre-training, from the teacher's targets and features."""
 
 import math
 from collections.abc import Mapping
@@ -19,13 +19,7 @@ def feature_moments(features: torch.Tensor) -> torch.Tensor:
     """Mean and mean square of L2-normalised features over the rows, per dimension.
 
     Average them over the steps and processes of an epoch before `feature_std`: a single step has
-    too few rows to tell.
-
-    Args:
-        features: (N, w).
-
-    Returns:
-        (2, w) in float64, on the features' device.
+    too few rows. Features (N, w) give (2, w) in float64 on their device.
     """
     unit = normalize(features.double(), dim=1)
     return torch.stack([unit.mean(dim=0), unit.square().mean(dim=0)])
@@ -34,26 +28,20 @@ def feature_moments(features: torch.Tensor) -> torch.Tensor:
 def feature_std(moments: torch.Tensor) -> torch.Tensor:
     """How much L2-normalised features differ: their standard deviation, averaged over dimensions.
 
-    About 1 / sqrt(w) for features spread evenly over the sphere, 0 if all are the same.
-
-    Args:
-        moments: (2, w), see `feature_moments`.
-
-    Returns:
-        A scalar, on the same device.
+    About 1 / sqrt(w) for features spread evenly over the sphere, 0 if all are the same; from the
+    (2, w) of `feature_moments`.
     """
     mean, mean_square = moments
     return (mean_square - mean.square()).clamp(min=0).sqrt().mean()
 
 
 def signs_of_collapse(stats: Mapping[str, float], out_dim: int, feature_width: int) -> list[str]:
-    """One sentence per sign of collapse in the means of an epoch; none if it is healthy.
+    """One sentence for each sign of collapse in the means of an epoch.
 
-    There are two ways to collapse: uniform targets, and the same target for every sample, in the
-    end a single prototype. Centring alone leads to the first, sharpening alone to the second
-    (DINO, ICCV 2021). The information of the targets shows both; low entropy alone shows neither,
-    since easy data have confident targets, too. It is computed over the samples of a step, so a
-    step must hold two or more.
+    There are two ways to collapse: uniform targets, from centring alone, and the same target for
+    every sample, from sharpening alone (DINO, ICCV 2021). The information of the targets shows
+    both; low entropy shows neither, since easy data have confident targets too. It is computed
+    over the samples of a step, so a step must hold two or more.
 
     Args:
         stats: "teacher_entropy", "kl", "target_information" (nats) and "center_norm", mean terms

@@ -45,12 +45,12 @@ def update(teacher: Sequence[torch.Tensor], student: Sequence[torch.Tensor],
            momentum: float) -> None:
     """teacher <- momentum * teacher + (1 - momentum) * student, in place.
 
-    Written as an interpolation: one kernel for all tensors together on a GPU, and tensors that
-    are equal stay equal to the last bit. Nothing waits for the device. Buffers are no parameters
-    and are not averaged: the running statistics of a teacher's batch norm are its own.
+    An interpolation: one kernel for all tensors on a GPU, and equal tensors stay equal to the
+    last bit. Nothing waits for the device. Buffers are not averaged: a teacher's batch norm has
+    running statistics of its own.
 
     Args:
-        teacher: from `pair_by_name`, which is to be called once, not at each step.
+        teacher: from `pair_by_name`, called once, not at each step.
         student: as many tensors, of the same shapes.
         momentum: from 0 (copy the student) to 1 (stay).
     """

@@ -36,11 +36,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def build_optimizer(name: str, groups: list[dict[str, Any]], lr: float) -> Optimizer:
-    """An optimiser over `parameter_groups`.
-
-    Raises:
-        ValueError: `name` is not a key of OPTIMIZERS.
-    """
+    """An optimiser over `parameter_groups`; ValueError if OPTIMIZERS lacks the name."""
     if name not in OPTIMIZERS:
         raise ValueError(f"Unknown optimizer {name!r}; known: {', '.join(OPTIMIZERS)}.")
     return OPTIMIZERS[name](groups, lr=lr)

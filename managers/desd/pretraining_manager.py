@@ -9,7 +9,7 @@ from configs.pretraining.pretraining import PretrainingConfig
 from losses import DeSDLoss
 
 from ..compute.distributed import Processes
-from ..compute.precision import guard_short_axes
+from ..compute.precision import autocast, guard_short_axes
 from ..compute.random_states import random_states, restore_random_states
 from ..schedules import cosine, teacher_temperature
 from ..trainer import Trainer
@@ -67,7 +67,7 @@ class DeSDManager(Trainer):
         """One step of the student, then the teacher follows it."""
         config, optimizer = self.config, self.compiled_optimizer
         self._set_rates()
-        with self.autocast():
+        with autocast(self._device, self.amp):
             teacher_logits, features = self.teacher(y_train)
             student_logits = self.parallel(x_train)
         loss = self.compiled_losses(student_logits, teacher_logits)
@@ -140,7 +140,7 @@ class DeSDManager(Trainer):
             self._moments = self._moments.to(self._device)
 
     def to_state(self) -> dict[str, Any]:
-        """The state of the training that goes into a checkpoint; see SavePretraining."""
+        """The state of the training, for a checkpoint (see SavePretraining)."""
         return {"student": self.model.state_dict(), "teacher": self.teacher.state_dict(),
                 "optimizer": self.compiled_optimizer.state_dict(),
                 "desd_loss": self.raw_loss_fn.state_dict(), "scaler": self.scaler.state_dict(),

@@ -1,6 +1,7 @@
 """DeSD pre-training from its settings to the teacher's encoder: the recipe of pretrain_DeSD.py."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def pretrain(config: PretrainingConfig) -> None:
                  f"--init_from {folder} --encoder_only")
 
 
+@dataclass
 class SavePretraining(Callback):
     """last.model after every epoch; every `saveckp_freq` epochs also the teacher, which is kept.
 
@@ -95,13 +97,11 @@ class SavePretraining(Callback):
     finished.
     """
 
-    def __init__(self, folder: Path, manager: DeSDManager, history: list[dict[str, Any]],
-                 config: PretrainingConfig, tiles: str):
-        self.folder = folder
-        self.manager = manager
-        self.history = history
-        self.config = config
-        self.tiles = tiles
+    folder: Path
+    manager: DeSDManager
+    history: list[dict[str, Any]]
+    config: PretrainingConfig
+    tiles: str  # their fingerprint
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:
@@ -128,12 +128,12 @@ class SavePretraining(Callback):
         write_with(self.folder / name, lambda file: torch.save(state, file))
 
 
+@dataclass
 class CollapseWatch(Callback):
     """Warns when an epoch's means show that the teacher gives every tile the same target."""
 
-    def __init__(self, out_dim: int, feature_width: int):
-        self.out_dim = out_dim
-        self.feature_width = feature_width
+    out_dim: int
+    feature_width: int
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:

@@ -26,7 +26,7 @@ def pretraining_resume_point(config: PretrainingConfig,
     An interrupted epoch continues if its steps still have as many tiles, over all `world_size`
     processes; otherwise it starts over.
 
-    Differs from the authors' code: theirs continues whatever lies in the output folder.
+    Differs from the authors' code: theirs continues whatever is in the output folder.
 
     Raises:
         ValueError: the run exists and neither --resume nor --overwrite was given, there is

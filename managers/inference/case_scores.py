@@ -16,8 +16,8 @@ def case_scores(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
                 tolerance_mm: float = TOLERANCE_MM) -> list[dict[str, Any]]:
     """As `metrics.case_metrics`, but distances in mm are NaN where the grid is sheared.
 
-    They are computed from the voxel sizes, as if the axes were at right angles. The summary leaves
-    NaN out and counts what remains.
+    They are computed from the voxel sizes, as if the axes were at right angles. Summaries leave
+    NaN out.
 
     Args:
         prediction, label: classes (X, Y, Z) on one grid.
@@ -26,10 +26,12 @@ def case_scores(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
     """
     rows = case_metrics(prediction, label, spacing_mm, class_names, paper_metrics,
                         tolerance_mm)
-    if not is_sheared(affine, label.shape):
-        return rows
-    return [{name: math.nan if name.endswith("mm") else value for name, value in row.items()}
-            for row in rows]
+    if is_sheared(affine, label.shape):
+        for row in rows:
+            for name in row:
+                if name.endswith("mm"):
+                    row[name] = math.nan
+    return rows
 
 
 def voxel_volume_ml(affine: np.ndarray) -> float:
@@ -39,7 +41,7 @@ def voxel_volume_ml(affine: np.ndarray) -> float:
 
 def case_volumes(prediction: np.ndarray, label: np.ndarray, affine: np.ndarray,
                  class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Per foreground class, its volume in ml in label and prediction.
+    """Per foreground class, its volume in ml in the label and in the prediction.
 
     Args:
         prediction, label: classes (X, Y, Z) on one grid.

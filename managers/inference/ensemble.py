@@ -20,8 +20,8 @@ from .predictor import Predictor, made_ready
 class MeanLogits(nn.Module):
     """The mean logits of several networks, each over every combination of flips.
 
-    Logits are averaged, not probabilities; that is linear, so it may be done inside each window,
-    and one volume of logits is all there ever is.
+    Averaging logits, unlike probabilities, is linear: it is done inside each window, so there is
+    only ever one volume of logits.
 
     Args:
         networks: images (B, C, H, W, D) -> logits (B, K, H, W, D), in evaluation mode.
@@ -32,26 +32,27 @@ class MeanLogits(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         axes = [2 + axis for axis in sorted(set(flip_axes))]
-        self.flips = [flip for n in range(len(axes) + 1) for flip in combinations(axes, n)]
+        self.flips = []  # the first flips no axis
+        for number in range(len(axes) + 1):
+            self.flips += combinations(axes, number)
         self.eval()
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows (B, C, h, w, d) to mean logits (B, K, h, w, d) float32."""
         total: torch.Tensor | float = 0.0
         for flip in self.flips:
-            flipped = windows.flip(flip) if flip else windows
+            flipped = windows.flip(flip)
             for network in self.networks:
-                logits = network(flipped).float()
-                total = total + (logits.flip(flip) if flip else logits)
+                total = total + network(flipped).float().flip(flip)
         return total / (len(self.flips) * len(self.networks))
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trained run of those whose logits are averaged.
+    """One of the trained runs whose logits are averaged.
 
     Attributes:
-        about: experiment, checkpoint, its sha256 and epoch, as prediction.json has them.
+        about: experiment, checkpoint, its sha256 and epoch, for prediction.json.
     """
 
     config: TrainingConfig
@@ -83,7 +84,7 @@ def load_members(experiments: Sequence[str], saved_model: str,
 
 
 def _check_agreement(configs: Sequence[TrainingConfig]) -> None:
-    """Logits can be averaged only if they are for the same voxels and classes."""
+    """Refuse runs whose logits are not for the same voxels and classes."""
     first, *others = configs
     expected, differences = _traits(first), []
     for config in others:
@@ -105,23 +106,24 @@ def _traits(config: TrainingConfig) -> dict[str, Any]:
 
 def mean_predictor(members: Sequence[Member], config: PredictionConfig,
                    device: torch.device) -> Predictor:
-    """Predicts the members' mean logits over the flips asked for, with the windows of a run.
+    """The predictor of the members' mean logits over the flips, with the windows of a run.
 
-    Raises:
-        ValueError: the members' overlaps differ and none is given.
+    Raises ValueError if the members' overlaps differ and --overlap is not given.
     """
     runs = [member.config for member in members]
     overlaps = {run.overlap for run in runs}
-    if config.overlap is None and len(overlaps) > 1:
+    if config.overlap is not None:
+        overlaps = {config.overlap}
+    if len(overlaps) > 1:
         raise ValueError(f"--overlap: the experiments have {sorted(overlaps)}; give one of them.")
+    overlap, = overlaps
     sided = dataset_of(runs[0]).sided_classes
     if "R" in config.tta_axes and sided:
         warnings.warn(f"--tta_axes R: flips left and right, which {', '.join(sided)} depend on.",
                       stacklevel=2)
     mean = MeanLogits([member.network for member in members],
                       [PATIENT_AXES.index(axis) for axis in config.tta_axes])
-    return Predictor(made_ready(mean, device), tuple(runs[0].img_size),
-                     runs[0].overlap if config.overlap is None else config.overlap,
+    return Predictor(made_ready(mean, device), tuple(runs[0].img_size), overlap,
                      config.window_batch or runs[0].window_batch, device, config.amp)
 
 
@@ -129,8 +131,10 @@ def warn_of_training_cases(cases: Sequence[Case], members: Sequence[Member]) -> 
     """Warn of cases that a member was trained on."""
     for member in members:
         known = [case.case_id for case in cases if case.case_id in member.split.training]
+        shown = ", ".join(known[:5])
+        if len(known) > 5:
+            shown += " ..."
         if known:
             warnings.warn(f"{member.about['experiment']} was trained on cases of these names "
-                          f"({', '.join(known[:5])}{' ...' if len(known) > 5 else ''}): if they "
-                          f"are the same, their scores say nothing about new patients.",
-                          stacklevel=2)
+                          f"({shown}): if they are the same, their scores say nothing about new "
+                          f"patients.", stacklevel=2)

@@ -11,15 +11,11 @@ from system.exit import StatedError
 
 
 class LogitsError(StatedError):
-    """Logits that are not finite; an argmax would make a label map of them all the same."""
+    """Logits that are not finite, of which an argmax would still make a label map."""
 
 
 def check_logits(logits: torch.Tensor) -> None:
-    """Refuse logits that are not finite; waits for the device.
-
-    Raises:
-        LogitsError: one is NaN or infinite.
-    """
+    """Raise LogitsError if a logit is NaN or infinite; waits for the device."""
     low, high = torch.aminmax(logits)  # NaN if one is
     if not bool((high - low).isfinite()):
         raise LogitsError("the network's logits are not finite")
@@ -35,17 +31,17 @@ OVERFLOW = ("the values overflow in it. Look at those of the image; in mixed pre
 
 @contextmanager
 def naming(case_id: str, network: Any, of_weights: str = TAKE_ANOTHER) -> Iterator[None]:
-    """Say of a LogitsError which case it was, and whether the weights are to blame.
+    """Add to a LogitsError the case, and whether the weights are the cause.
 
     Args:
-        of_weights: what to say where they are.
+        of_weights: what to say if they are.
     """
     try:
         yield
     except LogitsError as error:
-        broken = isinstance(network, nn.Module) and not weights_are_finite(network)
-        cause = (f"and neither are its weights: {of_weights}" if broken
-                 else f"although its weights are: {OVERFLOW}")
+        cause = f"although its weights are: {OVERFLOW}"
+        if isinstance(network, nn.Module) and not weights_are_finite(network):
+            cause = f"and neither are its weights: {of_weights}"
         # Without a cause of its own: `fit` shows the innermost.
         raise LogitsError(f"{case_id}: {error}, {cause}.") from None
 
@@ -53,4 +49,4 @@ def naming(case_id: str, network: Any, of_weights: str = TAKE_ANOTHER) -> Iterat
 def weights_are_finite(network: nn.Module) -> bool:
     """Whether all parameters and buffers are; waits for the device."""
     values = [*network.parameters(), *network.buffers()]
-    return all(bool(value.isfinite().all()) for value in values)
+    return all(value.isfinite().all() for value in values)

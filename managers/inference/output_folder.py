@@ -33,11 +33,11 @@ SCORES = ("per_case.csv", "summary.json")
 
 
 class PredictionFolder:
-    """The folder that predictions go to, and its prediction.json, kept up with every case.
+    """The folder that predictions go to, and its prediction.json, updated after every case.
 
-    prediction.json holds the experiments with the sha256 of their checkpoints, the settings that
-    decide the label maps, the label value of each class, a digest of the code that makes them, the
-    cases so far, each with the sha256 of its image, and the versions.
+    prediction.json holds the experiments with the sha256 of their checkpoints, the settings and a
+    digest of the code that decide the label maps, the label value of each class, the finished
+    cases, each with the sha256 of its image, and the versions.
 
     Attributes:
         rule: what is removed from the label maps.
@@ -52,14 +52,15 @@ class PredictionFolder:
         self.config = config
         dataset = dataset_of(members[0].config)
         self.rule = rule_of(config, dataset.class_names)
+        label_values = values_of_classes(dataset.label_values).tolist()
         self.record = {
             "experiments": [member.about for member in members],
             "tta_axes": list(config.tta_axes), "overlap": predictor.overlap, "amp": config.amp,
-            "postprocessing": self.rule.to_dict() if self.rule else None,
-            "label_values": dict(zip(dataset.class_names,
-                                     values_of_classes(dataset.label_values).tolist(),
-                                     strict=True)),
+            "postprocessing": None,
+            "label_values": dict(zip(dataset.class_names, label_values, strict=True)),
             "code": code_digest(), "cases": {}, "environment": environment(predictor.device)}
+        if self.rule:
+            self.record["postprocessing"] = self.rule.to_dict()
         self.held = ExitStack()                    # of the folder's lock
         self.before: dict[str, Any] | None = None  # prediction.json as `pending` found it
         self.replaces_label_maps = False
@@ -89,9 +90,13 @@ class PredictionFolder:
 
     def clashes(self, cases: Sequence[Case]) -> list[Problem]:
         """The cases whose image or label lies in this folder, where it might be replaced."""
-        return [Problem(case.case_id, path, "lies in the output folder", "give another --output")
-                for case in cases for path in (*case.images, case.label)
-                if path is not None and path.resolve().parent == self.folder.resolve()]
+        problems = []
+        for case in cases:
+            for path in (*case.images, case.label):
+                if path is not None and path.resolve().parent == self.folder.resolve():
+                    problems.append(Problem(case.case_id, path, "lies in the output folder",
+                                            "give another --output"))
+        return problems
 
     def pending(self, cases: Sequence[Case]) -> list[Case]:
         """The cases that lack an output, or all with --overwrite.
@@ -103,7 +108,7 @@ class PredictionFolder:
         present = [case for case in cases if self.label_map(case).exists()]
         self.before = self._written()
         if self.before is None:
-            self._check_foreign([self.label_map(case) for case in present])
+            self._refuse_foreign([self.label_map(case) for case in present])
         before = self.before or {}
         old, new = _identity(before), _identity(self.record)
         if old == new:
@@ -115,24 +120,26 @@ class PredictionFolder:
                              f"(prediction.json: {changed}); give another folder, or --overwrite.")
         self.digests = {case.case_id: _digest(case.images) for case in cases}
         self._check_inputs(cases)
-        pending = [case for case in cases if self.config.overwrite
-                   or case.case_id not in self.record["cases"]
-                   or not all(file.exists() for file in self._files(case))]
+        pending = [case for case in cases if self.config.overwrite or not self._is_done(case)]
         self.replaces_label_maps = any(self.label_map(case).exists() for case in pending)
         return pending
 
     def _written(self) -> dict[str, Any] | None:
         path = self.folder / "prediction.json"
-        return read_json(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return read_json(path)
 
-    def _check_foreign(self, label_maps: Sequence[Path]) -> None:
+    def _refuse_foreign(self, label_maps: Sequence[Path]) -> None:
         """Refuse to replace files in a folder that predict.py did not write."""
-        scores = [self.folder / name for name in SCORES if self.config.labels is not None]
-        foreign = [path for path in (*label_maps, *scores) if path.exists()]
-        if foreign:
-            raise ValueError(f"--output {self.folder}: holds {foreign[0].name}, but no "
-                             f"prediction.json, so predict.py did not write it; give another "
-                             f"folder.")
+        paths = list(label_maps)
+        if self.config.labels is not None:
+            paths += [self.folder / name for name in SCORES]
+        for path in paths:
+            if path.exists():
+                raise ValueError(f"--output {self.folder}: holds {path.name}, but no "
+                                 f"prediction.json, so predict.py did not write it; give another "
+                                 f"folder.")
 
     def _check_inputs(self, cases: Sequence[Case]) -> None:
         """Refuse to take the prediction of one image for that of another of the same name."""
@@ -141,24 +148,29 @@ class PredictionFolder:
             known = self.record["cases"].get(case.case_id)
             if known is None or known.get("sha256") == self.digests[case.case_id]:
                 continue
-            said = (f"is of {known['input']}, not {_source(case)}"
-                    if known["input"] != _source(case) else
-                    f"is of what was {_source(case)} then; the file has changed since")
+            if known["input"] == _source(case):
+                said = f"is of what was {_source(case)} then; the file has changed since"
+            else:
+                said = f"is of {known['input']}, not {_source(case)}"
             other.append(f"  {case.case_id}: {said}.")
         if other and not self.config.overwrite:
             raise ValueError("\n".join([
                 f"--output {self.folder}: holds predictions of other files with these names:",
                 *other, "Give another folder, or --overwrite."]))
 
-    def _files(self, case: Case) -> list[Path]:
+    def _is_done(self, case: Case) -> bool:
+        """Whether a case is on record and all that is asked for is there."""
         files = [self.label_map(case)]
-        files += [self.probabilities(case)] if self.config.save_probabilities else []
-        return files + ([self.preview(case)] if self.config.preview else [])
+        if self.config.save_probabilities:
+            files.append(self.probabilities(case))
+        if self.config.preview:
+            files.append(self.preview(case))
+        return case.case_id in self.record["cases"] and all(file.exists() for file in files)
 
     def open(self) -> None:
         """Make the folder, keep other calls out of it and write prediction.json.
 
-        Before the first case; scores of label maps that are about to be replaced go.
+        Called before the first case; removes the scores of label maps that will be replaced.
 
         Raises:
             ValueError: that is impossible, or another call writes there or has since `pending`.
@@ -180,7 +192,7 @@ class PredictionFolder:
         self.held.close()
 
     def add(self, case: Case, seconds: float) -> None:
-        """Note a case that is done, at once, so that an interrupted call can go on."""
+        """Record a finished case at once, so that an interrupted call can continue."""
         self.record["cases"][case.case_id] = {
             "input": _source(case), "sha256": self.digests[case.case_id],
             "output": self.label_map(case).name, "seconds": round(seconds, 1)}
@@ -190,9 +202,14 @@ class PredictionFolder:
 def _digest(images: Sequence[Path]) -> str:
     """SHA-256 of a file's bytes, or of the digests of several in hexadecimal.
 
-    None of a pipe, which `verify_inputs` refuses without reading.
+    Skips a pipe, which `verify_inputs` refuses without reading.
     """
-    digests = [sha256_of(image) if image.is_file() else "" for image in images]
+    digests = []
+    for image in images:
+        digest = ""
+        if image.is_file():
+            digest = sha256_of(image)
+        digests.append(digest)
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -204,14 +221,19 @@ def _source(case: Case) -> str:
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """What decides the label maps."""
-    names = ("tta_axes", "overlap", "amp", "postprocessing", "label_values", "code")
-    return {"checkpoints (sha256)": [each["sha256"][:12] for each in record.get("experiments", ())]
-            } | {name: record.get(name) for name in names}
+    checkpoints = [each["sha256"][:12] for each in record.get("experiments", ())]
+    identity = {"checkpoints (sha256)": checkpoints}
+    for name in ("tta_axes", "overlap", "amp", "postprocessing", "label_values", "code"):
+        identity[name] = record.get(name)
+    return identity
 
 
 def code_digest() -> str:
-    """Of the code and the packages that make a label map of an image and weights."""
-    digest = hashlib.sha256(" ".join(version(name) for name in PACKAGES).encode())
-    for path in sorted(path for pattern in CODE for path in ROOT.glob(pattern)):
+    """Digest of the code and the packages that make a label map from an image and weights."""
+    digest = hashlib.sha256(" ".join(map(version, PACKAGES)).encode())
+    paths = []
+    for pattern in CODE:
+        paths += ROOT.glob(pattern)
+    for path in sorted(paths):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

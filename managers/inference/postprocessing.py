@@ -70,19 +70,15 @@ def _clean_class(label_map: np.ndarray, index: int, keep_largest: bool,
     label_map[~keep[components]] = 0
 
 
-def keep_rule(folder: Path, rule: Postprocessing, about: Mapping[str, Any]) -> Path:
-    """Write a rule to a run folder, with what it rests on."""
+def write_rule(folder: Path, rule: Postprocessing, about: Mapping[str, Any]) -> Path:
+    """Write a rule to a run folder, with the scores that it rests on."""
     path = folder / FILE
     write_json(path, rule.to_dict() | dict(about))
     return path
 
 
-def kept_rule(folder: Path) -> Postprocessing:
-    """The rule that eval.py --tune_postprocessing left in a run folder.
-
-    Raises:
-        ValueError: there is none, or it is damaged.
-    """
+def read_rule(folder: Path) -> Postprocessing:
+    """The rule that eval.py --tune_postprocessing left; ValueError if absent or damaged."""
     path = folder / FILE
     if not path.is_file():
         raise ValueError(f"{folder}: has no {FILE}; learn it on the validation cases with "
@@ -97,21 +93,23 @@ def kept_rule(folder: Path) -> Postprocessing:
 
 
 def common_rule(rules: Iterable[Postprocessing]) -> Postprocessing:
-    """What every run of an ensemble has learnt: shared classes, the smallest volume."""
-    rules = list(rules)
-    shared = [name for name in rules[0].keep_largest
-              if all(name in rule.keep_largest for rule in rules)]
-    return Postprocessing(tuple(shared), min(rule.min_volume_ml for rule in rules))
+    """The rule for an ensemble: the classes that all its runs share, and the smallest volume."""
+    first, *others = rules
+    shared, volume = first.keep_largest, first.min_volume_ml
+    for rule in others:
+        shared = tuple(name for name in shared if name in rule.keep_largest)
+        volume = min(volume, rule.min_volume_ml)
+    return Postprocessing(shared, volume)
 
 
 def rule_of(config: PredictionConfig, class_names: Sequence[str]) -> Postprocessing:
-    """What predict.py is to remove: the flags, over what the runs have learnt if that is asked for.
+    """What predict.py is to remove: by the flags, then by the runs' own rules if asked for.
 
     Args:
         class_names: of the runs, background first.
 
     Raises:
-        ValueError: an unknown class, or a run that has learnt nothing.
+        ValueError: an unknown class, or a run without a rule.
     """
     unknown = [name for name in config.keep_largest if name not in class_names[1:]]
     if unknown:
@@ -119,7 +117,7 @@ def rule_of(config: PredictionConfig, class_names: Sequence[str]) -> Postprocess
                          f"{', '.join(class_names[1:])}.")
     rule = Postprocessing()
     if config.postprocessing:
-        rule = common_rule(kept_rule(experiment_dir(name)) for name in config.experiments)
+        rule = common_rule([read_rule(experiment_dir(name)) for name in config.experiments])
     if config.keep_largest:
         rule = replace(rule, keep_largest=config.keep_largest)
     if config.min_volume_ml is not None:

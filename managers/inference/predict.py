@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -45,9 +44,14 @@ def cases_to_predict(config: PredictionConfig, dataset: Dataset,
     cases, problems = find_inputs(config.inputs, config.labels, dataset.channels,
                                   dataset.numbered)
     problems += output.clashes(cases)
-    pending = cases if problems else output.pending(cases)
-    verify_inputs(pending if config.labels is None else cases, dataset, problems,
-                  config.show_verbose, inputs_passed_over(config.inputs, config.labels))
+    pending = cases
+    if not problems:
+        pending = output.pending(cases)
+    to_verify = pending
+    if config.labels is not None:
+        to_verify = cases  # all are scored
+    verify_inputs(to_verify, dataset, problems, config.show_verbose,
+                  inputs_passed_over(config.inputs, config.labels))
     if not cases:
         raise ValueError(f"--input {' '.join(config.inputs)}: lists no images.")
     return cases, pending
@@ -55,10 +59,10 @@ def cases_to_predict(config: PredictionConfig, dataset: Dataset,
 
 def predict_cases(cases: Sequence[Case], dataset: Dataset, predictor: Predictor,
                   output: PredictionFolder) -> Iterator[tuple[Case, float]]:
-    """Predict cases one after another, the next one's image read meanwhile.
+    """Predict cases one after another, reading the next image meanwhile.
 
     Yields:
-        A case that is done, and the seconds that it was waited for.
+        A finished case, and the seconds that it took.
 
     Raises:
         LogitsError: the network's logits are not finite; nothing is written of that case.
@@ -76,8 +80,9 @@ def _predict_case(case: Case, volume: Volume, dataset: Dataset, predictor: Predi
     """Write a label map, with the dataset's own label values, and what else is asked for."""
     config = output.config
     grid = image_grid(case, len(dataset.channels))
-    probabilities = (ProbabilityFile(output.probabilities(case), grid, dataset.num_classes)
-                     if config.save_probabilities else None)
+    probabilities = None
+    if config.save_probabilities:
+        probabilities = ProbabilityFile(output.probabilities(case), grid, dataset.num_classes)
     with naming(case.case_id, predictor.network):
         classes = predictor.native(volume, grid, probabilities, config.show_verbose)
     del volume
@@ -86,26 +91,28 @@ def _predict_case(case: Case, volume: Volume, dataset: Dataset, predictor: Predi
         probabilities.close()
     if config.preview:
         _draw(output.preview(case), case, dataset, classes, grid)
-    # Last, since it is what says that the case is done.
+    # Last, because it marks the case as done.
     write_label_map(output.label_map(case), values_of_classes(dataset.label_values)[classes], grid)
 
 
 def _draw(path: Path, case: Case, dataset: Dataset, classes: np.ndarray, grid: NativeGrid) -> None:
-    """Outlines of the prediction, beside those of the label or else the bare image."""
+    """Draw the outlines of the prediction beside those of the label, or the bare image."""
     image = read_volume(case.images, len(dataset.channels), case.channel_first)[0][0]
-    label = (np.zeros_like(classes) if case.label is None
-             else label_on_image_grid(case, dataset.label_values, len(dataset.channels))[0])
+    label, heading = np.zeros_like(classes), "image"
+    if case.label is not None:
+        label, _ = label_on_image_grid(case, dataset.label_values, len(dataset.channels))
+        heading = "label"
     volumes, spacing_mm = in_ras_order((image, label, classes), grid)
     planes = case_planes(*volumes, spacing_mm, grey_window(image))
     case_picture(path, planes, dataset.class_names, title=case.case_id,
-                 headings=("label" if case.label else "image", "prediction"))
+                 headings=(heading, "prediction"))
 
 
 def write_statistics(cases: Sequence[Case], dataset: Dataset,
                      output: PredictionFolder) -> list[Path]:
     """Write statistics.csv and .json: volume and mean intensities of each class in each label map.
 
-    A mean that there is none of is an empty cell, and null in JSON.
+    The mean of a class without voxels is an empty cell, and null in JSON.
     """
     rows = []
     for case in cases:
@@ -117,13 +124,12 @@ def write_statistics(cases: Sequence[Case], dataset: Dataset,
         rows += [{"case_id": case.case_id} | row for row in found]
     paths = [output.folder / "statistics.csv", output.folder / "statistics.json"]
     per_case_csv(paths[0], rows)
-    write_json(paths[1], [_without_nan(row) for row in rows])
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float) and math.isnan(value):
+                row[name] = None
+    write_json(paths[1], rows)
     return paths
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()}
 
 
 def score_files(cases: Sequence[Case], dataset: Dataset, output: PredictionFolder) -> Scores:

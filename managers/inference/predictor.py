@@ -22,10 +22,10 @@ from .sliding_window import rolling_logits
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network and the sliding window that it sees volumes through.
+    """A network and its sliding window, with which validation, eval.py and predict.py predict.
 
-    Validation, eval.py and predict.py all predict with it. Windows are added up on its device, or
-    on the CPU from where the device's memory does not last (see `rolling_logits`).
+    Windows are added up on its device, or on the CPU once that memory is full (see
+    `rolling_logits`).
 
     Attributes:
         network: in evaluation mode; windows (B, C, h, w, d) to logits (B, K, h, w, d).
@@ -46,8 +46,11 @@ class Predictor:
     def slabs(self, image: torch.Tensor, axis: int = 0,
               progress: bool = False) -> Iterator[tuple[int, torch.Tensor]]:
         """Logits of an image (C, H, W, D) in slabs; see `rolling_logits`."""
-        device = image.device if self.device is None else self.device
-        window_batch = 1 if device.type == "cpu" else self.window_batch
+        device, window_batch = self.device, self.window_batch
+        if device is None:
+            device = image.device
+        if device.type == "cpu":
+            window_batch = 1
 
         def of_windows(windows: torch.Tensor) -> torch.Tensor:
             with autocast(device, self.amp):
@@ -72,7 +75,7 @@ class Predictor:
     def label_map(self, image: torch.Tensor) -> torch.Tensor:
         """Label map (H, W, D) uint8 on the CPU of an image (C, H, W, D).
 
-        Of the logits there is never more than a window's depth.
+        Never holds more logits than a window is deep.
         """
         return torch.cat([slab.argmax(0).to(torch.uint8).cpu() for _, slab in self.slabs(image)])
 
@@ -81,8 +84,8 @@ class Predictor:
                progress: bool = False) -> np.ndarray:
         """Label map (X, Y, Z) uint8 of class indices on a file's own grid.
 
-        It is the argmax of the logits interpolated at the file's voxels. Memory is bounded: besides
-        image and label map there are never more than a window's depth of logits.
+        It is the argmax of the logits interpolated at the file's voxels. Besides image and label
+        map, memory holds never more logits than a window is deep.
 
         Args:
             volume: as data.preprocessing gives it.
@@ -126,9 +129,6 @@ def made_ready(network: nn.Module, device: torch.device) -> nn.Module:
 def load_predictor(folder: Path, run: TrainingConfig, saved_model: str, device: torch.device,
                    trust_network_code: bool = False,
                    amp: str = "off") -> tuple[Predictor, dict[str, Any]]:
-    """The predictor of a run folder, and what its weights are.
-
-    Args, returned weights and errors: see `load_network` and `predictor_of`.
-    """
+    """The predictor of a run folder and its weights; see `load_network` and `predictor_of`."""
     network, weights = load_network(folder, run, saved_model, trust_network_code)
     return predictor_of(network, run, device, amp), weights

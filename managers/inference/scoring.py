@@ -66,15 +66,15 @@ def score(predictor: Predictor, volumes: Iterable[dict[str, Any]], num_volumes: 
           segment: Callable[[Predictor, dict[str, Any]], SegmentedCase] = segment_resampled,
           paper_metrics: bool = False, predictions_dir: Path | None = None,
           progress: bool = False, tolerance_mm: float = TOLERANCE_MM) -> Scores:
-    """Segment and score volumes one after another, each once (see `case_scores`).
+    """Segment and score volumes one after another (see `case_scores`).
 
     Several processes score their shares, and each returns the scores of all.
 
     Args:
-        volumes: as data.preprocessing gives them; this process's share of them.
+        volumes: this process's share, as data.preprocessing gives them.
         num_volumes: how many these are.
         segment: on which grid: `segment_resampled`, or `segment_native` of the cases' files.
-        predictions_dir: where label maps are written, on that grid; None for no.
+        predictions_dir: where to write label maps on that grid; None for nowhere.
         tolerance_mm: of surface Dice.
     """
     num_of_all = num_volumes * processes.world_size
@@ -93,12 +93,14 @@ def score(predictor: Predictor, volumes: Iterable[dict[str, Any]], num_volumes: 
             write_label_map(predictions_dir / f"{case.case_id}.nii.gz", case.predicted_values,
                             case.grid)
         del case  # its volumes, while the next case is segmented
-    of_all = processes.in_order(scored)
-    rows = [row for found, _, _ in of_all for row in found]
-    volumes_ml = [row for _, found, _ in of_all for row in found]
-    summary = summarise(rows, class_names) | {"parameters": _num_parameters(predictor)}
-    return Scores(rows, summary, volumes_ml, [view for *_, view in of_all],
-                  _planes_to_draw(rows, planes, processes))
+    all_rows, all_volumes_ml, views = [], [], []
+    for rows, volumes_ml, view in processes.in_order(scored):
+        all_rows += rows
+        all_volumes_ml += volumes_ml
+        views.append(view)
+    summary = summarise(all_rows, class_names) | {"parameters": _num_parameters(predictor)}
+    return Scores(all_rows, summary, all_volumes_ml, views,
+                  _planes_to_draw(all_rows, planes, processes))
 
 
 def _num_parameters(predictor: Predictor) -> int:
@@ -119,7 +121,7 @@ def _shown(case: SegmentedCase, num_cases: int) -> tuple[CaseView, CasePlanes]:
 
 def _planes_to_draw(rows: Sequence[Row], planes: dict[str, CasePlanes],
                     processes: Processes) -> dict[str, CasePlanes]:
-    """Those of the best, median and worst case, whichever process has scored them."""
+    """The planes of the best, median and worst case, whichever process has scored them."""
     drawn = {case_id for case_id, _ in best_median_worst(rows).values()}
     mine = {case_id: planes[case_id] for case_id in drawn & planes.keys()}
     of_all: dict[str, CasePlanes] = {}
@@ -133,8 +135,11 @@ def best_median_worst(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
     per_case: dict[str, list[float]] = {}
     for row in rows:
         per_case.setdefault(row["case_id"], []).append(row["dice"])
-    means = {case_id: float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
-             for case_id, values in per_case.items()}
+    means = {}
+    for case_id, values in per_case.items():
+        means[case_id] = 0.0
+        if np.isfinite(values).any():
+            means[case_id] = float(np.nanmean(values))
     ranked = sorted(means.items(), key=lambda item: (-item[1], item[0]))
     return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
 
@@ -166,10 +171,10 @@ def draw_cases(folder: Path, scores: Scores, class_names: Sequence[str],
 
 
 def retract_scores(folder: Path, group: str) -> None:
-    """Take back what says that there are scores, before anything of new ones is written.
+    """Remove the signs of an earlier evaluation before a new one is written.
 
-    summary.json goes first here and comes last in `write_scores`, so that where it is, all is of
-    the evaluation that it speaks of.
+    summary.json is removed first here and written last in `write_scores`: where it exists, all
+    files are of its evaluation.
     """
     (folder / "summary.json").unlink(missing_ok=True)
     (folder / "report.html").unlink(missing_ok=True)
@@ -179,10 +184,12 @@ def retract_scores(folder: Path, group: str) -> None:
 
 
 def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
-    """per_case.csv, the report's volumes and, at the end, summary.json of this evaluation.
+    """Write per_case.csv, the report's volumes and, at the end, summary.json of this evaluation.
 
-    And a line in evaluations.jsonl, which keeps the summary of each. The files are those of the
-    latest evaluation; `about` (group, checkpoint, ...) says which.
+    They replace those of an earlier one; evaluations.jsonl keeps the summary of each.
+
+    Args:
+        about: group, checkpoint and the like, for the summary.
     """
     (folder / "summary.json").unlink(missing_ok=True)
     per_case_csv(folder / "per_case.csv", scores.rows)
@@ -193,7 +200,9 @@ def write_scores(folder: Path, scores: Scores, about: dict[str, Any]) -> None:
         write_views(folder / VIEWS, scores.views)
     summary = about | scores.summary | {ROWS: sha256_of(folder / "per_case.csv")}
     history = folder / "evaluations.jsonl"
-    before = history.read_bytes() if history.exists() else b""  # kept as it is, damaged or not
+    before = b""
+    if history.exists():
+        before = history.read_bytes()  # kept as it is, damaged or not
     write_bytes(history, before + f"{json.dumps(summary)}\n".encode())
     write_json(folder / "summary.json", summary)
 
@@ -202,16 +211,19 @@ PREDICTIONS = "predictions.json"  # of a run: what each label map of --save_pred
 
 
 def retract_predictions(folder: Path, case_ids: Iterable[str]) -> None:
-    """Note that the label maps of these cases are about to be replaced."""
+    """Record that the label maps of these cases are about to be replaced."""
     _update_predictions(folder, dict.fromkeys(case_ids))
 
 
 def note_predictions(folder: Path, case_ids: Iterable[str], about: dict[str, Any]) -> None:
-    """Note that the label maps of these cases are there, and of what."""
+    """Record that the label maps of these cases are written, and from which weights."""
     _update_predictions(folder, dict.fromkeys(case_ids, about))
 
 
 def _update_predictions(folder: Path, changes: dict[str, dict[str, Any] | None]) -> None:
     path = folder / PREDICTIONS
-    known = (read_json(path) if path.is_file() else {}) | changes
+    known = {}
+    if path.is_file():
+        known = read_json(path)
+    known |= changes
     write_json(path, {case_id: about for case_id, about in known.items() if about is not None})

@@ -42,15 +42,13 @@ class SegmentedCase:
     @property
     def predicted_values(self) -> np.ndarray:
         """The prediction as it is written to a file."""
-        return self.prediction if self.label_values is None else self.label_values[self.prediction]
+        if self.label_values is None:
+            return self.prediction
+        return self.label_values[self.prediction]
 
 
 def segment_resampled(predictor: Predictor, volume: Mapping[str, Any]) -> SegmentedCase:
-    """Segment a volume, as data.preprocessing gives it, on its own grid.
-
-    Raises:
-        LogitsError: the network's logits are not finite; it names the case.
-    """
+    """Segment a volume of data.preprocessing on its own grid; a LogitsError names the case."""
     with naming(volume["case_id"], predictor.network):
         prediction = predictor.label_map(volume["image"]).numpy()
     return SegmentedCase(volume["case_id"], volume["image"][0].numpy(), volume["label"][0].numpy(),
@@ -59,10 +57,10 @@ def segment_resampled(predictor: Predictor, volume: Mapping[str, Any]) -> Segmen
 
 
 def native_volumes(cases: Iterable[Case], dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Volumes for `segment_native` one at a time, the next one read meanwhile.
+    """Volumes for `segment_native` one at a time, reading the next one meanwhile.
 
-    Each is that of data.stream_volumes and, on the grid of its files, "native": label (X, Y, Z)
-    of classes, the grid, and the intensities (X, Y, Z) of the first channel.
+    Each is that of data.stream_volumes with "native", on the grid of its files: label (X, Y, Z) of
+    classes, the grid, and the intensities (X, Y, Z) of the first channel.
 
     Raises:
         ValueError: see data.nifti.native_files.label_on_image_grid.

@@ -1,4 +1,4 @@
-"""What each output of a self-distilled network has learnt, on whole volumes."""
+"""What each output of a self-distilled network has learnt, measured on whole volumes."""
 
 import math
 from collections.abc import Iterable
@@ -10,7 +10,8 @@ from torch import nn
 from tqdm import tqdm
 
 from losses.distillation import tempered_log_probs
-from losses.dsd import branch_kl, named_outputs
+from losses.dsd import branch_kl
+from losses.heads import named_outputs
 from metrics.overlap import class_overlaps, dice_from_counts
 from networks import SideOutputs
 
@@ -48,9 +49,11 @@ class OutputSums:
         voxels = self.voxels.numpy()
         dice = [dice_from_counts(counts) for counts in class_overlaps(voxels)]
         foreground = int(voxels[:, 1:].sum())
-        return {"dice": sum(dice) / len(dice),
-                "accuracy": voxels.diagonal()[1:].sum() / foreground if foreground else math.nan,
-                "confidence": self.confidence / foreground if foreground else math.nan,
+        accuracy = confidence = math.nan
+        if foreground > 0:
+            accuracy = voxels.diagonal()[1:].sum() / foreground
+            confidence = self.confidence / foreground
+        return {"dice": sum(dice) / len(dice), "accuracy": accuracy, "confidence": confidence,
                 "kl": self.kl / voxels.sum()}
 
 
@@ -72,8 +75,8 @@ def score_side_outputs(predictor: Predictor, volumes: Iterable[dict[str, Any]],
                        include_background: bool = True, progress: bool = False) -> list[Row]:
     """Score every output of a network on volumes, one after another.
 
-    The heads run as in training and the network as in evaluation, without dropout and with the
-    kept statistics of its norms. Windows and their averaging are those of the evaluation.
+    The heads run, but the network is in evaluation mode: without dropout and with the stored
+    statistics of its norms. Windows and their averaging are those of the evaluation.
 
     Args:
         predictor: of a network of this project; one without side outputs has the row of "out".
@@ -129,7 +132,7 @@ def _sums_of(image: torch.Tensor, label_map: torch.Tensor, predictor: Predictor,
 
 
 def teachers_of(network: SideOutputs) -> dict[str, str]:
-    """By the name of each output, its branch's teacher; "out" is its own."""
+    """The teacher of each output's branch, by the output's name; "out" is its own."""
     names = list(named_outputs({"out": None, **network.levels}))
     last = {branch_of(name): name for name in names}  # a branch ends with its teacher
     return {name: last[branch_of(name)] for name in names}

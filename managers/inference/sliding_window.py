@@ -1,4 +1,4 @@
-"""Sliding-window inference that hands out finished slabs instead of a whole volume of logits."""
+"""Sliding-window inference that yields finished slabs instead of a whole volume of logits."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,12 +24,12 @@ def rolling_logits(image: torch.Tensor, predict: Callable[[torch.Tensor], torch.
                    device: torch.device | None = None) -> Iterator[tuple[int, torch.Tensor]]:
     """Sliding-window logits of one image, in slabs along `axis`.
 
-    The windows, their averaging (constant weights) and the padding of small images (zeros, both
-    sides) are those of MONAI's sliding_window_inference, and so are the logits. But only
-    roi_size[axis] rows of them are ever held. Half precisions are added up in float32.
+    The windows, their averaging (constant weights), the padding of small images (zeros, both
+    sides) and so the logits are those of MONAI's sliding_window_inference. But only roi_size[axis]
+    rows of them are ever held. Half precisions are added up in float32.
 
-    Where the memory of `device` does not last, a warning says so and the windows are added up on
-    the CPU from there on; what has been added up by then is kept.
+    When the memory of `device` is full, a warning says so and windows are added up on the CPU from
+    then on; the sums so far are kept.
 
     Args:
         image: (C, H, W, D), on any device.
@@ -49,7 +49,9 @@ def rolling_logits(image: torch.Tensor, predict: Callable[[torch.Tensor], torch.
         LogitsError: they are not finite.
         torch.OutOfMemoryError: the network alone does not fit.
     """
-    sums = WindowSums(image.device if device is None else device)
+    if device is None:
+        device = image.device
+    sums = WindowSums(device)
     shape, roi = tuple(image.shape[1:]), tuple(roi_size)
     lacking = [max(want - have, 0) for want, have in zip(roi, shape, strict=True)]
     margins = [(n // 2, n - n // 2) for n in lacking]
@@ -95,7 +97,7 @@ class WindowSums:
         self.rows: torch.Tensor | None = None
 
     def take(self, work: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
-        """What `work` computes, at least float32, on the device of the sums.
+        """The result of `work`, at least float32, on the device of the sums.
 
         Raises:
             torch.OutOfMemoryError: although the sums are on the CPU.
@@ -105,7 +107,7 @@ class WindowSums:
         except torch.OutOfMemoryError:
             if self.device == CPU:
                 raise
-        self._leave_device()  # out of the handler, which keeps alive what failed
+        self._leave_device()  # not in the handler, which keeps the failed tensors alive
         return in_float32(work(*arguments)).to(self.device)
 
     def reserve(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
@@ -156,7 +158,7 @@ def _cut(image: torch.Tensor, corner: dict[int, int], roi: Sequence[int]) -> tor
 
 
 def _without_margins(logits: torch.Tensor, margins: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """Logits (K, H, W, D) less the padding; along the slabs' axis only a sole slab has any."""
+    """Logits (K, H, W, D) less the padding; along the slabs' axis only a single slab has any."""
     for d, (low, high) in enumerate(margins):
         logits = logits.narrow(1 + d, low, logits.shape[1 + d] - low - high)
     return logits
@@ -164,12 +166,14 @@ def _without_margins(logits: torch.Tensor, margins: Sequence[tuple[int, int]]) -
 
 def _starts(size: int, roi: int, overlap: float) -> list[int]:
     """Where windows begin along an axis of at least `roi` voxels."""
-    interval = roi if size == roi else max(int(roi * (1 - overlap)), 1)
+    interval = max(int(roi * (1 - overlap)), 1)
+    if size == roi:
+        interval = roi
     return [window.start for window, in dense_patch_slices((size,), (roi,), (interval,))]
 
 
 def _counts(starts: Sequence[int], size: int, roi: int) -> list[int]:
-    """How many windows cover each of `size` indices: numbers, which no GPU is waited for."""
+    """How many windows cover each of `size` indices, as numbers, so nothing waits for a GPU."""
     counts = [0] * size
     for start in starts:
         for index in range(start, min(start + roi, size)):

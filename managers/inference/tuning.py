@@ -1,4 +1,4 @@
-"""Learning on validation cases which post-processing helps."""
+"""Find on validation cases which post-processing helps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import numpy as np
 from metrics import dice
 
 from .case_scores import voxel_volume_ml
-from .postprocessing import Postprocessing, keep_rule, postprocess
+from .postprocessing import Postprocessing, postprocess, write_rule
 from .predictor import Predictor
 from .segment import SegmentedCase
 
@@ -31,8 +31,8 @@ class Tuning:
     class_names: Sequence[str]
     rows: list[dict[str, Any]] = field(default_factory=list)  # "rule", "class", "dice"
 
-    def watching(self, segment: Segment) -> Segment:
-        """The same as `segment`, adding every case that it segments."""
+    def watch(self, segment: Segment) -> Segment:
+        """A `segment` that also adds every case that it segments."""
         def segment_and_add(predictor: Predictor, volume: dict[str, Any]) -> SegmentedCase:
             case = segment(predictor, volume)
             self.add(case.prediction, case.label, voxel_volume_ml(case.grid.affine))
@@ -58,12 +58,8 @@ class Tuning:
             self.rows.append({"rule": name, "class": one,
                               "dice": dice(cleaned == index, label == index)})
 
-    def chosen(self) -> Postprocessing:
-        """The rules that raise the mean Dice.
-
-        Raises:
-            ValueError: no case was added.
-        """
+    def choose(self) -> Postprocessing:
+        """The rules that raise the mean Dice; ValueError if no case was added."""
         if not self.rows:
             raise ValueError("no case to learn post-processing from")
         kept = []
@@ -79,20 +75,25 @@ class Tuning:
 
     def mean(self, rule: str, class_name: str | None = None) -> float:
         """Mean Dice over cases under a rule, of one class or of all."""
-        return float(np.mean([row["dice"] for row in self.rows if row["rule"] == rule
-                              and class_name in (None, row["class"])]))
+        values = []
+        for row in self.rows:
+            if row["rule"] == rule and class_name in (None, row["class"]):
+                values.append(row["dice"])
+        return float(np.mean(values))
 
     def keep(self, folder: Path, about: Mapping[str, Any]) -> str:
-        """Write the chosen rule and what was tried to a run folder; what to tell the user.
+        """Write the chosen rule and all that was tried to a run folder; returns a report in words.
 
         Args:
             about: group, checkpoint and grid of the cases.
         """
-        rule = self.chosen()
-        path = keep_rule(folder, rule, {"about": dict(about), "tried": self.tried()})
+        rule = self.choose()
+        path = write_rule(folder, rule, {"about": dict(about), "tried": self.tried()})
         lines = [f"post-processing, learnt on these cases ({path}):"]
         for name in self.class_names[1:]:
-            verb = "helps" if name in rule.keep_largest else "does not help"
+            verb = "does not help"
+            if name in rule.keep_largest:
+                verb = "helps"
             lines.append(f"  --keep_largest {name}: {verb}, Dice {self.mean(NOTHING, name):.4f} -> "
                          f"{self.mean(f'keep_largest {name}', name):.4f}")
         if rule.min_volume_ml > 0:

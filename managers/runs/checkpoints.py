@@ -27,18 +27,19 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
                     mean_teacher: Any = None) -> None:
     """Write one .model file: it loads with `torch.load(path, weights_only=True)`.
 
-    The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so that the file also
-    can be read on its own.
+    The epoch is `history[-1]["epoch"]`; `config` is the run's config.json, so the file can be read
+    on its own.
 
     Args:
         position: within the next epoch (see Trainer.position); None at the end of an epoch.
         preprocessing: what the weights were trained with (trained_with.preprocessing_of).
     """
     state = {"format": FORMAT, "network": network.state_dict(),
-             "optimizer": optimizer.state_dict(), **random_states(),
-             "scaler": {} if scaler is None else scaler.state_dict(),
+             "optimizer": optimizer.state_dict(), **random_states(), "scaler": {},
              "history": history, "config": config, "position": position,
              "preprocessing": preprocessing}
+    if scaler is not None:
+        state["scaler"] = scaler.state_dict()
     if mean_teacher is not None:
         state["mean_teacher"] = mean_teacher.state_dict()
     write_with(path, lambda file: torch.save(state, file))
@@ -64,7 +65,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file may raise anything
         reason = first_line(error)
         if isinstance(error, pickle.UnpicklingError):
-            reason = "not tensors and plain values alone"  # torch would advise to load it unsafely
+            reason = "not tensors and plain values alone"  # torch's text advises unsafe loading
         raise ValueError(f"{path}: cannot be read as a checkpoint ({reason}). It is damaged, or "
                          f"holds objects, which are never loaded.") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -75,20 +76,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
     """Read a .model file and its SHA-256.
 
-    Reads again when a running training replaced the file in between.
+    Reads again if a running training replaced the file in between.
 
     Raises:
         ValueError: see `load_checkpoint`.
     """
     while True:
-        before = path.stat().st_ino if path.exists() else None
+        before = None
+        if path.exists():
+            before = path.stat().st_ino
         state, sha256 = load_checkpoint(path), sha256_of(path)
         if path.stat().st_ino == before:
             return state, sha256
 
 
 def weights_sha256(state: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of a network's weights: the same in any file that holds them."""
+    """SHA-256 of a network's weights, whatever file holds them."""
     digest = hashlib.sha256()
     for name, value in state.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -102,8 +105,8 @@ def restore(checkpoint: dict[str, Any] | None, network: nn.Module,
             mean_teacher: Any = None) -> list[dict[str, Any]]:
     """Set network, optimiser, random generators and scaler to their state in the checkpoint.
 
-    How the optimiser computes its step (fused or not) and its weight decay stay as they were
-    built; the learning rate follows from the epoch (callbacks.LearningRate).
+    The optimiser keeps its own weight decay and its way to compute a step (fused or not); the
+    learning rate follows from the epoch (callbacks.LearningRate).
 
     Returns:
         The record of the epochs so far; empty for a new run, where `checkpoint` is None.
@@ -131,7 +134,7 @@ def export_weights(path: Path, network: nn.Module) -> None:
     if path.suffix != ".safetensors":
         write_with(path, lambda file: torch.save(state, file))
         return
-    # DynUNet holds its blocks under two names; safetensors wants each tensor's memory once.
+    # DynUNet holds its blocks under two names; safetensors refuses tensors that share memory.
     write_bytes(path, to_safetensors({name: value.clone() for name, value in state.items()}))
 
 
@@ -149,8 +152,9 @@ class SaveCheckpoints(Callback):
         self.history = history
         self.config = config
         self.preprocessing = preprocessing
-        self.best_dice = max((line["val_dice"] for line in history if "val_dice" in line),
-                             default=-1.0)
+        self.best_dice = -1.0
+        for line in history:
+            self.best_dice = max(self.best_dice, line.get("val_dice", -1.0))
 
     def on_epoch_end(self, epoch: int, summary: dict[str, float] | None = None,
                      val_summary: dict[str, float] | None = None) -> None:

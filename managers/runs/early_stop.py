@@ -1,6 +1,6 @@
 """Whether a run has stopped before its last epoch, decided from its record alone.
 
-Nothing else is saved, so a resumed run stops where the whole one would have.
+So there is no state to save: a resumed run stops where an uninterrupted one would have.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def has_stopped(history: list[dict[str, Any]], patience: int | None) -> bool:
 
 
 def epochs_to_train(history: list[dict[str, Any]], epochs: int, patience: int | None) -> int:
-    """How many epochs a run trains: `epochs`, or the epochs so far if it has stopped early."""
+    """How many epochs a run trains: `epochs`, or those so far if it has stopped early."""
     if has_stopped(history, patience):
         return len(history)
     return epochs

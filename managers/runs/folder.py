@@ -31,13 +31,10 @@ PACKAGES = ("torch", "monai", "torchmanager", "nibabel", "numpy", "scipy", "edt"
 
 
 def refuse_to_replace(folder: Path, overwrite: bool, name: str = "--experiment") -> None:
-    """Refuse to replace anything that is not a run, or a run without `overwrite`.
+    """Raise ValueError for a folder that is not a run, or a run without `overwrite`.
 
     Args:
         name: the flag that names the run.
-
-    Raises:
-        ValueError: the folder must stay as it is.
     """
     if is_absent(folder):
         return
@@ -62,14 +59,11 @@ BEFORE_CONFIG = re.compile(r"\.lock|\.scores\.lock|\.config\.json\.[a-z0-9_]{8}"
 UNFINISHED_MODEL = re.compile(r"\.(best|last|interrupted|epoch\d+)\.model\.[a-z0-9_]{8}")
 
 
-def _content(folder: Path) -> list[str]:
-    """Names in a folder, except those that a run killed at its start may have left."""
-    return [path.name for path in folder.iterdir() if not BEFORE_CONFIG.fullmatch(path.name)]
-
-
 def is_absent(folder: Path) -> bool:
-    """Whether a run has not begun: no folder, or one with nothing in it."""
-    return not folder.exists() or (folder.is_dir() and not _content(folder))
+    """Whether a run has not begun: no folder, or only what a run killed at its start leaves."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(BEFORE_CONFIG.fullmatch(path.name) for path in folder.iterdir())
 
 
 def where_it_goes_on(folder: Path, epochs: int, complete: bool,
@@ -88,21 +82,23 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
         ValueError: the run is finished, a checkpoint cannot be read, or there is none although
             the run has trained for more than an epoch.
     """
-    found = {}
-    for name in ("interrupted.model", "last.model"):
-        if (folder / name).is_file():
-            found[name] = load_checkpoint(folder / name)
-    interrupted = found.get("interrupted.model")
-    if interrupted is not None and not same_steps(interrupted):
-        del found["interrupted.model"]
-        warnings.warn(f"--resume: an epoch now has other steps, so the interrupted epoch starts "
-                      f"over ({folder / 'interrupted.model'}).", stacklevel=3)
-    if not found:
+    interrupted, last = folder / "interrupted.model", folder / "last.model"
+    checkpoint = None
+    if interrupted.is_file():
+        checkpoint = load_checkpoint(interrupted)
+        if not same_steps(checkpoint):
+            checkpoint = None
+            warnings.warn(f"--resume: an epoch now has other steps, so the interrupted epoch "
+                          f"starts over ({interrupted}).", stacklevel=3)
+    if last.is_file():
+        newest = load_checkpoint(last)
+        if checkpoint is None or len(newest["history"]) > len(checkpoint["history"]):
+            checkpoint = newest
+    if checkpoint is None:
         refuse_to_lose(folder)
         warnings.warn(f"--resume: {folder} was stopped in its first epoch and has no checkpoint "
                       f"yet; it starts over.", stacklevel=3)
         return None
-    checkpoint = max(found.values(), key=lambda one: len(one["history"]))
     done = len(checkpoint["history"])
     if done > epochs or (done == epochs and complete):
         raise ValueError(f"{folder}: has finished {done} epochs; give more than that as --epochs "
@@ -111,12 +107,8 @@ def where_it_goes_on(folder: Path, epochs: int, complete: bool,
 
 
 def refuse_to_lose(folder: Path) -> None:
-    """Refuse to start a run over that has results but no checkpoints.
-
-    Raises:
-        ValueError: its checkpoints have been removed.
-    """
-    # One epoch on record may have no checkpoint yet: the record is written first. Two have one.
+    """Raise ValueError if a run has results but no checkpoints: it would start over."""
+    # The record of an epoch is written before its checkpoint, so one epoch may have none yet.
     if epochs_done(folder) > 1 or (folder / "summary.json").is_file():
         raise ValueError(f"{folder}: has trained {epochs_done(folder)} epoch(s), but its "
                          f"last.model is gone: the run cannot continue, and its results are not "
@@ -125,11 +117,7 @@ def refuse_to_lose(folder: Path) -> None:
 
 
 def epochs_done(folder: Path) -> int:
-    """How many epochs a run has on record.
-
-    Raises:
-        ValueError: metrics.jsonl is damaged.
-    """
+    """How many epochs a run has on record; ValueError if metrics.jsonl is damaged."""
     lines = read_lines(folder / "metrics.jsonl", "epoch")
     if not lines:
         return 0
@@ -140,7 +128,7 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
                 resumed: bool) -> None:
     """Create a run's folder, or continue in it; writes config.json and opens the log.
 
-    environment.json records where the run started and where each resumption of it ran.
+    environment.json records where the run started and each resumption of it.
 
     Raises:
         ValueError: another run of that name has started since `refuse_to_replace`, another process
@@ -153,7 +141,10 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
         if folder.exists():
             claim_run(folder)
             with scores_held(folder):
-                _remove(folder)
+                # Renamed first, so that a kill never leaves half a run under its name.
+                aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+                folder.rename(aside)
+                _remove_all(aside)
     folder.mkdir(parents=True, exist_ok=True)
     claim_run(folder)
     for left in folder.iterdir():  # by a process killed while writing
@@ -169,23 +160,12 @@ def open_folder(folder: Path, config: TrainingConfig | PretrainingConfig, device
 
 
 def resumptions(about: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """What environment.json records of each resumption of a run.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+    """What environment.json records of each resumption; ValueError if it is damaged."""
     found = about.get("resumed", [])
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    if not (isinstance(found, list) and all(isinstance(one, dict) for one in found)):
         raise ValueError(f"{folder / 'environment.json'}: is damaged (resumed is no list of "
                          f"objects); take \"resumed\" out of it.")
     return found
-
-
-def _remove(folder: Path) -> None:
-    """Remove a run: rename it first, so that a kill never leaves half a run under its name."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    folder.rename(aside)
-    _remove_all(aside)
 
 
 def _remove_all(aside: Path) -> None:
@@ -205,9 +185,11 @@ def _remove_leftovers(folder: Path) -> None:
         return
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.([1-9]\d*)")
     for path in folder.parent.iterdir():
-        found = pattern.fullmatch(path.name)
-        if (found and path.is_dir() and not path.is_symlink() and not _is_alive(int(found[1]))
-                and ((path / ".lock").is_file() or is_run(path)) and not is_claimed(path)):
+        match = pattern.fullmatch(path.name)
+        if match is None or not path.is_dir() or path.is_symlink() or _is_alive(int(match[1])):
+            continue
+        is_ours = (path / ".lock").is_file() or is_run(path)
+        if is_ours and not is_claimed(path):
             _remove_all(path)
 
 
@@ -223,7 +205,9 @@ def _is_alive(process: int) -> bool:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, machine, git commit and command line of this process."""
-    cuda = device.type == "cuda"
+    device_name, cuda = platform.processor(), None
+    if device.type == "cuda":
+        device_name, cuda = torch.cuda.get_device_name(device), torch.version.cuda
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -231,8 +215,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor(),
-        "cuda": torch.version.cuda if cuda else None,
+        "device_name": device_name,
+        "cuda": cuda,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
@@ -253,7 +237,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 class LogFile(logging.FileHandler):
-    """A log that ignores a full disk: the code that cannot write reports it itself."""
+    """A log that ignores a full disk, which the code that cannot write reports itself."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Drop the line; logging would print a traceback for each."""
@@ -261,13 +245,13 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
 
 
-MARKS_OF_WORK = ("cv.json", "gathered.json")  # tell a work folder whose log is gone
+MARKS_OF_WORK = ("cv.json", "gathered.json")  # mark a work folder whose log is gone
 OF_WORK_FOLDERS = (".lock", ".alone")
 
 
 @contextmanager
 def work_folder(folder: Path, log_name: str, script: str, shared: bool = False) -> Iterator[None]:
-    """A folder for several runs, created if need be, with its log; locked by this process.
+    """A folder for several runs with its log, created if need be and locked by this process.
 
     Args:
         script: the name of the script, for messages.

@@ -33,10 +33,9 @@ from .trained_with import (
 def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
     """The checkpoint that `config` continues from; None for a new run.
 
-    A run that has all its epochs but was stopped before its scores continues with these; one that
-    was stopped before its first checkpoint starts over.
-
-    Called before any data are read, so that a run that cannot be resumed is refused at once.
+    A run that has all its epochs but no scores continues with the scores; one that was stopped
+    before its first checkpoint starts over. Called before any data are read, so that a run that
+    cannot be resumed is refused at once.
 
     Raises:
         ValueError: the experiment exists and neither --resume nor --overwrite was given, there is
@@ -50,12 +49,14 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
         return None
 
     def same_steps(saved: dict[str, Any]) -> bool:
-        # The checkpoint's settings: a failed attempt may have changed config.json since.
+        # Not config.json, which a failed attempt to resume may have changed since.
         used = saved["config"]
         return used["batch_size"] == config.batch_size and used["seed"] == config.seed
 
     _compare(read_config(folder), config, folder)
-    scored = _is_newer(folder / "summary.json", folder / "last.model")
+    summary, last = folder / "summary.json", folder / "last.model"
+    scored = (summary.is_file() and last.is_file()
+              and summary.stat().st_mtime_ns >= last.stat().st_mtime_ns)
     checkpoint = where_it_goes_on(folder, config.epochs, scored, same_steps)
     if scored and checkpoint is not None:
         history = checkpoint["history"]
@@ -66,14 +67,8 @@ def resume_point(config: TrainingConfig) -> dict[str, Any] | None:
     return checkpoint
 
 
-def _is_newer(path: Path, other: Path) -> bool:
-    """Whether both files exist and `path` was not written before `other`."""
-    return (path.is_file() and other.is_file()
-            and path.stat().st_mtime_ns >= other.stat().st_mtime_ns)
-
-
 def _check_output(path: Path) -> None:
-    """Refuse a place for the final weights that would fail after the last epoch."""
+    """Refuse a path that the final weights cannot be written to after the last epoch."""
     if path.is_dir():
         raise ValueError(f"OUTPUT {path}: is a directory; give a file, or _ for none.")
     if is_of_a_run(path):
@@ -85,7 +80,7 @@ def _check_output(path: Path) -> None:
 
 
 # SHAPES decide what a checkpoint holds and which cases it has seen; INDIFFERENT settings change
-# nothing but rounding.
+# at most rounding.
 SHAPES = ("method", "dataset", "dataset_definition", "fold", "network", "network_options",
           "img_size", "upsampling", "optimizer", "encoder_heads")
 INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
@@ -95,7 +90,7 @@ INDIFFERENT = ("data_dir", "output_model", "experiment", "num_workers", "cache",
 
 
 def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, str]:
-    """The settings that matter and differ: a readable "name old -> new" by name."""
+    """The settings that matter and differ, each as "name old -> new", by name."""
     old, new = before.to_dict(), now.to_dict()
     for settings in (old, new):
         settings["dataset_definition"] = content_of(settings["dataset_definition"])
@@ -112,24 +107,23 @@ def changed_settings(before: TrainingConfig, now: TrainingConfig) -> dict[str, s
 
 
 def _compare(before: TrainingConfig, now: TrainingConfig, folder: Path) -> None:
-    """Refuse to resume with other shapes; warn of settings that change how the run goes on."""
+    """Refuse to resume with other shapes; warn of settings that change the rest of the run."""
     changed = changed_settings(before, now)
     fixed = set(SHAPES)
-    if 0 in (before.hint_weight, now.hint_weight):  # heads would come or go
+    if 0 in (before.hint_weight, now.hint_weight):  # 0 has no hint heads
         fixed.add("hint_weight")
-    if "ema" in (before.teacher, now.teacher):  # its mean is in the checkpoint
+    if "ema" in (before.teacher, now.teacher):  # the checkpoint holds its mean network
         fixed.add("teacher")
     breaking = [text for name, text in changed.items() if name in fixed]
     if {"dataset", "dataset_definition"} & changed.keys():
         breaking += [changed[name] for name in FLAGS if name in changed]
     else:
         breaking += changes_between(before, now)
-    if breaking:
-        raise _not_resumable(folder, "its checkpoint is", breaking)
+    _refuse_changes(folder, "its checkpoint is", breaking)
     for name, text in changed.items():
         effect = "the run goes on with the new value"
         if name in ("init_from", "init_part"):
-            effect = "this has no effect, since the weights were taken when the run started"
+            effect = "this has no effect, since the run has already taken its weights"
         warnings.warn(f"--resume: {text}; {effect}.", stacklevel=2)
 
 
@@ -137,31 +131,28 @@ def _compare_weights(folder: Path, checkpoint: dict[str, Any] | None,
                      config: TrainingConfig) -> None:
     """Refuse if the checkpoint or best.model was trained with other preprocessing.
 
-    The files record it themselves, since config.json may have been changed after they were saved.
+    The files record it themselves, since config.json may have changed after they were saved.
     """
-    weights = {}
     if checkpoint is not None:
-        weights["its checkpoint is"] = checkpoint
+        _refuse_changes(folder, "its checkpoint is", preprocessing_changes(checkpoint, config))
     best = folder / "best.model"
     if best.is_file():
-        weights["best.model is"] = load_checkpoint(best)
-    for whose, saved in weights.items():
-        changes = preprocessing_changes(saved, config)
-        if changes:
-            raise _not_resumable(folder, whose, changes)
+        changes = preprocessing_changes(load_checkpoint(best), config)
+        _refuse_changes(folder, "best.model is", changes)
 
 
-def _not_resumable(folder: Path, whose: str, changes: list[str]) -> ValueError:
-    return ValueError(f"{folder}: cannot be resumed, {whose} for other settings: "
-                      f"{'; '.join(changes)}. Repeat the flags of the first command (config.json "
-                      f"has the values), or give another --experiment.")
+def _refuse_changes(folder: Path, whose: str, changes: list[str]) -> None:
+    if changes:
+        raise ValueError(f"{folder}: cannot be resumed, {whose} for other settings: "
+                         f"{'; '.join(changes)}. Repeat the flags of the first command "
+                         f"(config.json has the values), or give another --experiment.")
 
 
 def open_run(config: TrainingConfig, folds: list[Split], device: torch.device,
              checkpoint: dict[str, Any] | None, processes: Processes | None = None) -> Path:
-    """Create the run's folder, or continue it from `checkpoint`, and open its log.
+    """Create the run's folder, or continue in it from `checkpoint`, and open its log.
 
-    Writes config.json, environment.json and splits.json. Only the main process does any of it.
+    Writes config.json, environment.json and splits.json; only the main process does.
 
     Raises:
         ValueError: the split differs from that of the run to be resumed, or another run of that
@@ -201,7 +192,7 @@ def network_of(config: TrainingConfig) -> nn.Module:
 
 def initialise(network: nn.Module, config: TrainingConfig,
                checkpoint: dict[str, Any] | None) -> TransferReport | None:
-    """Give a new run's network the weights of --init_from; None when there are none to give.
+    """Give a new run's network the weights of --init_from; None without it.
 
     Raises:
         ValueError: the file cannot be read, or nothing in it fits.
@@ -215,11 +206,7 @@ def initialise(network: nn.Module, config: TrainingConfig,
 
 
 def read_run(experiment: str) -> tuple[Path, TrainingConfig, Split]:
-    """Folder, settings and split of an existing run.
-
-    Raises:
-        ValueError: no run there, or its files do not fit together.
-    """
+    """Folder, settings and split of a run; ValueError if there is none, or it is damaged."""
     folder = experiment_dir(experiment)
     config = read_config(folder)
     path = folder / "splits.json"
@@ -234,7 +221,7 @@ def check_network_code(runs: Iterable[tuple[Path, TrainingConfig]],
                        trust_network_code: bool) -> None:
     """Refuse runs whose network is a factory, unless the user trusts its code.
 
-    Building such a network imports a module that only the run folder names, and runs its code.
+    To build such a network, a module that only the run folder names is imported, which runs code.
 
     Args:
         runs: folder and settings of each.
@@ -259,7 +246,7 @@ def check_network_code(runs: Iterable[tuple[Path, TrainingConfig]],
 
 def load_network(folder: Path, config: TrainingConfig, saved_model: str,
                  trust_network_code: bool = False) -> tuple[nn.Module, dict[str, Any]]:
-    """The run's network with its "best" or "last" weights, and what these are.
+    """The run's network with its "best" or "last" weights, and a description of these.
 
     Args:
         trust_network_code: whether to import a factory that only the run folder names.

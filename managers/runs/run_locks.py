@@ -20,12 +20,12 @@ def locked(path: Path, shared: bool = False) -> Iterator[bool]:
     if shared:
         mode = fcntl.LOCK_SH
     with open(path, "a") as file:
-        yield _got(file.fileno(), mode)
+        yield _try_lock(file.fileno(), mode)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Within, others that ask for this folder wait. No lock if it is missing or read-only."""
+    """Within, others that ask for this folder wait. Locks nothing if it is missing or read-only."""
     with ExitStack() as held:
         with suppress(OSError):
             fcntl.flock(held.enter_context(open(folder / ".alone", "a")), fcntl.LOCK_EX)
@@ -37,16 +37,12 @@ def is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     with open(path) as file:
-        return not _got(file.fileno(), fcntl.LOCK_SH)
+        return not _try_lock(file.fileno(), fcntl.LOCK_SH)
 
 
 def claim_run(folder: Path) -> None:
-    """Keep other processes from training this run until this process ends.
-
-    Raises:
-        ValueError: another process trains it.
-    """
-    # Never closed: the end of the process closes it and so gives up the claim.
+    """Keep other processes from training this run until this one ends; ValueError if one does."""
+    # Never closed: the claim ends when the process does.
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,16 +76,12 @@ def scores_held(folder: Path, wait: bool = False) -> AbstractContextManager[None
 
 
 def output_held(folder: Path) -> AbstractContextManager[None]:
-    """Within, no other predict.py writes to this folder.
-
-    Raises:
-        ValueError: another one writes there.
-    """
+    """Within, no other predict.py writes to this folder; ValueError if one does."""
     return held(folder / ".lock", f"--output {folder}: another predict.py writes there now. Wait "
                                   f"for it or stop it, or give another folder.")
 
 
-def _got(file: int, mode: int) -> bool:
+def _try_lock(file: int, mode: int) -> bool:
     try:
         fcntl.flock(file, mode | fcntl.LOCK_NB)
     except OSError as error:

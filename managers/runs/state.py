@@ -32,8 +32,8 @@ def run_state(wanted: TrainingConfig, scored: str | None) -> str:
         scored: `course_of` the run when its scores were last gathered; None if they never were.
 
     Raises:
-        ValueError: the folder's run has other settings that matter, has lost its checkpoints, or
-            is no run.
+        ValueError: the folder's run has other settings that matter or has lost its checkpoints,
+            or the folder is no run.
     """
     folder = experiment_dir(wanted.experiment)
     if is_absent(folder):
@@ -66,12 +66,12 @@ def _is_complete(history: list[dict[str, Any]], wanted: TrainingConfig) -> bool:
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    """Whether there is something for --resume to go on from."""
-    return any((folder / f"{name}.model").is_file() for name in ("last", "interrupted"))
+    """Whether --resume has a checkpoint to continue from."""
+    return (folder / "last.model").is_file() or (folder / "interrupted.model").is_file()
 
 
 def course_of(folder: Path) -> str:
-    """Digest of a run's record, which tells it from another training of that name."""
+    """Digest of a run's record, which differs in another training of the same name."""
     return hashlib.sha256((folder / "metrics.jsonl").read_bytes()).hexdigest()
 
 
@@ -110,7 +110,7 @@ def is_scored(folder: Path, group: str, native_space: bool = False,
     Args:
         group: a key of GROUPS.
         native_space: on the grid of the label files instead of the network's.
-        models_are_gone: removed on purpose, so there is nothing to compare the scores with.
+        models_are_gone: removed on purpose, so the scores cannot be compared with them.
     """
     scores = folder / "per_case.csv"
     if not scores.is_file() or not (folder / "summary.json").is_file():
@@ -124,10 +124,9 @@ def is_scored(folder: Path, group: str, native_space: bool = False,
     if found != (group, "best", space, "off"):
         return False
     if models_are_gone:
-        is_of_run = are_of_one_evaluation(folder, summary)
-    else:
-        is_of_run = (folder / "best.model").is_file() and _is_of(summary, folder)
-    if not is_of_run:
+        if not are_of_one_evaluation(folder, summary):
+            return False
+    elif not _is_of_best_model(summary, folder):
         return False
     fold = read_config(folder).fold
     try:
@@ -139,16 +138,18 @@ def is_scored(folder: Path, group: str, native_space: bool = False,
     return "hd95_mm" in rows[0] and {row["case_id"] for row in rows} == wanted
 
 
-def _is_of(summary: dict[str, Any], folder: Path) -> bool:
+def _is_of_best_model(summary: dict[str, Any], folder: Path) -> bool:
     """Whether a summary.json belongs to the per_case.csv and best.model beside it."""
+    best = folder / "best.model"
+    if not best.is_file():
+        return False
     if "weights_sha256" in summary:
-        best = load_checkpoint(folder / "best.model")
-        return (are_of_one_evaluation(folder, summary)
-                and summary["weights_sha256"] == weights_sha256(best["network"]))
+        digest = weights_sha256(load_checkpoint(best)["network"])
+        return are_of_one_evaluation(folder, summary) and summary["weights_sha256"] == digest
     # Older versions recorded no digest, but wrote summary.json after both files.
     written = (folder / "summary.json").stat().st_mtime_ns
     return ((folder / "per_case.csv").stat().st_mtime_ns <= written
-            and (folder / "best.model").stat().st_mtime_ns <= written)
+            and best.stat().st_mtime_ns <= written)
 
 
 def evaluation_command(run: TrainingConfig, group: str, native_space: bool = False) -> list[str]:
@@ -168,4 +169,4 @@ def evaluation_command(run: TrainingConfig, group: str, native_space: bool = Fal
             "--device", run.device, "--amp", "off", "--no-paper_metrics", space,
             "--tolerance_mm", f"{TOLERANCE_MM:g}", "--no-tune_postprocessing",
             "--no-save_predictions", "--no-include_training_cases", trust, "--no-show_verbose",
-            "--cases"]  # no ids: the whole group, whatever the SETTINGS in eval.py say
+            "--cases"]  # without ids: the whole group, whatever SETTINGS in eval.py has

@@ -1,4 +1,4 @@
-"""What a checkpoint was trained with: how its images were prepared, and what its classes mean."""
+"""How a checkpoint's images were prepared, and what its classes mean."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,18 @@ FLAGS = {"spacing_mm": "--spacing", "intensity": "--intensity", "window": "--win
 def preprocessing_of(config: TrainingConfig) -> dict[str, Any]:
     """Everything that decides how files become a network's input, and its output a label map.
 
-    Plain values; settings that are left to the dataset are filled in.
+    Plain values; those left to the dataset are filled in.
     """
     dataset = dataset_of(config)
+    spacing_mm, window = None, None
+    if dataset.spacing_mm is not None:
+        spacing_mm = list(dataset.spacing_mm)
+    if dataset.used_window is not None:
+        window = list(dataset.used_window)
     return {
-        "spacing_mm": None if dataset.spacing_mm is None else list(dataset.spacing_mm),
+        "spacing_mm": spacing_mm,
         "intensity": dataset.intensity,
-        "window": None if dataset.used_window is None else list(dataset.used_window),
+        "window": window,
         "channels": list(dataset.channels),
         "class_names": list(dataset.class_names),
         "label_values": {str(value): index for value, index in dataset.label_values.items()},
@@ -27,9 +32,9 @@ def preprocessing_of(config: TrainingConfig) -> dict[str, Any]:
 
 
 def preprocessing_changes(checkpoint: dict[str, Any], config: TrainingConfig) -> list[str]:
-    """Where `config` differs from what a checkpoint was trained with, as readable sentences.
+    """Where `config` differs from the settings of a checkpoint's training, in words.
 
-    Checkpoints of older versions record less, or nothing; only what they record is compared.
+    Only what the checkpoint records is compared; older versions record less, or nothing.
     """
     trained = checkpoint.get("preprocessing")
     if trained is None:
@@ -41,7 +46,7 @@ def preprocessing_changes(checkpoint: dict[str, Any], config: TrainingConfig) ->
 
 
 def changes_between(before: TrainingConfig, now: TrainingConfig) -> list[str]:
-    """Where two configurations differ in preprocessing, as readable sentences."""
+    """Where two configurations differ in preprocessing, in words."""
     return _changes(preprocessing_of(before), preprocessing_of(now))
 
 
@@ -50,11 +55,11 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for name, new in now.items():
         old = before.get(name, new)
         if old != new:
-            changes.append(f"{FLAGS.get(name, name)} {_shown(name, old)} -> {_shown(name, new)}")
+            changes.append(f"{FLAGS.get(name, name)} {_words(name, old)} -> {_words(name, new)}")
     return changes
 
 
-def _shown(name: str, value: Any) -> str:
+def _words(name: str, value: Any) -> str:
     if value is None and name == "spacing_mm":
         return "of the files"
     if value is None:
@@ -66,14 +71,10 @@ def _shown(name: str, value: Any) -> str:
 
 def refuse_other_preprocessing(path: Path, checkpoint: dict[str, Any],
                                config: TrainingConfig) -> None:
-    """Refuse to use weights on volumes that are prepared in another way than in training.
+    """Raise ValueError for weights whose training prepared volumes otherwise than `config`.
 
     Args:
-        path: of the checkpoint.
-        config: read from the config.json beside it.
-
-    Raises:
-        ValueError: names each setting with the checkpoint's value and that in config.json.
+        path: of the checkpoint; `config` is the config.json beside it.
     """
     changes = preprocessing_changes(checkpoint, config)
     if changes:
@@ -89,7 +90,10 @@ def content_of(definition: dict[str, Any] | None) -> dict[str, Any] | None:
     """A dataset's definition without LAYOUT, which older versions lack and no volume depends on."""
     if definition is None:
         return None
-    return {name: value for name, value in definition.items() if name not in LAYOUT}
+    content = dict(definition)
+    for name in LAYOUT:
+        content.pop(name, None)
+    return content
 
 
 def definition_changes(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:

@@ -12,9 +12,9 @@ MOMENTUM = 0.99  # once the average is old enough
 class MeanTeacher:
     """A running mean of a network's weights, whose logits teach; it takes no gradient.
 
-    Step s weighs the mean by min(0.99, (s + 1) / (s + 10)), so that the first steps, whose
-    weights are random, are soon forgotten. Buffers, such as the statistics of a batch norm, are
-    the network's own of the latest step.
+    The mean keeps a share of min(0.99, (s + 1) / (s + 10)) in step s, so that the random weights
+    of the first steps are soon forgotten. Buffers, such as the statistics of a batch norm, are
+    those of the network's latest step.
 
     Args:
         network: images (B, C, H, W, D) -> logits (B, K, H, W, D) in evaluation mode.

@@ -10,6 +10,7 @@ from losses.managed import split_target
 from networks import SideOutputs
 
 from ..compute.distributed import Processes
+from ..compute.precision import autocast
 from ..compute.random_states import random_states
 from ..inference.logit_checks import DIVERGED, naming
 from ..inference.predictor import Predictor
@@ -19,7 +20,6 @@ from .speed_options import in_channels_last
 from .volume_counts import VolumeCounts, mean_dice
 
 Target = torch.Tensor | dict[str, torch.Tensor]
-TARGETS = ("label", "dist_map")
 
 
 class SegmentationManager(Trainer):
@@ -31,16 +31,13 @@ class SegmentationManager(Trainer):
         loss: of the project's losses, called as loss(outputs, label).
         class_names: background first.
         roi_size: (H, W, D) of the sliding window, voxels: the training crop.
-        overlap: of windows, fraction.
-        window_batch: windows per forward pass.
-        val_every: see Trainer.
-        amp: mixed precision of training and validation.
-        compile: whether the training pass is compiled. Validation never is: it would compile anew
-            for each batch of windows. The network, and what is saved of it, stays the plain one.
-        channels_last: whether kernels and crops are laid out so.
-        processes: those that train together; each has its share of every batch, and of the volumes
-            that are validated (see data.training_loader, data.evaluation_loader).
-        seed: of what the network draws at random, where there are several.
+        overlap, window_batch: see Predictor; amp, val_every: see Trainer.
+        compile: whether the training pass is compiled. Validation never is, because it would
+            compile again for each size of batch. The saved network is the plain one.
+        channels_last: the memory layout of kernels and crops.
+        processes: those that train together; each has its share of every batch and of the
+            validation volumes (see data.training_loader, data.evaluation_loader).
+        seed: of the network's random draws, when there are several processes.
         mean_teacher: whether to keep a mean of the network's weights, whose logits the loss gets
             as outputs["teacher"].
 
@@ -64,7 +61,7 @@ class SegmentationManager(Trainer):
         self.mean_teacher = MeanTeacher(self.raw_model.network) if mean_teacher else None
         self._compile = compile
         self.seed = seed
-        self._share: float | None = None
+        self._share = 1.0  # of the step's crops, over an equal share
         self._case_id = ""  # of the batch
         self._validated: list[VolumeCounts] = []
         self.predictor = Predictor(self.model, tuple(roi_size), overlap, window_batch, amp=amp)
@@ -78,34 +75,41 @@ class SegmentationManager(Trainer):
 
     @property
     def network_to_train(self) -> torch.nn.Module:
-        """The training pass, images and target to loss; the network compiled if asked for."""
-        network = CompiledNetwork(self.model) if self._compile else self.model
+        """The training pass, images and target to loss."""
+        network = self.model
+        if self._compile:
+            network = CompiledNetwork(network)
         return TrainingPass(network, self._loss_of)
 
     def unpack_data(self, data: dict[str, Any]) -> tuple[torch.Tensor, Target]:
         """A batch to (images, target), on their way to the device without waiting for it.
 
         The target is the label, or {"label", "dist_map"} where crops come with distance maps.
-        "share", on the CPU, is what each crop is of all those of the step.
+        "share", on the CPU, is each crop's fraction of all crops of the step.
         """
-        self._share = float(data["share"].sum()) if "share" in data else None
+        # Gradients are averaged over processes as if they had equal shares of the crops.
+        self._share = 1.0
+        if "share" in data:
+            self._share = float(data["share"].sum()) * self.processes.world_size
         self._case_id = ", ".join(dict.fromkeys(data.get("case_id", ()))) or "a volume"
-        image, *target = (data[key].to(self._device, non_blocking=True)
-                          for key in ("image", "label", "dist_map") if key in data)
+        image = data["image"].to(self._device, non_blocking=True)
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last_3d)
-        return image, dict(zip(TARGETS, target, strict=True)) if len(target) > 1 else target[0]
+        label = data["label"].to(self._device, non_blocking=True)
+        if "dist_map" not in data:
+            return image, label
+        dist_map = data["dist_map"].to(self._device, non_blocking=True)
+        return image, {"label": label, "dist_map": dist_map}
 
     def train_step(self, x_train: torch.Tensor, y_train: Target) -> dict[str, float]:
         """One optimiser step; returns {} since reading a value would wait for the device."""
         self.processes.seed_step(self.seed, self.current_epoch,
                                  self.first_step + self.current_batch)
-        # Gradients are averaged over equal shares of the crops.
-        share = 1.0 if self._share is None else self._share * self.processes.world_size
-        self.compiled_losses.step_weight = share
+        self.compiled_losses.step_weight = self._share
         loss = self.parallel(x_train, y_train)
         self.watch(loss)
-        loss = loss if share == 1 else loss * share
+        if self._share != 1:
+            loss = loss * self._share
         self.compiled_optimizer.zero_grad(set_to_none=True)
         self.backward(self.scaler.scale(loss))
         self.scaler.step(self.compiled_optimizer)
@@ -116,10 +120,11 @@ class SegmentationManager(Trainer):
 
     def _loss_of(self, network: torch.nn.Module, images: torch.Tensor,
                  target: Target) -> torch.Tensor:
-        # The loss takes the side heads' last step.
-        steps = {"whole": False} if isinstance(self.model, SideOutputs) else {}
-        with self.autocast():
-            outputs = network(images, **steps)
+        options = {}
+        if isinstance(self.model, SideOutputs):
+            options["whole"] = False  # the loss takes the side heads' last step
+        with autocast(self._device, self.amp):
+            outputs = network(images, **options)
             if self.mean_teacher is not None:
                 outputs["teacher"] = self.mean_teacher.logits(images)
         return self.compiled_losses(outputs, target)
@@ -145,18 +150,17 @@ class SegmentationManager(Trainer):
         """Means since the last reset; waits for the device, so it is read once an epoch.
 
         Training: "loss" and its terms. Validation: "dice", "dice_<class name>" and "loss", the
-        Dice-CE of the output on whole volumes: to be compared with the training term
-        "dice_ce_out", not with the training loss, which has more terms.
+        Dice-CE of the output on whole volumes: compare it with the training term "dice_ce_out",
+        not with the training loss, which has more terms.
         """
         if self.model.training:
             return self.compiled_losses.means(self.processes.mean)
-        mine = [(counts.dice_ce, counts.dice.tolist()) for counts in self._validated]
-        cases = self.processes.in_order(mine)
+        cases = self.processes.in_order([(counts.dice_ce, counts.dice.tolist())
+                                         for counts in self._validated])
         if not cases:
             return {}
-        losses = [loss for loss, _ in cases]
-        return ({"loss": sum(losses) / len(losses)}
-                | mean_dice([dice for _, dice in cases], self.class_names))
+        losses, dice = zip(*cases, strict=True)
+        return {"loss": sum(losses) / len(losses)} | mean_dice(dice, self.class_names)
 
     def reset_metrics(self) -> None:
         """Start new means."""
@@ -173,9 +177,9 @@ class SegmentationManager(Trainer):
 
 
 class CompiledNetwork(torch.nn.Module):
-    """A network compiled for full batches; an epoch's last, smaller one takes it as it is.
+    """A network compiled for full batches; an epoch's last, smaller batch runs uncompiled.
 
-    Compiling for that one too would take as long again, a minute or more.
+    Compiling for that size too would take another minute or more.
     """
 
     def __init__(self, network: torch.nn.Module):
@@ -187,14 +191,15 @@ class CompiledNetwork(torch.nn.Module):
     def forward(self, images: torch.Tensor, **options: Any) -> Any:
         """As the network."""
         self._largest = max(self._largest, len(images))
-        network = self.compiled if len(images) == self._largest else self.plain
-        return network(images, **options)
+        if len(images) < self._largest:
+            return self.plain(images, **options)
+        return self.compiled(images, **options)
 
 
 class TrainingPass(torch.nn.Module):
-    """A network and its loss as one module, as several processes need it.
+    """A network and its loss as one module, which DistributedDataParallel wraps.
 
-    What no term of the loss depends on, as heads may be, then has no gradient in any of them.
+    It so sees which heads no term of the loss depends on, and leaves them without a gradient.
 
     Args:
         loss_of: (network, images, target) -> loss.

@@ -1,4 +1,4 @@
-"""What makes training faster, settled for the device that a run has."""
+"""The options that make training faster, chosen for the device of a run."""
 
 import dataclasses
 import warnings
@@ -9,6 +9,7 @@ from torch import nn
 
 from configs import TrainingConfig
 from data import dataset_of
+from networks.errors import first_line
 from system.shared_memory import workers_with_room
 from system.workers import num_cores
 
@@ -20,19 +21,19 @@ MOST_WORKERS = 8  # unless more are asked for
 
 def settled(config: TrainingConfig, device: torch.device,
             processes: Processes | None = None) -> TrainingConfig:
-    """The settings as the run will have them: what --fast left open chosen, the rest checked.
-
-    Of several processes the main one alone shows progress.
+    """The settings that the run uses: those left open by --fast are chosen, the rest checked.
 
     fp16 takes the fused optimiser, the only one that skips a step of infinite gradients without
-    reading them back. What the device cannot do is warned of and left out.
+    reading them back. What the device cannot do is left out with a warning. Only the main process
+    shows progress.
 
     Raises:
         ValueError: --amp fp16 on a CPU.
     """
-    chosen = fast_options(device)
-    given = {name: getattr(config, name) for name in chosen}
-    used = {name: chosen[name] if value is None else value for name, value in given.items()}
+    used = fast_options(device)
+    for name in used:
+        if getattr(config, name) is not None:
+            used[name] = getattr(config, name)
     check_amp(used["amp"], device)
     if used["amp"] == "fp16":
         used["fused"] = True
@@ -47,21 +48,23 @@ def settled(config: TrainingConfig, device: torch.device,
 def fast_options(device: torch.device) -> dict[str, Any]:
     """What --fast stands for on a device.
 
-    On a CPU compilation and channels-last are left out: either gains a tenth for some networks
-    and loses for others, and compiling takes a minute or more.
+    Not compilation and channels-last on a CPU: both gain a tenth for some networks and lose for
+    others, and compiling takes a minute or more.
     """
     plain = {"amp": "off", "compile": False, "channels_last": False, "fused": False, "tf32": False}
     if device.type == "cpu":
-        return plain | {"amp": "bf16" if cpu_has_bf16() else "off", "fused": True}
-    if device.type != "cuda":
-        return plain
-    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return plain | {"amp": "bf16" if has_bf16 else "fp16", "fused": True, "tf32": True,
-                    "compile": True}
+        plain["fused"] = True
+        if cpu_has_bf16():
+            plain["amp"] = "bf16"
+    elif device.type == "cuda":
+        plain |= {"amp": "fp16", "fused": True, "tf32": True, "compile": True}
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            plain["amp"] = "bf16"
+    return plain
 
 
 def fast_line(asked: TrainingConfig, used: TrainingConfig, device: torch.device) -> str | None:
-    """What --fast has chosen, in one line; None where nothing was left open.
+    """What --fast has chosen, in one line; None if it had nothing to choose.
 
     Args:
         asked, used: before and after `settled`.
@@ -80,10 +83,10 @@ def fast_line(asked: TrainingConfig, used: TrainingConfig, device: torch.device)
 
 
 def workers_of(config: TrainingConfig, device: torch.device, bytes_of_batch: int) -> int:
-    """Loader processes of this process: those asked for, as far as there are cores.
+    """Loader processes of this process: --num_workers, as far as there are cores.
 
-    Where none are: on a GPU a core each but this process's own, as many as /dev/shm has room for;
-    on a CPU none, since the step needs the cores.
+    Without it, on a GPU one for each core but this process's own, as far as /dev/shm has room; on
+    a CPU none, since the step needs the cores.
     """
     if config.num_workers is not None:
         return loader_workers(config.num_workers)
@@ -94,7 +97,7 @@ def workers_of(config: TrainingConfig, device: torch.device, bytes_of_batch: int
 
 
 def needs_less(config: TrainingConfig) -> str:
-    """What to do about a GPU's memory that was full in training, with the present values."""
+    """What to do when a GPU's memory is full in training, with the present values."""
     lower = [f"--img_size (now {' '.join(map(str, config.img_size))})"]
     num_crops = dataset_of(config).augmentation.num_crops
     for name, value in (("batch_size", config.batch_size), ("num_crops", num_crops)):
@@ -110,20 +113,17 @@ def needs_less(config: TrainingConfig) -> str:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile works here, found by compiling a line; a warning says why not."""
+    """Whether torch.compile works here, found by trying it; a warning says why not."""
+    def line(values):
+        return values * 2 + 1
     try:
-        torch.compile(_line)(torch.ones(2, device=device))
+        torch.compile(line)(torch.ones(2, device=device))
     except Exception as error:  # no compiler, no Triton, a Python that is too new, ...
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        warnings.warn(f"--compile: torch.compile does not work here ({reason}); the network is "
-                      f"used as it is. It needs a C++ compiler on the CPU, Triton on a GPU.",
-                      stacklevel=3)
+        warnings.warn(f"--compile: torch.compile does not work here ({first_line(error)}); the "
+                      f"network is used as it is. It needs a C++ compiler on the CPU, Triton on a "
+                      f"GPU.", stacklevel=3)
         return False
     return True
-
-
-def _line(values: torch.Tensor) -> torch.Tensor:
-    return values * 2 + 1
 
 
 def in_channels_last(network: nn.Module) -> None:

@@ -113,10 +113,10 @@ def train(config: TrainingConfig, loss: RunningLoss) -> None:
 def fit_run(manager: SegmentationManager, config: TrainingConfig, folder: Path,
             history: list[dict[str, Any]], loader: DataLoader, val_loader: DataLoader,
             device: torch.device) -> None:
-    """Train the epochs that are left; the main process keeps records and checkpoints of them.
+    """Train the remaining epochs; the main process keeps records and checkpoints of them.
 
     Args:
-        history: lines of the epochs that a resumed run has behind it, else empty.
+        history: lines of the epochs before, in a resumed run.
     """
     settings = config.to_dict()
     manager.save_failure = FailureFile(folder, manager, loader, settings).write
@@ -142,15 +142,14 @@ def fit_run(manager: SegmentationManager, config: TrainingConfig, folder: Path,
 
 
 def schedules_of(config: TrainingConfig, manager: SegmentationManager) -> list[Callback]:
-    """What is set anew in each epoch."""
-    schedule = LR_SCHEDULES[config.lr_schedule]
-    found: list[Callback] = [
-        LearningRate(manager.compiled_optimizer, schedule, config.lr, config.epochs)]
+    """The callbacks that set a value at the start of each epoch."""
+    schedules: list[Callback] = [LearningRate(
+        manager.compiled_optimizer, LR_SCHEDULES[config.lr_schedule], config.lr, config.epochs)]
     if config.shape_priors:
-        found.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
+        schedules.append(BoundaryWeight(manager.loss_fn, config.beta_start, config.beta_step))
     if config.kl_ramp > 0:
-        found.append(KLRamp(manager.loss_fn, config.kl_ramp * config.epochs))
-    return found
+        schedules.append(KLRamp(manager.loss_fn, config.kl_ramp * config.epochs))
+    return schedules
 
 
 def optimizer_of(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -169,7 +168,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def manager_of(config: TrainingConfig, network: nn.Module, optimizer: torch.optim.Optimizer,
                loss: RunningLoss, class_names: tuple[str, ...],
                processes: Processes | None = None) -> SegmentationManager:
-    """The manager that trains a run; `config` is settled (see speed_options.settled)."""
+    """The manager that trains a run; `config` comes from speed_options.settled."""
     if config.tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
     return SegmentationManager(network, optimizer, loss, class_names, config.img_size,
@@ -186,7 +185,7 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
 
     Each process scores its share, and the main one does the rest.
     """
-    manager.processes.wait()  # for the main one to have written it
+    manager.processes.wait()  # until the main one has written it
     best = load_checkpoint(folder / "best.model")
     manager.raw_model.load_state_dict(best["network"])
     predictor = predictor_of(manager.raw_model, config, device)
@@ -198,10 +197,13 @@ def score_best(folder: Path, config: TrainingConfig, manager: SegmentationManage
     about = {"group": "validation", "saved_model": "best", "space": "resampled",
              "weights_sha256": weights_sha256(best["network"]),
              "epoch": best["history"][-1]["epoch"]}
-    with scores_held(folder, wait=True):  # eval.py may be at work on an earlier best.model
+    with scores_held(folder, wait=True):  # eval.py may be scoring an earlier best.model
         pictures = publish_scores(folder, scores, about, class_names)
-    chosen = "; they also chose it" if config.val_every < config.epochs else ""
-    log.info(f"\nbest.model (epoch {best['history'][-1]['epoch']}) on the validation "
-             f"cases{chosen}:\n{scores.table}")
-    log.info("\n".join(["", f"run folder  {folder}", f"report      {write_report([str(folder)])}",
-                        *(f"picture     {p}" for p in pictures)]))
+    chosen = ""
+    if config.val_every < config.epochs:
+        chosen = "; they also chose it"
+    log.info(f"\nbest.model (epoch {about['epoch']}) on the validation cases{chosen}:\n"
+             f"{scores.table}")
+    log.info(f"\nrun folder  {folder}\nreport      {write_report([str(folder)])}")
+    for picture in pictures:
+        log.info(f"picture     {picture}")

@@ -67,18 +67,14 @@ class SideHead(nn.Module):
         shape a list: they are upsampled together, so that a GPU has fewer kernels to launch.
         """
         if isinstance(feature, torch.Tensor):
-            return self._of_all([feature], whole)[0]
-        return self._of_all(feature, whole)
-
-    def _of_all(self, features: list[torch.Tensor],
-                whole: bool) -> list[torch.Tensor | LastStep]:
+            return self.forward([feature], whole)[0]
         if not isinstance(self.upsample, nn.ConvTranspose3d):
-            return [self.upsample(self.project(feature)) for feature in features]
+            return [self.upsample(self.project(one)) for one in feature]
         largest = max(self.upsample.stride)
-        weights = self._weights(features[0].device.type)
+        weights = self._weights(feature[0].device.type)
         if largest == 1 and not whole:
-            return self._only_step(features, weights)
-        before = self._before_last_step(features, weights)
+            return self._only_step(feature, weights)
+        before = self._before_last_step(feature, weights)
         if largest == 2 and not whole:
             return [LastStep(logits, self.upsample.weight, self.upsample.bias)
                     for logits in before]

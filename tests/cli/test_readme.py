@@ -89,7 +89,7 @@ def test_every_file_that_extending_names_exists():
     assert len(named) > 15
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
     # The lines and names that a reader is sent to.
-    for name, line in {"losses/managed.py": "if self.boundary_weight is None",
+    for name, line in {"losses/managed.py": "refuse_out_of_range(\"DSD\"",
                        "managers/segmentation/training_recipe.py": "def schedules_of(",
                        "configs/experiment_name.py": "DATASET_TOKENS = ",
                        "data/phantoms/case.py": "_SCENES = "}.items():

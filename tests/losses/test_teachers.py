@@ -34,7 +34,7 @@ def test_weights_are_halved_level_by_level_and_the_lowest_has_none():
     assert side_weights_of(4, "halved") == [0, 0.125, 0.25, 0.5]
     assert side_weights_of(4, "equal") == [1, 1, 1, 1]
     assert side_weights_of(1, "halved") == [0.5]  # the only one is the largest too
-    named = weights_by_name({"dec": [0] * 4, "enc": [0] * 4}, "halved")
+    named = weights_by_name({"out": 0, "dec": [0] * 4, "enc": [0] * 4}, "halved")
     assert named == {"out": 1, "dec4": 0, "dec3": 0.125, "dec2": 0.25, "dec1": 0.5,
                      "enc1": 0.5, "enc2": 0.25, "enc3": 0.125, "enc4": 0}
 

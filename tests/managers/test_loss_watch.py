@@ -16,16 +16,16 @@ CPU = torch.device("cpu")
 
 def test_the_first_of_several_is_kept_with_its_terms():
     watch = LossWatch()
-    assert watch.found() is None
+    assert watch.first_failure() == (None, {})
     for step, loss in enumerate((1.0, 2.0, torch.inf, torch.nan, 3.0)):
         watch.see(step, torch.tensor(loss), {"dice_ce_out": torch.tensor(float(step))})
-    assert watch.found() == (2, {"loss": torch.inf, "dice_ce_out": 2.0})
+    assert watch.first_failure() == (2, {"loss": torch.inf, "dice_ce_out": 2.0})
 
 
 def test_finite_losses_are_none():
     watch = LossWatch()
     watch.see(0, torch.tensor(1e38), {"kl": torch.tensor(torch.nan)})
-    assert watch.found() is None
+    assert watch.first_failure() == (None, {})
 
 
 class Crops(torch.utils.data.Dataset):

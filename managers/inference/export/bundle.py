@@ -42,14 +42,14 @@ It is a research model, not a medical device.
 
 
 def write_bundle(path: Path, run: TrainingConfig, network: nn.Module) -> float:
-    """Write the bundle whole: a folder beside `path`, checked, then renamed to it.
+    """Write and check the bundle in a folder beside `path`, then rename that to it.
 
     Returns:
         The largest difference between the logits of the bundle and of the run on one window.
 
     Raises:
-        ValueError: the network is none of MONAI's, the bundle's logits differ, or what is at
-            `path` is no bundle, which is never replaced.
+        ValueError: the network is not MONAI's, the bundle's logits differ, or `path` exists and
+            is no bundle.
     """
     if path.exists() and not (path / "configs" / "metadata.json").is_file():
         raise ValueError(f"--output {path}: is no bundle, so it is not replaced; give another "
@@ -103,7 +103,7 @@ def _stock_network(definition: dict[str, Any], run: TrainingConfig, plain: nn.Mo
 
 
 def inference(run: TrainingConfig, dataset: Dataset, definition: dict[str, Any]) -> dict[str, Any]:
-    """configs/inference.json: as predict.py does it, in MONAI's transforms."""
+    """configs/inference.json: what predict.py does, in MONAI's transforms."""
     return {
         "imports": ["$import glob", "$import os"],
         "bundle_root": ".",
@@ -174,12 +174,14 @@ def metadata(run: TrainingConfig, dataset: Dataset) -> dict[str, Any]:
 
     names = {str(index): name for index, name in enumerate(dataset.channels)}
     classes = {str(index): name for index, name in enumerate(dataset.class_names)}
+    packages = {"nibabel": "5.0.0"}
+    if run.network == "unetr":
+        packages["einops"] = "0.8.0"
     return {
         "version": "1.0.0", "changelog": {"1.0.0": "exported"},
         "monai_version": monai.__version__.split("+")[0],
         "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": numpy.__version__, "required_packages_version":
-            {"nibabel": "5.0.0"} | ({"einops": "0.8.0"} if run.network == "unetr" else {}),
+        "numpy_version": numpy.__version__, "required_packages_version": packages,
         "name": Path(run.experiment).stem, "task": f"segmentation of {dataset.name}",
         "description": f"{run.network} trained by the method {run.method} on {dataset.name}",
         "authors": "", "copyright": "", "data_source": dataset.name, "data_type": "nibabel",

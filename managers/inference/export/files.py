@@ -35,9 +35,10 @@ class Exported:
 
     def summary(self) -> str:
         """Path, size in bytes and sha256 of every file, and the check."""
-        files = [self.path] if self.path.is_file() else sorted(
-            path for path in self.path.rglob("*") if path.is_file())
-        lines = [f"{path}  {path.stat().st_size} bytes  sha256 {sha256_of(path)}" for path in files]
+        lines = []
+        for path in sorted([self.path, *self.path.rglob("*")]):
+            if path.is_file():
+                lines.append(f"{path}  {path.stat().st_size} bytes  sha256 {sha256_of(path)}")
         return "\n".join([*lines, self.check])
 
 
@@ -66,21 +67,22 @@ def write_safetensors(config: ExportConfig, run: TrainingConfig, network: nn.Mod
 
     With side heads they keep the names of this project: "network." and "heads.".
     """
-    kept = network if config.with_side_heads else network.network
-    # DynUNet holds its blocks under two names; safetensors wants each tensor's memory once.
+    note = ", side heads included"
+    if not config.with_side_heads:
+        network, note = network.network, ""
+    # DynUNet holds its blocks under two names; safetensors refuses tensors that share memory.
     state = {name: value.detach().cpu().clone().contiguous()
-             for name, value in kept.state_dict().items()}
+             for name, value in network.state_dict().items()}
     data = to_safetensors(state, {"config": json.dumps(run.to_dict()), "format": "pt"})
     write_bytes(config.output, data)
-    return Exported(Path(config.output), f"{len(state)} tensors"
-                    f"{', side heads included' if config.with_side_heads else ''}")
+    return Exported(Path(config.output), f"{len(state)} tensors{note}")
 
 
 def write_onnx(config: ExportConfig, run: TrainingConfig, network: nn.Module) -> Exported:
     """The plain network on windows (B, C, H, W, D) of the run's crop size, B free.
 
-    Its metadata (`onnx_metadata`) say what goes in and comes out. It is run by onnxruntime before
-    it is written, with one window and with two.
+    Its metadata (`onnx_metadata`) describe input and output. Before it is written, onnxruntime
+    runs it with one window and with two.
 
     Raises:
         ValueError: onnx or onnxruntime is missing, torch cannot write the network (SwinUNETR), or
@@ -110,14 +112,15 @@ def write_onnx(config: ExportConfig, run: TrainingConfig, network: nn.Module) ->
 
 
 def onnx_metadata(run: TrainingConfig) -> dict[str, str]:
-    """What a program needs beside the graph to use it, each value as JSON.
+    """What a program needs besides the graph to use it, each value as JSON.
 
     The classes, background first, with their values in label files; the channels; how images are
-    turned, resampled and scaled before a window is cut. "spacing_mm" is null where images keep
-    their own, "window_hu" where the intensity scheme has none.
+    oriented, resampled and scaled before a window is cut. "spacing_mm" is null if images keep
+    their own, "window_hu" if the intensity scheme has none.
     """
-    dataset = dataset_of(run)
-    window = None if dataset.used_window is None else list(dataset.used_window)
+    dataset, window = dataset_of(run), None
+    if dataset.used_window is not None:
+        window = list(dataset.used_window)
     values = {
         "class_names": dataset.class_names,
         "label_values": values_of_classes(dataset.label_values).tolist(),

@@ -9,9 +9,9 @@ from hypothesis.extra.numpy import arrays
 from managers.inference.postprocessing import (
     Postprocessing,
     common_rule,
-    keep_rule,
-    kept_rule,
     postprocess,
+    read_rule,
+    write_rule,
 )
 from managers.inference.tuning import Tuning
 
@@ -73,7 +73,7 @@ def test_tuning_keeps_what_raises_the_mean_dice():
     speck = line(1, 1, 1, 0, 1, 0, 2, 0, 2, 2)  # liver has a speck; tumour is two components
     tuning.add(speck, label, 0.1)  # ml a voxel
     tuning.add(label, label, 0.1)
-    chosen = tuning.chosen()
+    chosen = tuning.choose()
     assert chosen.keep_largest == ("liver",)
     # 0.3 ml would remove tumour's single voxel too: 0.86 -> 0.8 there, more than the speck gives
     assert chosen.min_volume_ml == 0.0
@@ -86,23 +86,23 @@ def test_tuning_keeps_what_raises_the_mean_dice():
 def test_tuning_learns_a_volume():
     tuning = Tuning(NAMES[:2])
     tuning.add(line(1, 1, 1, 0, 1), line(1, 1, 1, 0, 0), 0.1)
-    assert tuning.chosen() == Postprocessing(("liver",), 0.3)  # specks of 0.1 ml go, 0.3 ml stay
+    assert tuning.choose() == Postprocessing(("liver",), 0.3)  # specks of 0.1 ml go, 0.3 ml stay
 
 
 def test_no_case_teaches_nothing():
     with pytest.raises(ValueError, match="no case"):
-        Tuning(NAMES).chosen()
+        Tuning(NAMES).choose()
 
 
 def test_kept_in_a_run_folder(tmp_path):
     with pytest.raises(ValueError, match="--tune_postprocessing"):
-        kept_rule(tmp_path)
+        read_rule(tmp_path)
     rule = Postprocessing(("liver",), 0.1)
-    path = keep_rule(tmp_path, rule, {"cases": 3})
-    assert kept_rule(tmp_path) == rule
+    path = write_rule(tmp_path, rule, {"cases": 3})
+    assert read_rule(tmp_path) == rule
     path.write_text('{"keep_largest": "liver", "min_volume_ml": 0}')
     with pytest.raises(ValueError, match="is damaged"):
-        kept_rule(tmp_path)
+        read_rule(tmp_path)
 
 
 def test_an_ensemble_does_what_all_have_learnt():

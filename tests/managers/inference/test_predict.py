@@ -16,7 +16,7 @@ from data import Case, DataError
 from managers import load_predictor, read_run
 from managers.inference import output_folder as prediction_folder
 from managers.inference.ensemble import load_members, warn_of_training_cases
-from managers.inference.postprocessing import Postprocessing, keep_rule
+from managers.inference.postprocessing import Postprocessing, write_rule
 from managers.inference.predict import (
     cases_to_predict,
     predict_cases,
@@ -314,9 +314,9 @@ def test_specks_are_removed_and_volumes_written(experiment, settings, images, tm
 def test_what_the_runs_have_learnt_is_applied_when_asked_for(experiment, settings):
     runs = [experiment(), experiment("two", 1)]
     with pytest.raises(ValueError, match="two.exp: has no postprocessing.json; learn it"):
-        keep_rule(Path(runs[0]), Postprocessing(("anterior",), 0.3), {})
+        write_rule(Path(runs[0]), Postprocessing(("anterior",), 0.3), {})
         prepared(settings(runs, "--postprocessing"))
-    keep_rule(Path(runs[1]), Postprocessing(("posterior", "anterior"), 0.1), {})
+    write_rule(Path(runs[1]), Postprocessing(("posterior", "anterior"), 0.1), {})
     rule = prepared(settings(runs, "--postprocessing"))[2].rule
     assert rule == Postprocessing(("anterior",), 0.1)
     rule = prepared(settings(runs, "--postprocessing", "--min_volume_ml", 2))[2].rule

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from losses import pixelwise_kl
-from losses.dsd import branch_kl, named_outputs
+from losses.dsd import branch_kl
+from losses.heads import named_outputs
 from managers import Predictor
 from managers.inference.side_scores import OutputSums, score_side_outputs, teachers_of
 from networks import build_network
