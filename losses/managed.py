@@ -66,11 +66,13 @@ class RunningLoss(Loss):
         new = list(values.values())
         if self.step_weight != 1:
             new = torch._foreach_mul(new, self.step_weight)
-        for name, value in values.items():
-            if name not in self._sums:
-                self._sums[name] = torch.zeros_like(value)
-        sums = torch._foreach_add([self._sums[name] for name in values], new)
-        self._sums |= dict(zip(values, sums, strict=True))
+        new = dict(zip(values, new, strict=True))
+        known = [name for name in values if name in self._sums]
+        if known:
+            sums = torch._foreach_add([self._sums[name] for name in known],
+                                      [new[name] for name in known])
+            new |= dict(zip(known, sums, strict=True))
+        self._sums |= new
         self._steps += self.step_weight
 
     def reset(self) -> None:
