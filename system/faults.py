@@ -17,6 +17,8 @@ SMALLEST_SHARED = 2**20  # bytes free there, below which it is to blame for what
 SHARED_MEMORY = (f"{SHARED_MEMORY_DIR}, through which loader processes hand over their batches, is "
                  f"full: start the container with more of it, such as docker run --shm-size=8g (or "
                  f"--ipc=host), or give --num_workers 0.")
+PACKAGES = ("torch", "monai", "torchmanager", "numpy", "scipy", "nibabel", "PIL", "edt", "einops",
+            "safetensors", "tensorboard", "matplotlib", "tqdm")  # as requirements.txt asks for them
 MAY_NOT = "ask for the right to, or give another folder."
 DISK = {
     errno.ENOSPC: "The disk is full: free some space there, or give {elsewhere}.",
@@ -76,7 +78,7 @@ ADVICE = {
 
 
 def remedy(error: BaseException, script: str | None = None) -> str | None:
-    """What to do about an error that disk, memory or device caused; None for any other.
+    """What to do about an error of disk, memory, device or installation; None for any other.
 
     Found by the errors behind it, since libraries hide a cause in errors of their own. An error
     that has an attribute `needs_less` says itself what to do about a GPU that is full.
@@ -84,6 +86,9 @@ def remedy(error: BaseException, script: str | None = None) -> str | None:
     Args:
         script: name of the file that runs; None for that of this process.
     """
+    if isinstance(error, ModuleNotFoundError) and error.name in PACKAGES:
+        return (f"{sys.executable} does not have it: run the script with .venv/bin/python, which "
+                f"`make .venv/installed` makes, or pip install -r requirements.txt.")
     advice = ADVICE.get(Path(sys.argv[0]).name if script is None else script, TRAINING)
     chain = list(_chain(error))
     for one in chain:

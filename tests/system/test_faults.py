@@ -127,3 +127,11 @@ def test_the_cause_is_shown_when_a_writer_hides_it(tmp_path):
         raise hidden(OSError(errno.ENOSPC, "full"), RuntimeError("unexpected pos 30 vs 0"))
     with pytest.raises(OSError, match="No space left on device.*x.model"):
         write_with(tmp_path / "x.model", write)
+
+
+def test_a_python_without_the_packages_is_told_where_they_are():
+    """The usual slip: `python train_basic.py` in a shell that has not activated .venv."""
+    missing = ModuleNotFoundError("No module named 'nibabel'", name="nibabel")
+    assert ".venv/bin/python" in remedy(missing) and "--resume" not in remedy(missing)
+    own = ModuleNotFoundError("No module named 'my_nets'", name="my_nets")
+    assert remedy(own) is None
