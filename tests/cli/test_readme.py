@@ -97,20 +97,21 @@ def test_every_file_that_extending_names_exists():
 
 
 @pytest.fixture
-def spleen(tmp_path, monkeypatch):
-    """A folder to run in, with the dataset.json that the README trains on."""
-    (tmp_path / "Task09_Spleen").mkdir()
-    (tmp_path / "Task09_Spleen" / "dataset.json").write_text(json.dumps({
-        "name": "Spleen", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "spleen"},
-        "training": [{"image": "./imagesTr/spleen_2.nii.gz",
-                      "label": "./labelsTr/spleen_2.nii.gz"}]}))
+def own_data(tmp_path, monkeypatch):
+    """A folder to run in, with the dataset.json of each data set of one's own in the pages."""
+    for folder, name, modality in (("Task09_Spleen", "Spleen", "CT"),
+                                   ("MouseBrain", "MouseBrain", "MRI")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "dataset.json").write_text(json.dumps({
+            "name": name, "modality": {"0": modality}, "labels": {"0": "background", "1": "organ"},
+            "training": [{"image": "./imagesTr/a_2.nii.gz", "label": "./labelsTr/a_2.nii.gz"}]}))
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("line", re.findall(
     r"^(?:python|torchrun --standalone --nproc_per_node=6) (\w+\.py (?:.|\\\n)*?[^\\])$", README,
     re.MULTILINE))
-def test_every_command_is_accepted(line, spleen):
+def test_every_command_is_accepted(line, own_data):
     script, *arguments = line.replace("\\\n", " ").split()
     if script == "eval.py":
         assert evaluation_config(SETTINGS, arguments).experiment.endswith(".exp")
