@@ -184,7 +184,8 @@ def dataset_flag(name: str, data_dir: str) -> str:
         found = read_dataset_json(path)["name"]
     if found != name:
         raise ValueError(f"{name}: is not a published dataset ({', '.join(DATASETS)}), and not the "
-                         f"name in {data_dir}/dataset.json ({found or 'there is none'}).")
+                         f"name in {data_dir}/dataset.json ({found or 'there is none'}): give the "
+                         f"folder of that dataset as --data.")
     return path
 
 

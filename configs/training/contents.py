@@ -1,4 +1,4 @@
-"""Settings that follow from what the volumes of the training cases hold: intensities and classes.
+"""Settings that follow from what the volumes outside the test hold: intensities and classes.
 
 The window of CT is nnU-Net's, and so is drawing the class of a crop's centre before the voxel
 (Isensee et al., Nature Methods 18, 2021). When to draw it, and how many crops and epochs that
@@ -14,7 +14,7 @@ from ..recipes import WINDOWED
 
 WINDOW_SHARES = (0.005, 0.995)  # of the labelled voxels, nnU-Net's percentiles
 RARE = 0.1                      # a class with a smaller share of the foreground is rarely a centre
-MOSTLY = 0.5                    # of the training cases; a class in fewer is warned of
+MOSTLY = 0.5                    # of the cases; a class in fewer is warned of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CaseContents:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the training cases of a run hold.
+    """What the cases of a run hold that are not held out for the test.
 
     Attributes:
         channels: their names.
@@ -64,8 +64,8 @@ class Contents:
     def read(self) -> str:
         """For a sentence: the number of cases."""
         if len(self.cases) == 1:
-            return "1 training case"
-        return f"{len(self.cases)} training cases"
+            return "1 case"
+        return f"{len(self.cases)} cases"
 
     def holding(self, index: int) -> list[CaseContents]:
         """The cases that have voxels of a class."""
@@ -179,7 +179,7 @@ def doubts_of(contents: Contents) -> list[str]:
     lines = []
     if contents.num_unread:
         total = len(contents.cases) + contents.num_unread
-        lines.append(f"{contents.num_unread} of {total} training cases cannot be used as they are "
+        lines.append(f"{contents.num_unread} of {total} cases cannot be used as they are "
                      f"(see scripts/verify_dataset.py), so the plan is made of the others")
     for index, name in enumerate(contents.class_names):
         number = len(contents.holding(index))
@@ -187,7 +187,7 @@ def doubts_of(contents: Contents) -> list[str]:
             continue
         if number == 0:
             lines.append(f"{name} is in none of {contents.read} and cannot be learnt: choose "
-                         f"another --fold or --splits, or take it out of dataset.json")
+                         f"other --splits, or take it out of dataset.json")
         else:
             lines.append(f"{name} is in {number} of {contents.read}: it is learnt from these "
                          f"alone; add cases that have it, or join it with another class")

@@ -33,7 +33,7 @@ class DataRoom(Protocol):
 
     def measured_contents(self, data_dir: str, definition: dict[str, Any],
                           split: dict[str, Any], folder: Path | None) -> Contents:
-        """What the training cases of a split hold; kept in a folder if that is there."""
+        """What the cases outside the test hold; kept in a folder if that is there."""
         ...
 
     def decided_values(self, config: TrainingConfig) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def own_settings(experiment: str, network: str, recipe: Recipe, flags: Mapping[s
     A run that exists keeps those of its config.json ("run"), so that a study or a cross-validation
     knows its runs again, unless it is overwritten; any other has a "plan". If the images
     cannot be measured, nothing is planned: the verification will report what is wrong with them.
-    Warns of classes that few training cases have.
+    Warns of classes that few cases have.
 
     Args:
         flags: those that are given, by name; data_dir and dataset_definition are among them.

@@ -75,7 +75,8 @@ def make_plan(grids: Grids, network: str, recipe: Recipe, given: Mapping[str, An
         recipe: of the network, for a user's own data.
         given: settings and options of the network that are fixed already; the others follow from
             them.
-        contents: of the training cases; None plans neither intensities nor centres of crops.
+        contents: of the cases outside the test; None plans neither intensities nor centres of
+            crops.
 
     Returns:
         Values for those of PLANNED that are not given; spacing_mm None for no resampling.

@@ -1,4 +1,4 @@
-"""What the volumes of the training cases hold, for the plan of a user's own data.
+"""What the volumes outside the test hold, for the plan of a user's own data.
 
 Of a case a few kilobytes are kept, in this process and in the folder of the cache, under a digest
 of its files; so a case that is there is not unpacked again.
@@ -42,7 +42,10 @@ _measured: dict[str, CaseContents] = {}  # in this process, by key
 
 def measured_contents(data_dir: str, definition: Mapping[str, Any], split: Mapping[str, Any],
                       folder: Path | None = None) -> Contents:
-    """What the training cases of a user's own data hold; no other case is read.
+    """What a user's own cases hold that train or validate; those of the test are not read.
+
+    So the folds of a cross-validation have one plan, and their networks can be averaged. nnU-Net's
+    fingerprint is of the same cases.
 
     Says on the error stream that volumes are read. Cases that cannot be trusted are left out, and
     to the verification.
@@ -61,24 +64,25 @@ def measured_contents(data_dir: str, definition: Mapping[str, Any], split: Mappi
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the split, as the run says itself
         folds = planned_folds(SimpleNamespace(**split), dataset, list(cases))
-    training = [cases[name] for name in choose_fold(folds, split["fold"]).training]
-    keys = _in_threads(partial(_key_of, dataset=dataset), training)
+    fold = choose_fold(folds, split["fold"])
+    used = [cases[name] for name in sorted([*fold.training, *fold.validation])]
+    keys = _in_threads(partial(_key_of, dataset=dataset), used)
     keep = None
     if folder is not None and folder.is_dir():
         keep = folder / FOLDER
     absent = []
-    for case, key in zip(training, keys, strict=True):
+    for case, key in zip(used, keys, strict=True):
         if key is not None and not _recall(key, keep, dataset):
             absent.append((case, key))
     if absent and is_first_process():
-        print(f"Reading {len(absent)} training volumes of {data_dir} for the plan ...",
+        print(f"Reading {len(absent)} volumes of {data_dir} for the plan ...",
               file=sys.stderr, flush=True)
     _in_threads(lambda item: _measure(*item, dataset, keep), absent)
     read = [_measured[key] for key in keys if key in _measured]
     if not read:
-        raise DataError(f"{data_dir}: holds no training case that can be read.")
+        raise DataError(f"{data_dir}: holds no case for training that can be read.")
     return Contents(dataset.channels, dataset.class_names, dataset.intensity == "ct",
-                    tuple(read), len(training) - len(read))
+                    tuple(read), len(used) - len(read))
 
 
 def _in_threads(function: Callable, items: Sequence[Any]) -> list[Any]:

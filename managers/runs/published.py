@@ -70,7 +70,8 @@ def _stored_once(network: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
         if value.is_floating_point():
             value = value.half()
         if not value.isfinite().all():
-            raise ValueError(f"{name}: has values beyond 65504, which half precision cannot hold.")
+            raise ValueError(f"{name}: has values beyond 65504, which half precision cannot hold; "
+                             f"--format safetensors keeps float32.")
         state[name] = value.contiguous()
     return state, shared
 

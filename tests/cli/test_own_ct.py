@@ -39,22 +39,23 @@ def voxels(path):
     return np.asarray(nibabel.load(path).dataobj)
 
 
-def test_the_window_comes_from_the_labelled_voxels_of_the_training_cases(raw, run_script, tmp_path):
+def test_the_window_comes_from_the_labelled_voxels_outside_the_test(raw, run_script, tmp_path):
     root, case_ids = raw
     done = run_script("train_basic.py", root, "_", "--experiment", NAME, "--epochs", 1, *SMALL)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "experiments" / NAME
     config = json.loads((folder / "config.json").read_text())
-    training = json.loads((folder / "splits.json").read_text())[0]["train"]
+    fold, = json.loads((folder / "splits.json").read_text())
+    learnt = fold["train"] + fold["val"]
     labelled = []
-    for case_id in training:
+    for case_id in learnt:
         image = voxels(root / f"imagesTr/{case_id}_0000.nii.gz")
         labelled.append(image[voxels(root / f"labelsTr/{case_id}.nii.gz") > 0])
     expected = np.percentile(np.concatenate(labelled), (0.5, 99.5))
     assert config["intensity"] == "hu"
     assert config["window"] == pytest.approx(expected, abs=10)  # there each case counts the same
-    assert f"Reading {len(training)} training volumes" in done.stderr
-    assert "of the labelled voxels of 3 training cases, as in nnU-Net" in done.stdout
+    assert f"Reading {len(learnt)} volumes" in done.stderr
+    assert "of the labelled voxels of 4 cases, as in nnU-Net" in done.stdout
     assert config["crop_centres"] == "classes" and config["num_crops"] == 7
     assert " ml in the median case, " in done.stdout
 

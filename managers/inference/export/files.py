@@ -58,8 +58,22 @@ def export(config: ExportConfig) -> Exported:
     network, about = load_network(folder, run, config.saved_model, config.trust_network_code)
     if config.format == "run":
         publish_run(path, folder, run, network, config.saved_model, about["epoch"])
-        return Exported(path, "weights in half precision; score them with eval.py")
+        return Exported(path, _half_precision_check(path, run, network.eval(), config.saved_model))
     return WRITERS[config.format](config, run, network.eval())
+
+
+def _half_precision_check(path: Path, run: TrainingConfig, network: nn.Module,
+                          saved_model: str) -> str:
+    """How far the logits of what was written are from the network's, on a window of noise."""
+    # The network was built already, so its code is trusted.
+    written, _ = load_network(path, run, saved_model, trust_network_code=True)
+    window = torch.randn(1, len(dataset_of(run).channels), *run.img_size,
+                         generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = network(window), written.eval()(window)
+    return (f"in half precision the logits of a window of noise differ by at most "
+            f"{(found - expected).abs().max().item():.2g}, of up to "
+            f"{expected.abs().max().item():.2g}; eval.py scores what was written")
 
 
 def write_safetensors(config: ExportConfig, run: TrainingConfig, network: nn.Module) -> Exported:

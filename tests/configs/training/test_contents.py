@@ -38,13 +38,13 @@ def test_the_window_is_that_of_the_labelled_voxels():
     """-100, ..., 899: the 0.5 percentile is -100 + 0.005 x 999, the 99.5 is 899 - 0.005 x 999."""
     window, why = planned_window(contents(case(1000, values=range(-100, 900))))
     assert window == (-95, 894)  # -95.005 and 894.005, in four digits
-    assert why == "0.5 and 99.5 percentile of the labelled voxels of 1 training case, as in nnU-Net"
+    assert why == "0.5 and 99.5 percentile of the labelled voxels of 1 case, as in nnU-Net"
 
 
 def test_a_case_without_foreground_has_no_say_in_the_window():
     some = case(3, values=(10, 20, 30))
     assert planned_window(contents(some, case(0, values=())))[0] == (10.1, 29.9)
-    for cases, words in (((case(0, values=()),), "nothing is labelled in 1 training case"),
+    for cases, words in (((case(0, values=()),), "nothing is labelled in 1 case"),
                          ((case(3, values=(5, 5)),), "are all 5")):
         window, why = planned_window(contents(*cases))
         assert window is None and words in why
@@ -80,8 +80,8 @@ def test_a_class_of_a_hundredth_of_the_foreground_has_centres_of_its_own():
     assert why.splitlines() == [
         "each class as often as the others, as in nnU-Net, since tumour is only 0.99 % of the "
         "foreground",
-        "    liver: 750 ml in the median case, 7.5 % of a volume, in 2 of 2 training cases",
-        "    tumour: 7.5 ml in the median case, 0.075 % of a volume, in 2 of 2 training cases"]
+        "    liver: 750 ml in the median case, 7.5 % of a volume, in 2 of 2 cases",
+        "    tumour: 7.5 ml in the median case, 0.075 % of a volume, in 2 of 2 cases"]
 
 
 def test_classes_of_like_sizes_are_drawn_by_their_voxels():
@@ -95,27 +95,27 @@ def test_classes_of_like_sizes_are_drawn_by_their_voxels():
 def test_volumes_are_those_of_the_cases_that_have_the_class():
     """140,000 voxels of 0.01 ml are 1.4 l, 14 % of 10^6."""
     assert class_volumes(contents(case(140_000, 0), case(140_000, 1200))) == [
-        "liver: 1.4 l in the median case, 14 % of a volume, in 2 of 2 training cases",
-        "tumour: 12 ml in the median case, 0.12 % of a volume, in 1 of 2 training cases"]
+        "liver: 1.4 l in the median case, 14 % of a volume, in 2 of 2 cases",
+        "tumour: 12 ml in the median case, 0.12 % of a volume, in 1 of 2 cases"]
 
 
 def test_the_class_that_fewest_have():
     four = contents(case(5, 1), case(5, 0), case(5, 0), case(5, 0))
-    assert rarest_presence(four) == (0.25, "tumour is in 1 of 4 training cases")
+    assert rarest_presence(four) == (0.25, "tumour is in 1 of 4 cases")
     assert rarest_presence(contents(case(5, 0))) == (1, "")  # none has it, so epochs do not help
 
 
 def test_classes_that_most_cases_lack_are_doubted():
     assert doubts_of(contents(case(5, 1), case(5, 0))) == []  # half of the cases have it
     (rare,) = doubts_of(contents(case(5, 1), case(5, 0), case(5, 0)))
-    assert rare.startswith("tumour is in 1 of 3 training cases")
+    assert rare.startswith("tumour is in 1 of 3 cases")
     (none,) = doubts_of(contents(case(5, 0)))
-    assert none.startswith("tumour is in none of 1 training case and cannot be learnt")
+    assert none.startswith("tumour is in none of 1 case and cannot be learnt")
 
 
 def test_cases_that_could_not_be_read_are_told():
     (line,) = doubts_of(Contents(("CT",), NAMES, True, (case(5, 1),), num_unread=2))
-    assert line.startswith("2 of 3 training cases cannot be used as they are")
+    assert line.startswith("2 of 3 cases cannot be used as they are")
 
 
 def plan_of(found, **given):
@@ -129,7 +129,7 @@ def test_crops_and_epochs_follow_from_the_classes():
     plan = plan_of(contents(case(1000, 1), case(1000, 0)))
     assert (plan.values["crop_centres"], plan.values["num_crops"]) == ("classes", 2)
     assert plan.values["epochs"] == 250  # one of two cases has a tumour: twice as many
-    assert "and 2 times as often since tumour is in 1 of 2 training" in plan.reasons["epochs"]
+    assert "and 2 times as often since tumour is in 1 of 2 cases" in plan.reasons["epochs"]
     names = ("background", "a", "b", "c", "d", "e")
     five = contents(case(1000, 1000, 1000, 1000, 1), names=names)
     plan = plan_of(five)

@@ -107,7 +107,7 @@ def test_a_class_that_is_rare_is_warned_of(root):
     few = Small()
     few.measured_contents = lambda *arguments: Contents(
         ("CT",), ("background", "a", "b"), True, (*CASES, CASES[1]))
-    with pytest.warns(UserWarning, match="b is in 1 of 3 training cases: it is learnt from these"):
+    with pytest.warns(UserWarning, match="b is in 1 of 3 cases: it is learnt from these"):
         config(root, source=few)
 
 

@@ -42,20 +42,20 @@ def data(save, tmp_path):
     return root
 
 
-def training_numbers(split=SPLIT):
-    """The training cases of the split: all but the last, shuffled, less the last of these."""
+def learnt_numbers(split=SPLIT):
+    """The cases of the split that train or validate: all but the last, shuffled."""
     from data.sets.splits import folds_with_test_set
     (fold,) = folds_with_test_set([f"c{number}" for number in range(1, 7)], 1, 1,
                                   default_testing=None, published_validation=None)
-    return [int(name[1:]) for name in fold.training]
+    return sorted(int(name[1:]) for name in (*fold.training, *fold.validation))
 
 
-def test_what_the_training_cases_hold(data):
+def test_what_the_cases_hold(data):
     contents = measured_contents(str(data), DEFINITION, SPLIT)
     assert (contents.channels, contents.is_ct) == (("CT",), True)
     assert contents.class_names == ("background", "liver", "tumour")
-    numbers = training_numbers()
-    assert len(numbers) == len(contents.cases) == 4
+    numbers = learnt_numbers()
+    assert len(numbers) == len(contents.cases) == 5
     for number, case in zip(numbers, contents.cases, strict=True):
         tumour = 20 * (number % 2 == 0)
         assert (case.voxels, case.class_voxels) == (4000, (2000 - tumour, 2000, tumour))
@@ -69,10 +69,17 @@ def test_what_the_training_cases_hold(data):
             assert values.count(5000) == pytest.approx(NUM_SAMPLES * 20 / 2020, abs=1)
 
 
-def test_only_training_cases_are_read(data):
-    """The others may be anything, as no plan must know of them."""
+def test_the_folds_of_a_cross_validation_have_one_plan(data):
+    """Otherwise predict.py could not average their networks."""
+    split = SPLIT | {"num_folds": 3, "training_split": 0, "validation_split": None}
+    found = [measured_contents(str(data), DEFINITION, split | {"fold": fold}) for fold in (1, 2, 3)]
+    assert found[0] == found[1] == found[2] and len(found[0].cases) == 6
+
+
+def test_no_test_case_is_read(data):
+    """It may be anything, as no plan must know of it."""
     before = measured_contents(str(data), DEFINITION, SPLIT)
-    for number in set(range(1, 7)) - set(training_numbers()):
+    for number in set(range(1, 7)) - set(learnt_numbers()):
         for folder in ("imagesTr", "labelsTr"):
             (data / folder / f"c{number}.nii.gz").write_bytes(b"damaged")
     case_contents._measured.clear()
@@ -105,17 +112,18 @@ def test_a_channel_each_in_one_file_or_in_two(data, save):
 
 def test_cases_that_cannot_be_trusted_are_left_out(data, save):
     """The verification tells what is wrong with each."""
-    first, second, third, last = training_numbers()
+    first, second, third, *others = learnt_numbers()
     (data / f"imagesTr/c{first}.nii.gz").write_bytes(b"damaged")
     save(data / f"labelsTr/c{second}.nii.gz", np.full((20, 20, 10), 7, np.uint8))
     image = np.zeros((20, 20, 10), np.float32)
     image[0, 0, 0] = np.nan
     save(data / f"imagesTr/c{third}.nii.gz", image)
     contents = measured_contents(str(data), DEFINITION, SPLIT)
-    assert [case.class_voxels[1] for case in contents.cases] == [2000]
+    assert [case.class_voxels[1] for case in contents.cases] == [2000, 2000]
     assert contents.num_unread == 3
-    save(data / f"labelsTr/c{last}.nii.gz", np.zeros((20, 20, 9), np.uint8))
-    with pytest.raises(DataError, match="no training case that can be read"):
+    for number in others:
+        save(data / f"labelsTr/c{number}.nii.gz", np.zeros((20, 20, 9), np.uint8))
+    with pytest.raises(DataError, match="no case for training that can be read"):
         measured_contents(str(data), DEFINITION, SPLIT)
 
 
@@ -140,18 +148,18 @@ def test_volumes_are_read_once_and_that_is_said(data, tmp_path, monkeypatch, cap
     """In a process always, and for good where there is a folder of the cache already."""
     cache, read = tmp_path / "cache", unpacked(monkeypatch)
     first = measured_contents(str(data), DEFINITION, SPLIT, cache)
-    assert len(read) == 4 and not cache.exists()  # nothing is written before a run
-    assert capsys.readouterr().err == f"Reading 4 training volumes of {data} for the plan ...\n"
+    assert len(read) == 5 and not cache.exists()  # nothing is written before a run
+    assert capsys.readouterr().err == f"Reading 5 volumes of {data} for the plan ...\n"
     assert measured_contents(str(data), DEFINITION, SPLIT, cache) == first
-    assert len(read) == 4 and capsys.readouterr().err == ""
+    assert len(read) == 5 and capsys.readouterr().err == ""
 
     cache.mkdir()
     case_contents._measured.clear()
     measured_contents(str(data), DEFINITION, SPLIT, cache)
-    assert len(read) == 8 and len(list((cache / FOLDER).iterdir())) == 4
+    assert len(read) == 10 and len(list((cache / FOLDER).iterdir())) == 5
     case_contents._measured.clear()
     assert measured_contents(str(data), DEFINITION, SPLIT, cache) == first
-    assert len(read) == 8
+    assert len(read) == 10
 
 
 @pytest.mark.parametrize("damage", [
@@ -176,7 +184,7 @@ def test_a_changed_file_is_read_again(data, save, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     cache.mkdir()
     measured_contents(str(data), DEFINITION, SPLIT, cache)
-    read, changed = unpacked(monkeypatch), training_numbers()[0]
+    read, changed = unpacked(monkeypatch), learnt_numbers()[0]
     save(data / f"labelsTr/c{changed}.nii.gz", np.ones((20, 20, 10), np.uint8))
     contents = measured_contents(str(data), DEFINITION, SPLIT, cache)
     assert read == [f"c{changed}"] and contents.cases[0].class_voxels == (0, 4000, 0)

@@ -29,7 +29,8 @@ def pass_on(run_of, tmp_path):
 
 
 def again(run, folder, *flags):
-    export(export_config(["--experiment", run, "--format", "run", "--output", str(folder), *flags]))
+    return export(export_config(["--experiment", run, "--format", "run", "--output", str(folder),
+                                 *flags]))
 
 
 def network_in(folder, saved_model="best"):
@@ -48,6 +49,16 @@ def test_weights_are_the_runs_in_half_precision_and_stored_once(pass_on):
     assert values * 2 <= size < values * 2 + 30_000
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json", "environment.json", "splits.json", "weights.safetensors"]
+
+
+def test_it_is_said_how_far_half_precision_is_off(run_of, tmp_path):
+    run, folder = run_of(), tmp_path / "shared.exp"
+    check = again(run, folder).check
+    window = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = (network_in(one)[0].eval()(window) for one in (run, folder))
+    difference = (found - expected).abs().max().item()
+    assert difference > 0 and f"differ by at most {difference:.2g}, of up to" in check
 
 
 def test_no_path_of_this_machine_is_passed_on(run_of, tmp_path):
