@@ -1,5 +1,6 @@
 """How every script ends: one message and a meaningful exit status."""
 
+import atexit
 import logging
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from .faults import remedy, without_traceback
@@ -47,6 +49,14 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     StatedError). About a full disk, missing rights and too little memory it says what to do.
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    status = _status(main)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        _leave_at_once(status)
+    sys.exit(status)
+
+
+def _status(main: Callable[[], None]) -> int:
+    """Run `main`, print why it ended, and return the exit status."""
     log = logging.getLogger(LOGGER_NAME)
     try:
         with raised():
@@ -54,15 +64,15 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     except ValueError as error:
         log.debug(traceback.format_exc())  # to the run's log, where there is one
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(WRONG_INPUT)
+        return WRONG_INPUT
     except (KeyboardInterrupt, TrainingInterruptedError) as stop:
         if getattr(stop, "is_told", True):
             print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
         known = isinstance(stop, (StopSignal, TrainingInterruptedError))
-        sys.exit(status_of(stop.number) if known else INTERRUPTED)
+        return status_of(stop.number) if known else INTERRUPTED
     except BrokenPipeError:  # whoever read the output, as head does, has enough
         _silence_stdout()
-        sys.exit(READER_LEFT)
+        return READER_LEFT
     except Exception as error:
         advice = remedy(error)
         stated = isinstance(error, StatedError) or advice is not None
@@ -74,8 +84,21 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
         text = without_traceback(str(error)).rstrip(".")
         print(f"failed: {kind}{text}. {advice}" if advice else f"failed: {kind}{error}",
               file=sys.stderr)
-        sys.exit(FAILED)
-    sys.exit(OK)
+        return FAILED
+    return OK
+
+
+def _leave_at_once(status: int) -> NoReturn:
+    """End one of several processes without taking the interpreter apart.
+
+    While Python does that, a thread of gloo or NCCL that lets go of its last tensor aborts the
+    process: rarely, but then the status is SIGABRT's.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(status)
 
 
 def _silence_stdout() -> None:

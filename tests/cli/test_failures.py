@@ -155,10 +155,10 @@ def test_the_phantoms_are_whole_gzip_files(data):
         assert gzip.decompress(path.read_bytes())
 
 
-def test_several_processes_are_refused_where_one_does_all(run_script, tmp_path, monkeypatch):
+def test_several_processes_are_refused_where_one_does_all(run_process, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    done = run_script("cross_validate.py", "DATA", "--dataset", "hippocampus", "--network",
-                      "nnunet", "--method", "dsd")
+    done = run_process("cross_validate.py", "DATA", "--dataset", "hippocampus", "--network",
+                       "nnunet", "--method", "dsd")
     assert done.returncode == 2
     assert "torchrun started 2 processes" in done.stderr
     assert not list(tmp_path.iterdir())

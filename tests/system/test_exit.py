@@ -230,3 +230,36 @@ def test_a_run_outlives_the_reader_of_its_messages(tmp_path):
                            capture_output=True, text=True, check=True)
     assert (found.stdout.strip(), found.stderr) == ("0", "")
     assert done.exists()
+
+
+ENDING = """
+import atexit, os
+from system.exit import exit_with
+from system.signals import StopSignal
+
+class Abort:
+    def __del__(self):
+        os.abort()
+
+kept = Abort()  # goes when Python ends, as the threads of a process group do
+atexit.register(lambda: print("put away"))
+
+def main():
+    print("some words")
+    {body}
+
+exit_with(main)
+"""
+
+
+@pytest.mark.parametrize(("body", "status", "said"), [
+    ("pass", 0, ""), ("raise ValueError('no such fold')", 2, "error: no such fold\n"),
+    ("raise StopSignal(15)", 143, "interrupted: SIGTERM\n")])
+def test_one_of_several_processes_keeps_its_status_whatever_ends_with_python(body, status, said):
+    code = ENDING.format(body=body)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"WORLD_SIZE": "2"}, timeout=60)
+    assert (done.returncode, done.stderr) == (status, said)
+    assert done.stdout == "some words\nput away\n"
+    alone = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
+    assert alone.returncode == -signal.SIGABRT
