@@ -270,8 +270,9 @@ def join_processes(device: str) -> tuple[Processes, torch.device]:
     if chosen.type == "cuda":
         backend = "nccl"
     dist.init_process_group(backend, timeout=STEP_TIMEOUT)
-    control = dist.new_group(backend="gloo", timeout=WORK_TIMEOUT)
-    return Processes(rank, world_size, control), chosen
+    processes = Processes(rank, world_size, dist.new_group(backend="gloo", timeout=WORK_TIMEOUT))
+    processes.wait()  # the main process keeps the store by which the others still join
+    return processes, chosen
 
 
 def loader_workers(wanted: int) -> int:

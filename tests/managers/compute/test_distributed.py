@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
@@ -172,14 +173,40 @@ def work(rank, port, folder):
     processes.leave()
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(work, (port, str(folder)), nprocs=2)
+    mp.spawn(work, (free_port(), str(folder)), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def join_late(rank, port, folder):
+    """One of two processes; the second is still busy joining when the main one is through."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2",
+                      MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    new_group, joined = dist.new_group, Path(folder, "joined")
+
+    def slow_group(**options):
+        group = new_group(**options)
+        time.sleep(2)
+        joined.touch()
+        return group
+
+    if rank == 1:
+        dist.new_group = slow_group
+    join_processes("cpu")
+    assert joined.exists()
+
+
+def test_the_main_process_goes_on_when_all_have_joined(tmp_path):
+    """It keeps the store by which they do; if it ended before, they failed with a traceback."""
+    mp.spawn(join_late, (free_port(), str(tmp_path)), nprocs=2)
 
 
 def test_two_processes_are_one_with_all_rows(found):
