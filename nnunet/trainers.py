@@ -142,7 +142,7 @@ class nnUNetTrainerDSDNoKL(nnUNetTrainerDSD):
 
 
 class nnUNetTrainerDSDEnsemble(nnUNetTrainerDSD):
-    """The variant of DSD that does best so far; the selection is under way, so it may change.
+    """The variant of DSD chosen in the selection and then confirmed; see docs/results.md.
 
     The mean of the main output and the two largest side outputs teaches all of them, in the
     decoder alone and at temperature 1; side outputs count half at each level down; the KL's weight
