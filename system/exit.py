@@ -50,7 +50,7 @@ def exit_with(main: Callable[[], None]) -> NoReturn:
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     status = _status(main)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if is_started_among_several():
         _leave_at_once(status)
     sys.exit(status)
 
@@ -86,6 +86,11 @@ def _status(main: Callable[[], None]) -> int:
               file=sys.stderr)
         return FAILED
     return OK
+
+
+def is_started_among_several() -> bool:
+    """Whether torchrun, or --use_multi_gpus, started this process and others."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def _leave_at_once(status: int) -> NoReturn:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from system.exit import LOGGER_NAME, StatedError
+from system.exit import LOGGER_NAME, StatedError, is_started_among_several
 from system.workers import num_cores
 
 from .devices import choose_device
@@ -219,11 +219,6 @@ def has_lost_another(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError):
         return False
     return any(sign in str(error) for sign in SIGNS_OF_LOSS)
-
-
-def is_started_among_several() -> bool:
-    """Whether torchrun, or --use_multi_gpus, started this process and others."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def refuse_several_processes() -> None:

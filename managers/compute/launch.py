@@ -14,11 +14,11 @@ import torch
 
 from configs import TrainingConfig
 from data import dataset_of
+from system.exit import is_started_among_several
 from system.signals import forwarded
 from system.workers import num_cores
 
 from .devices import choose_device
-from .distributed import is_started_among_several
 
 GRACE_SECONDS = 30  # for the others, once a process has failed
 
