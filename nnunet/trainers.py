@@ -142,7 +142,7 @@ class nnUNetTrainerDSDNoKL(nnUNetTrainerDSD):
 
 
 class nnUNetTrainerDSDEnsemble(nnUNetTrainerDSD):
-    """The variant of DSD chosen in the selection and then confirmed; see docs/results.md.
+    """The variant of DSD chosen for the confirmation; docs/results.md says what came of it.
 
     The mean of the main output and the two largest side outputs teaches all of them, in the
     decoder alone and at temperature 1; side outputs count half at each level down; the KL's weight
