@@ -50,7 +50,13 @@ def main() -> None:
     parser.add_argument("--commands", type=Path, default=Path(".venv-nnunet/bin"),
                         help="folder of nnU-Net's commands")
     args = parser.parse_args()
-    fold, = json.loads((args.run / "splits.json").read_text())
+    if not (args.commands / "nnUNetv2_train").exists():
+        parser.error(f"{args.commands}: has no nnUNetv2_train; `make nnunet` installs it, or give "
+                     f"--commands")
+    folds = json.loads((args.run / "splits.json").read_text())
+    if len(folds) != 1:
+        parser.error(f"{args.run / 'splits.json'}: has {len(folds)} folds; give a run with one")
+    fold, = folds
     names = json.loads((args.data / "dataset.json").read_text())["labels"]
 
     raw, planned = args.output / "raw" / DATASET, args.output / "pre" / DATASET

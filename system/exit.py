@@ -96,8 +96,8 @@ def is_started_among_several() -> bool:
 def _leave_at_once(status: int) -> NoReturn:
     """End one of several processes without taking the interpreter apart.
 
-    While Python does that, a thread of gloo or NCCL that lets go of its last tensor aborts the
-    process: rarely, but then the status is SIGABRT's.
+    While Python does that, a process with a process group aborts now and then (seen with gloo:
+    "terminate called without an active exception"), and its status is SIGABRT's.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
