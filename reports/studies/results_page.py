@@ -19,6 +19,10 @@ the same case, fold and seed. "Over cases" is a bootstrap interval over cases, a
 networks; "over runs" is Student's t interval over pairs of runs, about the methods. A verdict
 needs at least {MIN_RUNS} pairs of runs ([how](metrics.md)); a difference of fewer runs is an
 observation and is listed separately. Negative results are reported as they came out.
+
+Two comparisons of another kind have pages of their own:
+[DeSD pre-training with few labels](../benchmarks/results/desd_label_study.md) and
+[the real nnU-Net v2](../benchmarks/results/nnunet_v2.md) in as much processor time.
 """
 
 
