@@ -196,6 +196,15 @@ def test_the_picture(tmp_path):
     assert first.shape == second.shape and (first != second).any()
 
 
+def test_the_picture_shows_the_interval_over_runs(tmp_path):
+    lines = gain_lines(gains(), "basic")
+    assert all(one["run_low"] is not None for one in lines)
+    unknown = [one | {"run_low": None, "run_high": None} for one in lines]
+    gains_picture(tmp_path / "runs.png", lines, None, "Title")
+    gains_picture(tmp_path / "cases.png", unknown, None, "Title")
+    assert (imread(tmp_path / "runs.png") != imread(tmp_path / "cases.png")).any()
+
+
 def test_a_protocol_stands_before_the_tables():
     page = study_page("Title", [], [], [], None, [], "testing", protocol=["One.", "Two."])
     assert "## Written before the runs\n\n- One.\n- Two.\n\n## Table" in page
