@@ -136,6 +136,7 @@ def few_labels_picture(path: Path, lines: Sequence[Mapping[str, Any]],
         _with_intervals(right, numbers, of_method, "mean_difference", "ci_low", "ci_high",
                         _shift(rank, len(methods)), linestyle="-", color=_COLOURS[method],
                         label=_WORDS[method])
+        _over_runs(right, numbers, of_method, _shift(rank, len(methods)), _COLOURS[method])
     left.set_ylabel("Dice of the test cases")
     right.set_ylabel("Dice, pre-trained - scratch")
     for axes in (left, right):
@@ -145,7 +146,8 @@ def few_labels_picture(path: Path, lines: Sequence[Mapping[str, Any]],
         style_axes(axes, "y")
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="lower center", ncols=4, frameon=False, fontsize=9)
-    write_at(figure, 500, 428, "bars: 95 % bootstrap intervals over cases", size=9, color=FAINT)
+    write_at(figure, 500, 428, "95 % intervals: bars over cases, thin ones with ends over runs",
+             size=9, color=FAINT)
     save_png(path, figure)
 
 
@@ -162,3 +164,12 @@ def _with_intervals(axes: Any, numbers: Sequence[int], lines: Sequence[Mapping[s
     for x, line in zip(at, lines, strict=True):
         if line[low] is not None:
             axes.plot([x, x], [line[low], line[high]], color=options["color"], linewidth=1.2)
+
+
+def _over_runs(axes: Any, numbers: Sequence[int], lines: Sequence[Mapping[str, Any]],
+               shift: float, colour: str) -> None:
+    for line in lines:
+        if line["run_low"] is not None:
+            x = numbers.index(line["labels"]) + shift
+            axes.plot([x, x], [line["run_low"], line["run_high"]], "_-", color=colour,
+                      linewidth=0.8, markersize=9)

@@ -88,3 +88,13 @@ def test_table_and_picture_hold_every_arm(tmp_path):
     json.dumps([lines, differences], allow_nan=False)
     few_labels_picture(tmp_path / "study.png", lines, differences, "a study")
     assert imread(tmp_path / "study.png").shape[:2] == (480, 1000)
+
+
+def test_the_picture_shows_the_interval_over_runs(tmp_path):
+    found = tables(0.05)
+    lines, differences = arm_lines(found), difference_lines(found)
+    assert all(one["run_low"] is not None for one in differences)
+    unknown = [one | {"run_low": None, "run_high": None} for one in differences]
+    few_labels_picture(tmp_path / "runs.png", lines, differences, "a study")
+    few_labels_picture(tmp_path / "cases.png", lines, unknown, "a study")
+    assert (imread(tmp_path / "runs.png") != imread(tmp_path / "cases.png")).any()
