@@ -48,7 +48,10 @@ def select_cases(config: TrainingConfig, progress: bool = False) -> Selection:
     except ValueError as error:
         # Cases that the split misses may be among the unused files.
         raise ValueError("\n".join([str(error), *map(str, passed_over)])) from error
-    verify_cases(found, dataset, problems, progress, passed_over=passed_over,
+    training: tuple[str, ...] = ()
+    if folds:
+        training = choose_fold(folds, config.fold).training
+    verify_cases(found, dataset, problems, progress, passed_over=passed_over, training=training,
                  refuse_sheared=not config.resume)  # older runs trained on them can continue
     return Selection(dataset, cases, folds, choose_fold(folds, config.fold))
 

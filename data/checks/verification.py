@@ -19,9 +19,9 @@ from ..nifti.images import channel_axis, spatial_grid
 from ..nifti.sheared_grids import shear_problem
 from ..sets.cases import Case, DataError, Problem
 from ..sets.datasets import Dataset
-from ..sets.label_values import farthest_off, text_of, value_counts
 from .grouped_findings import grouped
-from .image_files import Grid, axes_of, grid_shift_mm, no_real_numbers, read_file, read_image
+from .image_files import Grid, axes_of, grid_shift_mm, read_file, read_image
+from .label_contents import label_findings, unlearnt_classes
 from .network_values import value_problems
 from .resampled_size import resampled_shape, size_problems
 
@@ -37,17 +37,19 @@ class Findings:
         errors: what keeps the case from being used.
         warnings: what should be looked at.
         digest: of the image's unpacked bytes; None if it cannot be read.
+        classes: class indices with a voxel in the label.
     """
 
     case: Case
     errors: list[Problem]
     warnings: list[Problem]
     digest: str | None
+    classes: frozenset[int]
 
 
 def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Problem] = (),
                  progress: bool = False, *, passed_over: Sequence[Problem] = (),
-                 refuse_sheared: bool = True) -> None:
+                 refuse_sheared: bool = True, training: Sequence[str] = ()) -> None:
     """Read every image and label and refuse the set if any cannot be trusted.
 
     Warns of what should be looked at, all in one warning; see `case_findings`.
@@ -56,6 +58,7 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
         known: problems found before, reported in the same message.
         passed_over: warnings found before, reported in the same warning.
         refuse_sheared: see `case_findings`.
+        training: ids of the cases that train, which should have every class; none: not checked.
 
     Raises:
         DataError: unreadable or damaged files, shapes or affines that differ between image and
@@ -74,10 +77,11 @@ def verify_cases(cases: Sequence[Case], dataset: Dataset, known: Sequence[Proble
         raise DataError(f"{len(problems)} problem(s) in {len(cases)} cases of {dataset.name}:\n"
                         + "\n".join(map(str, [*problems, *passed_over])))
     doubtful += twin_problems(found)
+    if training:
+        doubtful += class_problems(found, training, dataset)
     if doubtful:
         warnings.warn(f"{len(doubtful)} doubtful finding(s) in {len(cases)} cases of "
                       f"{dataset.name}:\n" + "\n".join(grouped(doubtful)), stacklevel=2)
-
 
 
 def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | None = None,
@@ -94,6 +98,7 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
     """
     errors: list[Problem] = []
     doubtful: list[Problem] = []
+    classes: frozenset[int] = frozenset()
     channels, grid, digest = read_image(case, dataset, errors)
     if channels is not None:
         wrong, odd = value_problems(case, dataset, channels)
@@ -112,17 +117,13 @@ def case_findings(case: Case, dataset: Dataset, crop: tuple[int, int, int] | Non
         del channels  # frees their memory before the label is read
         label, array, _ = read_file(case, case.label, errors)
         if label is not None:
-            wrong = _label_problems(case, array, dataset.label_values)
-            errors += wrong
-            if not wrong:
-                doubtful += _empty_label(case, array, dataset.label_values)
-            if array.dtype.kind == "f" and not wrong:
-                doubtful.append(Problem(case.case_id, case.label, f"labels are {array.dtype}"
-                                        f"{_off(array)}",
-                                        "store them as integers, without a scale"))
+            values = label_findings(case, array, dataset.label_values)
+            errors += values.errors
+            doubtful += values.warnings
+            classes = values.classes
         if label is not None and grid is not None:
             errors += _geometry_problems(case, grid, label)
-    return Findings(case, errors, doubtful, digest)
+    return Findings(case, errors, doubtful, digest, classes)
 
 
 def twin_problems(found: Iterable[Findings]) -> list[Problem]:
@@ -134,6 +135,14 @@ def twin_problems(found: Iterable[Findings]) -> list[Problem]:
                 other.case_id, other.image, f"is byte-identical to {first.image} of "
                 f"{first.case_id}", "remove one, or keep both in one group of the split"))
     return problems
+
+
+def class_problems(found: Sequence[Findings], training: Sequence[str], dataset: Dataset,
+                   who: str = "training cases") -> list[Problem]:
+    """A problem for each class that no training case has; see `unlearnt_classes`."""
+    classes = {one.case.case_id: one.classes for one in found}
+    folder = found[0].case.label.parent
+    return unlearnt_classes(classes, training, dataset.class_names, folder, who)
 
 
 def twins(found: Iterable[Findings]) -> list[list[Case]]:
@@ -165,38 +174,6 @@ def _grid_warnings(case: Case, grid: Grid, spacing_mm: tuple[float, float, float
                                 f"fewer than the crop's {wanted}", "it is padded; choose a "
                                 "smaller --img_size to train on whole crops"))
     return problems
-
-
-def _label_problems(case, array, label_values):
-    if array.dtype.kind not in "biuf":
-        return [no_real_numbers(case, case.label, array)]
-    counts = value_counts(array)
-    wrong = [f"{text_of(value)} ({count} voxels)" for value, count in counts.items()
-             if value not in label_values]
-    if not wrong:
-        return []
-    named = ", ".join(wrong[:8])
-    if len(wrong) > 8:
-        named += f" and {len(wrong) - 8} more"
-    known = ", ".join(map(str, sorted(label_values)))
-    return [Problem(case.case_id, case.label, f"unexpected label values {named}",
-                    f"this dataset has {known}; correct the label file, or choose the dataset it "
-                    f"belongs to")]
-
-
-def _off(array: np.ndarray) -> str:
-    off = farthest_off(array)
-    if not off > 0:
-        return ""
-    return f", up to {off:.2g} off the whole numbers that they are taken for"
-
-
-def _empty_label(case: Case, array: np.ndarray, label_values: dict[int, int]) -> list[Problem]:
-    """A warning for a label with only background, such as a healthy patient's."""
-    if any(label_values[value] for value in value_counts(array)):
-        return []
-    return [Problem(case.case_id, case.label, "has no foreground voxel", "it is scored as it is, "
-                    "and its training crops are cut at random; label it if that is wrong")]
 
 
 def _geometry_problems(case, image_grid, label):

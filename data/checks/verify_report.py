@@ -16,7 +16,7 @@ from ..sets.datasets import Dataset
 from ..sets.split_files import read_splits
 from ..sets.splits import Split
 from .grouped_findings import grouped
-from .verification import case_findings, twin_problems, twins
+from .verification import Findings, case_findings, class_problems, twin_problems, twins
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,21 @@ def verify_dataset(data_dir: str | Path, dataset: Dataset, crop: tuple[int, int,
         doubtful += one.warnings
     errors += leak_problems(twins(found), folds)
     doubtful += twin_problems(found)
+    if not errors:  # a label that could not be read may have the class
+        doubtful += _class_problems(found, folds, dataset)
     return Report(dataset.name, str(data_dir), len(cases), errors, doubtful)
+
+
+def _class_problems(found: Sequence[Findings], folds: Sequence[Split],
+                    dataset: Dataset) -> list[Problem]:
+    if not folds:
+        everything = [one.case.case_id for one in found]
+        return class_problems(found, everything, dataset, "all cases")
+    problems = []
+    for number, fold in enumerate(folds, start=1):
+        problems += class_problems(found, fold.training, dataset,
+                                   f"training cases of fold {number}")
+    return problems
 
 
 def leak_problems(groups: Sequence[Sequence[Case]], folds: Sequence[Split]) -> list[Problem]:
