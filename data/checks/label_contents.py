@@ -55,7 +55,7 @@ def label_findings(case: Case, array: np.ndarray, label_values: dict[int, int]) 
 def unlearnt_classes(classes: Mapping[str, frozenset[int]], training: Sequence[str],
                      class_names: Sequence[str], folder: Path,
                      who: str = "training cases") -> list[Problem]:
-    """A problem for each foreground class that no training case has: nothing is learnt of it.
+    """One problem with every foreground class that no training case has, if there are any.
 
     Args:
         classes: class indices of every case, by case id.
@@ -64,7 +64,7 @@ def unlearnt_classes(classes: Mapping[str, frozenset[int]], training: Sequence[s
         folder: of the labels, for the message.
         who: what the message calls the cases that train.
     """
-    problems = []
+    absent = []
     for index, name in enumerate(class_names[1:], start=1):
         having = [case_id for case_id, found in classes.items() if index in found]
         if not set(having).isdisjoint(training):
@@ -72,10 +72,12 @@ def unlearnt_classes(classes: Mapping[str, frozenset[int]], training: Sequence[s
         others = "nor has any other case"
         if having:
             others = f"other cases have: {few(having, 3)}"
-        problems.append(Problem(who, folder, f"none of the {len(training)} has a voxel of class "
-                                f"{index}, {name} ({others})", "it cannot be learnt: choose a "
-                                "split whose training cases have it, or take the class out"))
-    return problems
+        absent.append(f"class {index}, {name} ({others})")
+    if not absent:
+        return []
+    return [Problem(who, folder, f"none of the {len(training)} has a voxel of "
+                    f"{', of '.join(absent)}", "nothing is learnt of that: choose a split whose "
+                    "training cases have it, or a dataset.json without it")]
 
 
 def _unexpected(case: Case, counts: dict[float | int, int],

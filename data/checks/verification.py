@@ -139,7 +139,7 @@ def twin_problems(found: Iterable[Findings]) -> list[Problem]:
 
 def class_problems(found: Sequence[Findings], training: Sequence[str], dataset: Dataset,
                    who: str = "training cases") -> list[Problem]:
-    """A problem for each class that no training case has; see `unlearnt_classes`."""
+    """A problem with the classes that no training case has; see `unlearnt_classes`."""
     classes = {one.case.case_id: one.classes for one in found}
     folder = found[0].case.label.parent
     return unlearnt_classes(classes, training, dataset.class_names, folder, who)

@@ -26,13 +26,19 @@ def problems(classes, training):
 def test_a_class_of_validation_cases_alone_is_named_with_them():
     assert problems(CASES, ["a", "b"]) == [
         "  training cases: labelsTr: none of the 2 has a voxel of class 2, Posterior (other cases "
-        "have: c); it cannot be learnt: choose a split whose training cases have it, or take the "
-        "class out."]
+        "have: c); nothing is learnt of that: choose a split whose training cases have it, or a "
+        "dataset.json without it."]
 
 
 def test_a_class_that_nobody_has_is_named():
     (said,) = problems({"a": frozenset({0, 1})}, ["a"])
     assert "none of the 1 has a voxel of class 2, Posterior (nor has any other case)" in said
+
+
+def test_all_classes_are_in_one_finding():
+    (said,) = problems({"a": frozenset({0}), "b": frozenset({0, 2})}, ["a"])
+    assert "of class 1, Anterior (nor has any other case), of class 2, Posterior (other cases " \
+        "have: b); nothing" in said
 
 
 def test_one_training_case_is_enough_and_background_is_no_matter():
