@@ -1,11 +1,13 @@
 """docs/results.md says what studies/results holds, verdicts apart from observations."""
 
 import json
+import re
 from pathlib import Path
 
 from reports.studies.results_page import results_page
 
 ROOT = Path(__file__).resolve().parents[3]
+ABSOLUTE = re.compile(r"""(?:^|[\s"'=(`])(/[\w.-]+/\S*)""", re.MULTILINE)
 
 
 def test_the_page_is_that_of_the_results():
@@ -14,6 +16,17 @@ def test_the_page_is_that_of_the_results():
                for folder in folders]
     written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert results_page(studies) == written, "run python scripts/update_results.py"
+
+
+def test_recorded_results_have_no_paths_of_the_machine_that_made_them():
+    assert ABSOLUTE.findall("--experiment /home/someone/a.exp") == ["/home/someone/a.exp"]
+    assert ABSOLUTE.findall("--experiment experiments/a.exp 39/0/21") == []
+    files = [path for folder in ("studies/results", "benchmarks/results", "models")
+             for path in (ROOT / folder).rglob("*") if path.suffix in (".md", ".json", ".csv")]
+    assert len(files) > 100
+    found = {str(path.relative_to(ROOT)): ABSOLUTE.findall(path.read_text(encoding="utf-8"))[:3]
+             for path in files}
+    assert {name: paths for name, paths in found.items() if paths} == {}
 
 
 def line(runs):
