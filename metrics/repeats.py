@@ -17,13 +17,15 @@ from .run_statistics import (
     bootstrap_runs_and_cases,
     equivalence_p,
     most_influential_case,
+    shared_by_folds,
     t_interval,
+    t_test_p,
 )
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
-LEVEL = 0.05  # of p Holm and of the test of equivalence
+LEVEL = 0.05  # of every p, after Holm's correction
 BETTER, WORSE, EQUIVALENT, NOT_SHOWN = "better", "worse", "level", "no difference shown"
 TOO_FEW_RUNS = f"fewer than {MIN_RUNS} paired runs"
 VERDICTS = (BETTER, WORSE, EQUIVALENT, NOT_SHOWN, TOO_FEW_RUNS)
@@ -103,34 +105,39 @@ def over_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metric: str) -> Row:
 
     Returns:
         "runs"; "run_mean", the mean over pairs of the mean difference over cases; "run_low" and
-        "run_high", its 95 % t interval; "both_low" and "both_high", the 95 % bootstrap interval
-        over runs and cases; "gain_low" and "gain_high", the extremes of the pairs; "p_level", of
-        the test of equivalence, None for a metric without a margin; "influential_case" and
-        "mean_without", of the cases' means over runs. Numbers that do not exist are None.
+        "run_high", its 95 % t interval, and "p_run", of the t test, both for what folds share;
+        "both_low" and "both_high", the 95 % bootstrap interval over runs and cases; "gain_low" and
+        "gain_high", the extremes of the pairs; "p_level", of the test of equivalence, None for a
+        metric without a margin; "influential_case" and "mean_without", of the cases' means over
+        runs. Numbers that do not exist are None.
 
     Raises:
         ValueError: see `metrics.paired_values`.
     """
     by_cases: dict[tuple[str, ...], list[np.ndarray]] = {}
     run_means = []
+    cases_of_runs = []
     for rows_a, rows_b in pairs.values():
         paired = paired_values(rows_a, rows_b, metric)
         differences = paired.differences[:, 0]
         order = np.argsort(paired.case_ids)
         by_cases.setdefault(tuple(sorted(paired.case_ids)), []).append(differences[order])
         run_means.append(float(np.nanmean(differences)))
+        cases_of_runs.append(paired.case_ids)
     case_ids, differences = _means_of_cases(by_cases)
     index, without = most_influential_case(differences)
     influential_case = p_level = None
+    shared = shared_by_folds(cases_of_runs)
     if index is not None:
         influential_case = case_ids[index]
     if metric in MARGINS:
-        p_level = equivalence_p(run_means, MARGINS[metric])
-    low, high = t_interval(run_means)
+        p_level = equivalence_p(run_means, MARGINS[metric], shared)
+    low, high = t_interval(run_means, test_to_train=shared)
     both_low, both_high = bootstrap_runs_and_cases(
         [np.stack(group) for group in by_cases.values()])
     return {"runs": len(run_means), "run_mean": float(np.mean(run_means)),
-            "run_low": low, "run_high": high, "both_low": both_low, "both_high": both_high,
+            "run_low": low, "run_high": high, "p_run": t_test_p(run_means, shared),
+            "both_low": both_low, "both_high": both_high,
             "gain_low": min(run_means), "gain_high": max(run_means), "p_level": p_level,
             "influential_case": influential_case, "mean_without": without}
 
@@ -162,42 +169,48 @@ def _means_of_cases(by_cases: Mapping[tuple[str, ...], Sequence[np.ndarray]],
 
 
 def judge(lines: Iterable[Row]) -> None:
-    """Add "p_holm" and "verdict" to the lines of a family of tests.
+    """Add "p_holm", "p_run_holm", "p_level_holm" and "verdict" to the lines of a family of tests.
 
-    "p_holm" corrects the p of Wilcoxon's test over all lines of a metric. "verdict" is
+    Each test's p is corrected over all lines of a metric: Wilcoxon's over cases, the t test over
+    runs and the test of equivalence. "verdict" is
 
     - "fewer than 3 paired runs", whatever the cases say: a run is the unit of a verdict;
-    - "better" or "worse" where p_holm is below LEVEL and zero lies outside both intervals, the one
-      over cases and the t interval over runs;
-    - "level" where the test of equivalence has a p below LEVEL;
+    - "better" or "worse" where p_holm and p_run_holm are below LEVEL and zero lies outside the
+      interval over cases;
+    - "level" where p_level_holm is below LEVEL;
     - "no difference shown" otherwise.
 
     Args:
         lines: of `overall_comparisons` and `over_runs` together: "metric", "p", "ci_low",
-            "ci_high", "mean_difference", "runs", "run_low", "run_high", "p_level".
+            "ci_high", "mean_difference", "runs", "p_run", "p_level".
     """
     families: dict[str, list[Row]] = {}
     for line in lines:
         families.setdefault(line["metric"], []).append(line)
     for family in families.values():
-        for line, p in zip(family, holm([line["p"] for line in family]), strict=True):
-            line["p_holm"] = p
+        for name in ("p", "p_run", "p_level"):
+            for line, p in zip(family, holm([line[name] for line in family]), strict=True):
+                line[f"{name}_holm"] = p
+        for line in family:
             line["verdict"] = _verdict(line)
 
 
 def _verdict(line: Row) -> str:
     if line["runs"] < MIN_RUNS:
         return TOO_FEW_RUNS
-    significant = line["p_holm"] is not None and line["p_holm"] < LEVEL
-    if (significant and _leaves_out_zero(line["ci_low"], line["ci_high"])
-            and _leaves_out_zero(line["run_low"], line["run_high"])):
+    if (_is_significant(line["p_holm"]) and _is_significant(line["p_run_holm"])
+            and _leaves_out_zero(line["ci_low"], line["ci_high"])):
         rose = line["mean_difference"] > 0
         if rose == higher_is_better(line["metric"]):
             return BETTER
         return WORSE
-    if line["p_level"] is not None and line["p_level"] < LEVEL:
+    if _is_significant(line["p_level_holm"]):
         return EQUIVALENT
     return NOT_SHOWN
+
+
+def _is_significant(p: float | None) -> bool:
+    return p is not None and p < LEVEL
 
 
 def _leaves_out_zero(low: float | None, high: float | None) -> bool:

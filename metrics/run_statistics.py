@@ -7,7 +7,7 @@ difference is always B - A, where A is the baseline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -15,31 +15,74 @@ MIN_RUNS = 3
 """Pairs of runs below which nothing is said about two methods."""
 
 
-def t_interval(run_differences: Sequence[float],
-               level: float = 0.95) -> tuple[float | None, float | None]:
+def shared_by_folds(cases_of_runs: Sequence[Collection[str]]) -> float:
+    """Test cases per training case where the runs are the folds of a cross-validation, else 0.
+
+    Folds share training cases, so their runs vary less than runs on new cases would. Nadeau and
+    Bengio (Machine Learning 52, 2003) add this number to the 1 / runs of the mean's variance;
+    Bouckaert and Frank (PAKDD 2004) do so for folds with several seeds.
+
+    Args:
+        cases_of_runs: of each run the cases that it was tested on. Runs are folds where their sets
+            of cases differ and do not overlap; the cases of all of them are then taken for all
+            there are, so with some of the folds missing the result is too large.
+    """
+    folds = {frozenset(cases) for cases in cases_of_runs}
+    every = frozenset[str]().union(*folds)
+    if len(folds) < 2 or sum(map(len, folds)) > len(every):
+        return 0.0
+    of_a_fold = len(every) / len(folds)
+    return of_a_fold / (len(every) - of_a_fold)
+
+
+def t_interval(run_differences: Sequence[float], level: float = 0.95,
+               test_to_train: float = 0.0) -> tuple[float | None, float | None]:
     """Student's t interval of the mean over pairs of runs; None for fewer than two.
 
     Args:
         run_differences: of each pair, its mean difference over cases, in the metric's unit.
+        test_to_train: of `shared_by_folds`.
     """
     values = np.asarray(run_differences, dtype=np.float64)
     if values.size < 2:
         return None, None
     from scipy.stats import t
 
-    half = float(t.ppf((1 + level) / 2, values.size - 1) * _standard_error(values))
+    error = _standard_error(values, test_to_train)
+    half = float(t.ppf((1 + level) / 2, values.size - 1) * error)
     mean = float(values.mean())
     return mean - half, mean + half
 
 
-def equivalence_p(run_differences: Sequence[float], margin: float) -> float | None:
+def t_test_p(run_differences: Sequence[float], test_to_train: float = 0.0) -> float | None:
+    """Two-sided p of the t test that the mean over pairs of runs is 0; None for fewer than two.
+
+    Below 0.05 exactly where the 95 % `t_interval` leaves out 0.
+
+    Args:
+        run_differences, test_to_train: as in `t_interval`.
+    """
+    values = np.asarray(run_differences, dtype=np.float64)
+    if values.size < 2:
+        return None
+    from scipy.stats import t
+
+    mean = abs(float(values.mean()))
+    error = _standard_error(values, test_to_train)
+    if error == 0:
+        return float(mean == 0)
+    return float(2 * t.sf(mean / error, values.size - 1))
+
+
+def equivalence_p(run_differences: Sequence[float], margin: float,
+                  test_to_train: float = 0.0) -> float | None:
     """p of two one-sided t tests (TOST, Schuirmann 1987) that the mean lies within +-margin.
 
     The larger p of the tests against -margin and +margin. Below 0.05 exactly where the 90 % t
     interval lies inside the margin. None for fewer than two pairs of runs.
 
     Args:
-        run_differences: as in `t_interval`.
+        run_differences, test_to_train: as in `t_interval`.
         margin: above 0, in the metric's unit.
     """
     values = np.asarray(run_differences, dtype=np.float64)
@@ -48,7 +91,7 @@ def equivalence_p(run_differences: Sequence[float], margin: float) -> float | No
     from scipy.stats import t
 
     distance = margin - abs(float(values.mean()))
-    error = _standard_error(values)
+    error = _standard_error(values, test_to_train)
     if error == 0:
         return float(distance <= 0)
     return float(t.sf(distance / error, values.size - 1))
@@ -101,8 +144,8 @@ def most_influential_case(differences: np.ndarray) -> tuple[int | None, float | 
     return int(known[furthest]), float(np.delete(values, furthest).mean())
 
 
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(values.size))
+def _standard_error(values: np.ndarray, test_to_train: float) -> float:
+    return float(values.std(ddof=1) * np.sqrt(1 / values.size + test_to_train))
 
 
 def _resampled_means(group: np.ndarray, num_resamples: int,

@@ -17,7 +17,7 @@ from system.files import write_text
 
 _TITLES = {"dice": "Dice", "msd_label_to_pred": "MSD back"}
 _UNITS = ("mm", "voxels")
-P_VALUES = ("p", "p_holm", "p_level")
+P_VALUES = ("p", "p_holm", "p_run", "p_run_holm", "p_level", "p_level_holm")
 
 
 def per_case_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:

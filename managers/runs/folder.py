@@ -205,7 +205,7 @@ def _is_alive(process: int) -> bool:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, machine, git commit and command line of this process."""
-    device_name, cuda = platform.processor(), None
+    device_name, cuda = _processor(), None
     if device.type == "cuda":
         device_name, cuda = torch.cuda.get_device_name(device), torch.version.cuda
     return {
@@ -222,6 +222,17 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "git": _git_state(),
     }
+
+
+def _processor() -> str:
+    """The processor's name; Python's own function finds none on Linux."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor()
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ def arm_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> li
 def difference_lines(tables: Mapping[Key, Sequence[Sequence[Mapping[str, Any]]]]) -> list[Row]:
     """A line per metric, labels and method that have both starts: `metrics.compare` of the two.
 
-    "p_holm" and "verdict" (of the pre-trained) are those of `metrics.repeats.judge`.
+    The corrected p and "verdict" (of the pre-trained) are those of `metrics.repeats.judge`.
     """
     lines = []
     for labels, start, method in tables:
@@ -98,7 +98,7 @@ def few_labels_table(lines: Sequence[Mapping[str, Any]],
              spread_text(line["hd95_mm_mean"], line["hd95_mm_std"], 2), str(line["cases"]),
              str(line["seeds"])] for line in lines]
     compared = ["pre-trained - scratch", "labels", "method", "mean", "95 % CI",
-                "over runs", "better/equal/worse", "p", "p Holm", "verdict"]
+                "over runs", "better/equal/worse", "p", "p Holm", "p runs Holm", "verdict"]
     rows = [_difference_cells(line) for line in differences]
     return "\n".join([*align(header, body), "", *align(compared, rows), "",
                       conclusion(differences), "", *notes])
@@ -111,7 +111,7 @@ def _difference_cells(line: Mapping[str, Any]) -> list[str]:
             interval_text(line["ci_low"], line["ci_high"], digits),
             interval_text(line["run_low"], line["run_high"], digits),
             f"{line['wins']}/{line['ties']}/{line['losses']}",
-            p_text(line["p"]), p_text(line["p_holm"]), line["verdict"]]
+            p_text(line["p"]), p_text(line["p_holm"]), p_text(line["p_run_holm"]), line["verdict"]]
 
 
 def few_labels_picture(path: Path, lines: Sequence[Mapping[str, Any]],

@@ -69,8 +69,8 @@ def gain_lines(arms: Mapping[Arm, Runs], baseline: str) -> list[Row]:
     """A line per metric and arm but the baseline's: the paired comparison with the baseline.
 
     The keys of `metrics.compare` ("mean_a" the baseline's) and of `metrics.repeats.over_runs`;
-    "p_holm" and "verdict" of `metrics.repeats.judge`, over all lines of a metric. "runs" counts
-    the pairs of runs, "seeds" their seeds.
+    the corrected p and "verdict" of `metrics.repeats.judge`, over all lines of a metric. "runs"
+    counts the pairs of runs, "seeds" their seeds.
     """
     lines = []
     for (dataset, network, method), pairs in paired_runs(arms, baseline).items():

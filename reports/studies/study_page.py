@@ -23,19 +23,24 @@ NOTE = f"""\
 Dice in %, distances in mm on the resampled grid, best.model of each run. A table entry is the mean
 over runs (folds and seeds) of the mean over cases and classes, +- the sample standard deviation
 between runs. MSD is the mean distance from the predicted surface to that of the label. Differences
-are method - baseline of the same case, fold and seed: more Dice and less distance are gains.
+are method - baseline of the same case, fold and seed: more Dice and less distance are gains. Their
+mean is over cases; where runs have other cases, that over runs is a little different.
 
-- Over cases: percentile bootstrap over cases, for these trained networks. p: Wilcoxon signed-rank
-  over cases, two-sided; p Holm: corrected over all comparisons of a metric.
-- Over runs: Student's t interval over the pairs of runs, for the methods. Over runs and cases:
-  bootstrap over both; too narrow with few runs.
+- Over cases: percentile bootstrap over cases, for these trained networks. p cases: Wilcoxon
+  signed-rank, two-sided.
+- Over runs: Student's t interval over the pairs of runs, for the methods; p runs: the t test. Both
+  allow for the training cases that folds share (Nadeau and Bengio 2003). Over runs and cases:
+  bootstrap over both, which does not; too narrow with few runs.
 - Without one case: the mean difference without the case that moves it most.
 - p level: two one-sided t tests over runs that the difference of Dice lies within
   +-{100 * MARGINS["dice"]:g} points.
+- Every p is followed by its correction over all comparisons of a metric (Holm); intervals are not
+  corrected.
 
-A verdict needs at least {MIN_RUNS} pairs of runs. "{BETTER}" or "{WORSE}" needs p Holm below
-{LEVEL} and zero outside the intervals over cases and over runs; "{EQUIVALENT}" needs p level below
-{LEVEL}; otherwise "{NOT_SHOWN}", which does not mean that there is none."""
+A verdict needs at least {MIN_RUNS} pairs of runs. "{BETTER}" or "{WORSE}" needs the corrected p
+below {LEVEL}, over cases and over runs, and zero outside the interval over cases; "{EQUIVALENT}"
+needs the corrected p level below {LEVEL}; otherwise "{NOT_SHOWN}", which does not mean that there
+is none."""
 
 
 def study_page(title: str, runs: Sequence[Line], arms: Sequence[Line], gains: Sequence[Line],
@@ -120,13 +125,15 @@ def _gain_table(gains: Sequence[Line]) -> list[str]:
         details.append([*who, signed_text(metric, one["median_difference"]), _without_one_case(one),
                         interval_of(one, "gain"), interval_of(one, "both"),
                         f"{one['wins']}/{one['ties']}/{one['losses']}",
-                        p_text(one["p"]), p_text(one["p_holm"]), p_text(one["p_level"])])
+                        *(f"{p_text(one[name])}, {p_text(one[f'{name}_holm'])}"
+                          for name in ("p", "p_run", "p_level"))])
     who = ["", "dataset", "network", "difference"]
     return [*markdown_table([*who, "mean", "95 % over cases", "95 % over runs", "pairs of runs",
                              "verdict"], rows), "",
             *markdown_table([*who, "median of cases", "mean without one case",
                              "lowest to highest run", "95 % over runs and cases",
-                             "cases better/equal/worse", "p", "p Holm", "p level"], details)]
+                             "cases better/equal/worse", "p cases, Holm", "p runs, Holm",
+                             "p level, Holm"], details)]
 
 
 def _without_one_case(one: Line) -> str:

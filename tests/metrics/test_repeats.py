@@ -57,10 +57,9 @@ def test_overall_comparison_has_the_sign_of_b_less_a():
     assert (dice["wins"], distance["wins"]) == (2, 2)
 
 
-def line(metric, p, mean, low, high, runs=3, run=None, p_level=None):
-    run_low, run_high = run or (low, high)
+def line(metric, p, mean, low, high, runs=3, p_run=0.001, p_level=None):
     return {"metric": metric, "p": p, "mean_difference": mean, "ci_low": low, "ci_high": high,
-            "runs": runs, "run_low": run_low, "run_high": run_high, "p_level": p_level}
+            "runs": runs, "p_run": p_run, "p_level": p_level}
 
 
 def test_holm_is_over_a_metric_and_verdicts_need_both_p_and_interval():
@@ -79,15 +78,30 @@ def test_a_verdict_rests_on_the_corrected_p():
     assert [one["verdict"] for one in lines] == [NOT_SHOWN, NOT_SHOWN]
 
 
+def test_the_tests_over_runs_are_corrected_too():
+    """0.03 of two lines is 0.06 after Holm, also where the cases leave no doubt."""
+    differ = [line("dice", 0.001, 0.1, 0.05, 0.2, p_run=0.03),
+              line("dice", 0.001, 0.1, 0.05, 0.2, p_run=0.04),
+              line("hd95_mm", 0.001, -0.1, -0.2, -0.05, p_run=0.04)]
+    alike = [line("dice", 0.5, 0.0, -0.1, 0.1, p_run=0.9, p_level=0.03),
+             line("dice", 0.5, 0.0, -0.1, 0.1, p_run=0.9, p_level=0.9)]
+    judge(differ)
+    judge(alike)
+    assert [one["p_run_holm"] for one in differ] == pytest.approx([0.06, 0.06, 0.04])
+    assert [one["verdict"] for one in differ] == [NOT_SHOWN, NOT_SHOWN, BETTER]
+    assert [one["p_level_holm"] for one in alike] == pytest.approx([0.06, 0.9])
+    assert [one["verdict"] for one in alike] == [NOT_SHOWN, NOT_SHOWN]
+
+
 @pytest.mark.parametrize("one", [
     line("dice", 0.05, 0.1, 0.05, 0.2),                    # at the level
     line("dice", None, 0.1, 0.05, 0.2),
     line("dice", 0.001, 0.1, None, None),
     line("dice", 0.001, 0.1, 0.0, 0.2),                    # an end at zero
     line("dice", 0.001, -0.1, -0.2, 0.0),
-    line("dice", 0.001, 0.1, 0.05, 0.2, run=(0.0, 0.2)),   # of the runs
-    line("dice", 0.001, -0.1, -0.2, -0.05, run=(-0.2, 0.0)),
-    line("dice", 0.001, 0.1, 0.05, 0.2, run=(-0.1, 0.3)),
+    line("dice", 0.001, 0.1, 0.05, 0.2, p_run=0.05),       # of the runs
+    line("dice", 0.001, -0.1, -0.2, -0.05, p_run=0.05),
+    line("dice", 0.001, 0.1, 0.05, 0.2, p_run=None),
     line("dice", 0.5, 0.1, -0.1, 0.2, p_level=0.05)])
 def test_nothing_is_shown_at_the_level_or_without_a_test(one):
     judge([one])
@@ -137,3 +151,13 @@ def test_folds_are_runs_of_other_cases():
     dice = lines[0]
     assert (dice["metric"], dice["n"], dice["runs"]) == ("dice", 6, 3)
     assert (dice["both_low"], dice["both_high"]) == pytest.approx((0.1, 0.1))
+
+
+def test_runs_of_folds_are_less_certain_than_of_new_cases():
+    """+0.1, +0.2, +0.3 in three folds of two cases: half as many test as training cases."""
+    pairs = {(fold, 100): (rows([0.5, 0.5], f"f{fold}"), rows([0.5 + gain] * 2, f"f{fold}"))
+             for fold, gain in ((1, 0.1), (2, 0.2), (3, 0.3))}
+    found = over_runs(pairs, "dice")
+    half = 4.302653 * 0.1 * (1 / 3 + 1 / 2) ** 0.5
+    assert (found["run_low"], found["run_high"]) == pytest.approx((0.2 - half, 0.2 + half))
+    assert found["p_run"] == pytest.approx(0.16, abs=0.01)  # 0.074 without what they share

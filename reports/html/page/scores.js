@@ -107,6 +107,7 @@ function comparison() {
     "or worse where p of the overall row is below 0.05 and 0 lies outside both " +
     "intervals, over cases and over runs; level where the 90 % interval over runs lies within " +
     "0.3 points of Dice; otherwise no difference is shown, which does not mean that there is none." +
-    (EXPERIMENTS.some(one => one.about.folds) ? " The folds' training sets overlap, so that cases " +
-    "are not quite independent: read a p near 0.05 with care." : "")));
+    (EXPERIMENTS.some(one => one.about.folds) ? " The folds' training sets overlap: the interval " +
+    "over runs allows for it (Nadeau and Bengio 2003), tests over cases do not, so read a p near " +
+    "0.05 with care." : "")));
 }

@@ -35,11 +35,25 @@ def line(runs):
             "run_high": None, "runs": runs, "verdict": "better"}
 
 
+def run(name, state, minutes):
+    return {"name": name, "state": state, "minutes": minutes}
+
+
+def test_runs_that_two_studies_report_are_told():
+    studies = []
+    for name, minutes in (("one", 10), ("two", 20)):
+        runs = [run("both", "complete", 90), run("same_name", "complete", minutes)]
+        studies.append((name, {"study": {"title": name}, "table": [], "gains": [], "runs": runs}))
+    first, second = results_page(studies).split("## one\n")[1].split("## two\n")
+    assert "Runs that [one](#one) has too: 1." in second and "has too" not in first
+
+
 def test_two_pairs_of_runs_are_an_observation_and_three_have_a_verdict():
     arm = {"dataset": "d", "network": "n", "method": "dsd", "dice_mean": 0.8, "dice_std": 0.01,
            "hd95_mm_mean": 1.5, "runs": 3, "cases": 60}
-    page = results_page([("few", {"study": {"title": "Few"}, "runs": [{"minutes": 90}],
-                                  "table": [arm], "gains": [line(2), line(3)]})])
+    runs = [run("a", "complete", 90), run("b", "partial", 30), run("c", "missing", None)]
+    few = {"study": {"title": "Few"}, "runs": runs, "table": [arm], "gains": [line(2), line(3)]}
+    page = results_page([("few", few)])
     judged, observed = page.split("## Observations")
     assert "| +1.00 | +0.50 to +1.50 | - | 3 | better |" in judged
     assert "| +1.00 | +0.50 to +1.50 | - | 2 |" in observed and "better" not in observed
