@@ -24,9 +24,10 @@ NOTE = """\
 Mean and standard deviation over the test cases, each the mean over its classes and seeds, on the
 label files' own grid, best.model. Differences are of the same case; 95 % CI: percentile bootstrap
 over cases; over runs: t interval over the pairs of seeds, each with its own draw of labelled cases;
-p: Wilcoxon signed-rank, two-sided; p Holm: corrected over the comparisons of a metric. "better" or
-"worse" needs at least three pairs, p Holm below 0.05 and both intervals without zero; "level" needs
-a 90 % t interval within 0.3 points of Dice. No interval includes the variation between
+p: Wilcoxon signed-rank over cases, two-sided; p Holm and p runs Holm: over cases and of the t test
+over runs, corrected over the comparisons of a metric. "better" or "worse" needs at least three
+pairs, both below 0.05 and an interval over cases without zero; "level" needs a corrected p below
+0.05 that the difference lies within 0.3 points of Dice. No interval includes the variation between
 pre-trainings: there is only one."""
 LOG = "study.log"
 TOLD = ("loss", "loss_ssl", "teacher_entropy", "kl", "feature_std")
