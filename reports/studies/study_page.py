@@ -189,9 +189,9 @@ def _group_lines(group: str, chosen: bool) -> list[str]:
                   "and the")
     else:
         choice = "They did not choose the epoch: only the last one was validated. The"
-    return ["", f"The cases are the validation cases of each fold. {choice} training sets of the "
-                f"folds overlap, so cases are not quite independent: read a p near a threshold "
-                f"with care."]
+    return ["", f"The cases are the validation cases of each fold. {choice} training sets of "
+                f"several folds overlap, so their cases are not quite independent: read a p near a "
+                f"threshold with care."]
 
 
 def _run_table(runs: Sequence[Line]) -> list[str]:

@@ -185,7 +185,7 @@ def test_validation_cases_are_said_to_flatter():
 def test_validation_cases_that_chose_nothing_are_not():
     page = study_page("Title", [], [], [], None, [], "validation", chosen=False)
     assert "chose its best.model" not in page
-    assert "only the last one was validated. The training sets of the folds overlap" in page
+    assert "only the last one was validated. The training sets of several folds" in page
 
 
 def test_the_picture(tmp_path):
