@@ -105,11 +105,11 @@ def over_runs(pairs: Mapping[Any, tuple[Rows, Rows]], metric: str) -> Row:
 
     Returns:
         "runs"; "run_mean", the mean over pairs of the mean difference over cases; "run_low" and
-        "run_high", its 95 % t interval, and "p_run", of the t test, both for what folds share;
-        "both_low" and "both_high", the 95 % bootstrap interval over runs and cases; "gain_low" and
-        "gain_high", the extremes of the pairs; "p_level", of the test of equivalence, None for a
-        metric without a margin; "influential_case" and "mean_without", of the cases' means over
-        runs. Numbers that do not exist are None.
+        "run_high", its 95 % t interval, and "p_run", of the t test, which both allow for the
+        training cases that folds share; "both_low" and "both_high", the 95 % bootstrap interval
+        over runs and cases; "gain_low" and "gain_high", the extremes of the pairs; "p_level", of
+        the test of equivalence, None for a metric without a margin; "influential_case" and
+        "mean_without", of the cases' means over runs. Numbers that do not exist are None.
 
     Raises:
         ValueError: see `metrics.paired_values`.

@@ -28,7 +28,7 @@ def shared_by_folds(cases_of_runs: Sequence[Collection[str]]) -> float:
             there are, so with some of the folds missing the result is too large.
     """
     folds = {frozenset(cases) for cases in cases_of_runs}
-    every = frozenset[str]().union(*folds)
+    every = set().union(*folds)
     if len(folds) < 2 or sum(map(len, folds)) > len(every):
         return 0.0
     of_a_fold = len(every) / len(folds)

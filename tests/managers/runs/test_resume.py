@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,6 +48,15 @@ def test_the_folder_of_a_new_run(config, tmp_path):
         "train": ["a", "c"], "val": ["b"], "test": ["d"]}
     logging.getLogger(LOGGER_NAME).warning("a line of the log")
     assert "a line of the log" in (folder / "run.log").read_text()
+
+
+def test_a_run_on_a_cpu_names_the_processor(config):
+    cpuinfo = Path("/proc/cpuinfo")
+    told = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
+    if "model name" not in told:
+        pytest.skip("this system does not tell the processor's name")
+    name = json.loads((create_run(config()) / "environment.json").read_text())["device_name"]
+    assert name and f": {name}\n" in told
 
 
 def test_an_existing_run_is_refused_and_left_alone(config, tmp_path):
