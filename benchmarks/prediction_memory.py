@@ -49,18 +49,18 @@ def make_ct(path: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         make_ct(folder / "ct.nii.gz")
         run(folder, "scripts/make_phantoms.py", "--dataset", "mmwhs-ct", "--output", "data",
             "--cases", 2, "--size", 32, 32, 28)
         for grid, flags in GRIDS.items():
-            experiment = f"CT_MMWHS_nnUnet_{'Own' if flags else 'Recipe'}.exp"
-            run(folder, "train_basic.py", "data", "_", "--experiment", experiment, "--epochs", 1,
+            name = f"CT_MMWHS_nnUnet_{'Own' if flags else 'Recipe'}"
+            run(folder, "train_basic.py", "data", "_", "--experiment", f"{name}.exp", "--epochs", 1,
                 "--training_split", 1, "--filters", 4, 8, 8, "--device", "cpu", *flags)
             for extra in ((), ("--save_probabilities",)):
-                gib, seconds = run(folder, "predict.py", "--experiment", experiment, "--input",
-                                   "ct.nii.gz", "--output", f"out{len(extra)}_{experiment}",
+                gib, seconds = run(folder, "predict.py", "--experiment", f"{name}.exp", "--input",
+                                   "ct.nii.gz", "--output", f"out{len(extra)}_{name}",
                                    "--device", "cpu", *extra)
                 print(f"{grid}{', probabilities written' if extra else ''}: "
                       f"{gib:.2f} GiB, {seconds:.0f} s", flush=True)

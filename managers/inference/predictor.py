@@ -51,6 +51,9 @@ class Predictor:
             device = image.device
         if device.type == "cpu":
             window_batch = 1
+            # A third of the time of a window. Not before the first one: what the checks of the
+            # inputs freed would stay with the process too.
+            keep_freed_memory()
 
         def of_windows(windows: torch.Tensor) -> torch.Tensor:
             with autocast(device, self.amp):
@@ -119,9 +122,8 @@ def predictor_of(network: nn.Module, run: TrainingConfig, device: torch.device,
 
 
 def made_ready(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network in evaluation mode on the device; on a CPU this process keeps freed memory."""
+    """The network in evaluation mode on the device."""
     if device.type == "cpu":
-        keep_freed_memory()  # a third of the time of a window
         quicken_norms(network)
     return network.eval().to(device)
 
